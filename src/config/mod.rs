@@ -1,0 +1,314 @@
+//! The configuration: complete and checked. No `Option` here means "default". Pure.
+//!
+//! [`v1`] reads the file as it is written; [`template`] writes the commented file that `init` leaves behind.
+
+pub mod template;
+pub mod v1;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::model::{
+    endpoint::Endpoint,
+    name::{DomainName, Identifier},
+};
+
+/// `mailcert.toml`, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where certificates, keys and the journal are kept.
+    pub state_directory: PathBuf,
+    /// This mail host and its domains.
+    pub host: Host,
+    /// The ACME CA; `None` when no certificate is issued by ACME.
+    pub acme: Option<Acme>,
+    /// The lineages, in the order of the file; names are unique.
+    pub certificates: Vec<Certificate>,
+    /// When and how often to renew.
+    pub renew: Renew,
+    /// What to do with Postfix.
+    pub postfix: Postfix,
+    /// How to ask the DNS, and what to publish.
+    pub dns: Dns,
+}
+
+/// `[host]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// What the MX records name and what clients connect to.
+    pub name: DomainName,
+    /// Mail domains served here.
+    pub domains: Vec<DomainName>,
+}
+
+/// `[acme]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// The directory's URL; known names have been resolved.
+    pub directory: String,
+    /// `mailto:` URIs.
+    pub contact: Vec<String>,
+    /// The operator has read the CA's terms and agrees.
+    pub terms_of_service_agreed: bool,
+    /// PEM file with the roots that the directory's own HTTPS is verified by, instead of the system's.
+    pub root_ca_file: Option<PathBuf>,
+    /// How names are validated.
+    pub challenge: Challenge,
+}
+
+/// `[acme.challenge]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// RFC 8555, 8.4, through the provider of `[dns]`.
+    Dns01,
+    /// RFC 8555, 8.3.
+    Http01(Http01),
+}
+
+/// Where the http-01 token is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Http01 {
+    /// By a listener of ours on these addresses, bound only while validating. Empty: port 80 on every address family.
+    Listen(Vec<SocketAddr>),
+    /// As files below this web server's root.
+    Webroot(PathBuf),
+}
+
+/// One `[[certificate]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The lineage: a safe file name.
+    pub name: String,
+    /// At least one; without duplicates.
+    pub identifiers: Vec<Identifier>,
+    /// Who issues it.
+    pub issuer: Issuer,
+    /// The kind of its key.
+    pub key: KeyType,
+    /// Whether a renewal keeps the key.
+    pub reuse_key: ReuseKey,
+    /// Owner of the private key's file, as named in the file.
+    pub owner: String,
+    /// Group of the private key's file.
+    pub group: String,
+    /// Permission bits of the private key's file.
+    pub mode: u32,
+}
+
+/// Who issues a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// The CA of `[acme]`.
+    Acme,
+    /// Somebody else: it comes by `install`.
+    External,
+}
+
+/// The kind of a private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyType {
+    /// NIST P-256.
+    EcdsaP256,
+    /// NIST P-384.
+    EcdsaP384,
+    /// RSA of this many bits: 2048, 3072 or 4096.
+    Rsa(u16),
+}
+
+/// Whether a renewal keeps the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReuseKey {
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+    /// While a TLSA record in the DNS names it.
+    WhilePublished,
+}
+
+/// `[renew]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renew {
+    /// When to renew.
+    pub before: RenewBefore,
+    /// How many generations stay on disk.
+    pub keep_generations: u32,
+    /// Issuances of one identifier set a day by unattended runs; 0 is no limit.
+    pub max_per_day: u32,
+    /// Issuances of one identifier set a week by unattended runs; 0 is no limit.
+    pub max_per_week: u32,
+    /// What wakes `renew`.
+    pub timer: Timer,
+}
+
+/// When to renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenewBefore {
+    /// The CA's renewal window, else a third of the lifetime left (half when under 10 days).
+    Auto,
+    /// When this much is left.
+    Left(Duration),
+}
+
+/// What wakes `renew`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// systemd where it runs, else cron where it is installed.
+    Auto,
+    /// A file in `/etc/cron.d`.
+    Cron,
+    /// Nothing of ours.
+    None,
+    /// A systemd timer.
+    Systemd,
+}
+
+/// `[postfix]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postfix {
+    /// Whether main.cf is ours to edit and Postfix ours to reload.
+    pub manage: bool,
+    /// The instance.
+    pub config_directory: PathBuf,
+    /// How key and chain are named.
+    pub tls_layout: TlsLayout,
+    /// What `smtp_tls_CAfile` is.
+    pub client_ca: ClientCa,
+    /// Whether Postfix is reloaded.
+    pub reload: Reload,
+    /// Which endpoints prove a deployment.
+    pub verify: Verify,
+}
+
+/// How key and chain are named in main.cf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsLayout {
+    /// `smtpd_tls_cert_file` and `smtpd_tls_key_file`.
+    CertAndKey,
+    /// `smtpd_tls_chain_files`: one file, no window.
+    Chain,
+}
+
+/// What `smtp_tls_CAfile` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCa {
+    /// This file.
+    File(PathBuf),
+    /// As it is.
+    Keep,
+    /// The chain of our own certificate, as the 2022 guide has it.
+    OwnChain,
+    /// The distribution's bundle.
+    System,
+}
+
+/// Whether Postfix is reloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// When something changed.
+    Auto,
+    /// Never: for building images.
+    Never,
+}
+
+/// Which endpoints prove a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// The TLS endpoints that master.cf enables.
+    Auto,
+    /// These; empty switches verifying off.
+    Endpoints(Vec<Endpoint>),
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Resolvers to ask; empty: the system's.
+    pub resolvers: Vec<SocketAddr>,
+    /// Where records are written; `None`: nowhere.
+    pub provider: Option<Provider>,
+    /// What `apply dns` may write besides challenges.
+    pub publish: Vec<Publish>,
+    /// The SPF record wanted at mail domains that have none.
+    pub spf: String,
+    /// TTL in seconds of new names.
+    pub ttl: u32,
+    /// How long every authoritative server may take to agree.
+    pub timeout: Duration,
+}
+
+/// Where records are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// Dynamic updates (RFC 2136), signed by TSIG (RFC 8945).
+    Rfc2136(Rfc2136),
+}
+
+/// A server that takes dynamic updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rfc2136 {
+    /// Its address.
+    pub server: SocketAddr,
+    /// The TSIG key's name.
+    pub key_name: DomainName,
+    /// The TSIG key's algorithm.
+    pub algorithm: TsigAlgorithm,
+    /// Where the TSIG key's base64 secret comes from.
+    pub secret: SecretSource,
+}
+
+/// The TSIG algorithms that are still good (RFC 8945, 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TsigAlgorithm {
+    /// HMAC-SHA-256.
+    HmacSha256,
+    /// HMAC-SHA-384.
+    HmacSha384,
+    /// HMAC-SHA-512.
+    HmacSha512,
+}
+
+/// Where a secret comes from; it is never in the file itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A systemd credential: a file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A variable.
+    Env(String),
+    /// A file, owned by root or the running user and not writable by others.
+    File(PathBuf),
+}
+
+/// A family of records that `apply dns` may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// `v=spf1`.
+    Spf,
+}
+
+impl Config {
+    /// Returns the lineage of this name.
+    pub fn certificate(&self, name: &str) -> Option<&Certificate> {
+        self.certificates.iter().find(|certificate| certificate.name == name)
+    }
+
+    /// Returns the lineage that Postfix names in main.cf: the first that covers the host's name, else the first.
+    pub fn default_certificate(&self) -> Option<&Certificate> {
+        let covers = |certificate: &&Certificate| {
+            certificate.identifiers.iter().any(|identifier| identifier.covers(&self.host.name))
+        };
+        self.certificates.iter().find(covers).or_else(|| self.certificates.first())
+    }
+}
+
+impl KeyType {
+    /// Returns the name as it stands in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Rsa(2048) => "rsa-2048",
+            Self::Rsa(3072) => "rsa-3072",
+            Self::Rsa(_) => "rsa-4096",
+        }
+    }
+}

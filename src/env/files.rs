@@ -1,0 +1,388 @@
+//! Reads with the size and owner we expect; writes by temp file, fsync, rename, fsync of the directory.
+//!
+//! `rename` is the only way a file of ours changes: a reader sees the old content or the new, never half of it. A
+//! configuration file keeps its owner, mode, ACL and SELinux label, and a symbolic link keeps pointing where it did.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::{
+        fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+        io::AsFd,
+    },
+    path::{Path, PathBuf},
+};
+
+/// Who owns a file and who may use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits, as `chmod` takes them.
+    pub mode: u32,
+    /// Owner, or `None` to leave it to the running user.
+    pub uid: Option<u32>,
+    /// Group, or `None` to leave it to the running user.
+    pub gid: Option<u32>,
+}
+
+impl Access {
+    /// Readable by the running user only.
+    pub const PRIVATE: Self = Self { mode: 0o600, uid: None, gid: None };
+    /// Readable by everyone.
+    pub const PUBLIC: Self = Self { mode: 0o644, uid: None, gid: None };
+}
+
+/// An IO failure with the file it happened to.
+#[derive(Debug)]
+pub struct FileError {
+    /// What was tried, as a verb: "read", "write".
+    pub verb: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Why it failed.
+    pub reason: io::Error,
+}
+
+impl std::fmt::Display for FileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot {} {}: {}", self.verb, self.path.display(), self.reason)
+    }
+}
+
+impl std::error::Error for FileError {}
+
+fn failed<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> FileError + 'a {
+    move |reason| FileError { verb, path: path.to_owned(), reason }
+}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+/// When it cannot be opened or read, is not a regular file, or is larger than the limit.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let fail = failed("read", path);
+    let file = open_regular(path).map_err(&fail)?;
+    read_open(file, limit).map_err(fail)
+}
+
+/// Reads a file that may not exist.
+///
+/// # Errors
+/// As [`read`], but a missing file is `None`.
+pub fn read_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    match read(path, limit) {
+        Err(error) if error.reason.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Reads a file whose content we act upon as root: owned by root or the running user, not writable by others.
+///
+/// The open file is judged, not its name, so that nothing can be swapped in between.
+///
+/// # Errors
+/// As [`read`], and [`io::ErrorKind::PermissionDenied`] with the reason when somebody else could have written it.
+pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let fail = failed("use", path);
+    let file = open_regular(path).map_err(failed("read", path))?;
+    let meta = file.metadata().map_err(&fail)?;
+    let me = rustix::process::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != me {
+        let reason = format!("it belongs to user {}, not to root or the running user", meta.uid());
+        return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+    }
+    if meta.mode() & 0o022 != 0 {
+        let reason = format!("others may write it (mode {:04o}); run `chmod go-w` on it", meta.mode() & 0o7777);
+        return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+    }
+    read_open(file, limit).map_err(failed("read", path))
+}
+
+fn open_regular(path: &Path) -> io::Result<File> {
+    // O_NONBLOCK: opening a named pipe must not hang; it has no effect on regular files.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(size.min(limit).try_into().unwrap_or(0));
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file of ours so that it is whole on disk, under its name, when this returns.
+///
+/// The mode is set before the first byte. The directory must exist.
+///
+/// # Errors
+/// When any step fails; the old file, if there was one, is untouched then and no temp file is left.
+pub fn write_atomic(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let fail = failed("write", path);
+    let (temp_path, mut temp) = create_temp(path).map_err(&fail)?;
+    let written = (|| {
+        apply_access(&temp, access)?;
+        temp.write_all(bytes)?;
+        temp.sync_all()?;
+        fs::rename(&temp_path, path)
+    })();
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temp_path);
+        return Err(fail(error));
+    }
+    sync_directory_of(path)
+}
+
+/// Writes a file of ours into a directory that nobody reads yet; the caller syncs and renames the directory.
+///
+/// # Errors
+/// When the file exists, or any step fails.
+pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let fail = failed("write", path);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600 & access.mode).open(path).map_err(&fail)?;
+    apply_access(&file, access).map_err(&fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(&fail)
+}
+
+fn apply_access(file: &File, access: Access) -> io::Result<()> {
+    // Owner first: chown clears bits that chmod has set, and 0600 covers the moment between.
+    if access.uid.is_some() || access.gid.is_some() {
+        let meta = file.metadata()?;
+        let owned = access.uid.is_none_or(|uid| uid == meta.uid()) && access.gid.is_none_or(|gid| gid == meta.gid());
+        if !owned {
+            fchown(file, access.uid, access.gid)?;
+        }
+    }
+    file.set_permissions(fs::Permissions::from_mode(access.mode))
+}
+
+/// How a configuration file was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// In place, because it is a mount point that cannot be renamed over; the journal is the safety.
+    InPlace,
+    /// By rename.
+    Renamed,
+}
+
+/// Replaces the content of a configuration file that somebody else owns.
+///
+/// A symbolic link is followed and stays a link. Owner, mode, ACL and SELinux label of the target stay. A missing file
+/// is made with mode 0644. A bind-mounted file, which cannot be renamed over, is written in place.
+///
+/// # Errors
+/// When any step fails; the old content is untouched then, except in the in-place case.
+pub fn replace_config(path: &Path, bytes: &[u8]) -> Result<Written, FileError> {
+    let fail = failed("write", path);
+    let target = match fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write_atomic(path, bytes, Access::PUBLIC)?;
+            return Ok(Written::Renamed);
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let old = open_regular(&target).map_err(&fail)?;
+    let meta = old.metadata().map_err(&fail)?;
+    let access = Access { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) };
+    let (temp_path, mut temp) = create_temp(&target).map_err(&fail)?;
+    let written = (|| {
+        apply_access(&temp, access)?;
+        copy_attributes(&old, &temp)?;
+        temp.write_all(bytes)?;
+        temp.sync_all()?;
+        fs::rename(&temp_path, &target)
+    })();
+    match written {
+        Ok(()) => {
+            sync_directory_of(&target)?;
+            Ok(Written::Renamed)
+        }
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            let _ = fs::remove_file(&temp_path);
+            let mut file = OpenOptions::new().write(true).truncate(true).open(&target).map_err(&fail)?;
+            file.write_all(bytes).and_then(|()| file.sync_all()).map_err(&fail)?;
+            Ok(Written::InPlace)
+        }
+        Err(error) => {
+            let _ = fs::remove_file(&temp_path);
+            Err(fail(error))
+        }
+    }
+}
+
+/// Copies ACLs and the SELinux label, where the file system has them.
+fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
+    for name in ["system.posix_acl_access", "security.selinux"] {
+        let mut value = [0_u8; 4096];
+        let size = match rustix::fs::fgetxattr(from.as_fd(), name, &mut value[..]) {
+            Ok(size) => size,
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::RANGE) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        match rustix::fs::fsetxattr(to.as_fd(), name, &value[..size], rustix::fs::XattrFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Points `link` at `target` with one rename; a reader sees the old target or the new one.
+///
+/// A plain directory or file in the link's place (a restored backup) is refused, not destroyed.
+///
+/// # Errors
+/// When the new link cannot be made or renamed.
+pub fn swap_link(target: &Path, link: &Path) -> Result<(), FileError> {
+    let fail = failed("link", link);
+    if fs::symlink_metadata(link).is_ok_and(|meta| !meta.file_type().is_symlink()) {
+        let reason = "it is not a symbolic link; move it away";
+        return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, reason)));
+    }
+    let temp = temp_name(link);
+    let _ = fs::remove_file(&temp);
+    std::os::unix::fs::symlink(target, &temp).map_err(&fail)?;
+    if let Err(error) = fs::rename(&temp, link) {
+        let _ = fs::remove_file(&temp);
+        return Err(fail(error));
+    }
+    sync_directory_of(link)
+}
+
+/// Makes a directory with this mode, and its parents with 0755; an existing one is left as it is.
+///
+/// # Errors
+/// When it cannot be made, or something else has its name.
+pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    let fail = failed("make directory", path);
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(&fail)?;
+    }
+    match fs::create_dir(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(error) => return Err(fail(error)),
+    }
+    // Not by the mode of mkdir alone: the umask would take bits away.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(&fail)?;
+    sync_directory_of(path)
+}
+
+/// Removes a file; one that is not there is as good as removed.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("remove", path)(error)),
+    }
+}
+
+/// Makes a rename in a directory survive a power cut.
+///
+/// # Errors
+/// When the directory cannot be opened or synced.
+pub fn sync_directory(path: &Path) -> Result<(), FileError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(failed("sync", path))
+}
+
+fn sync_directory_of(path: &Path) -> Result<(), FileError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+/// The temp file beside its target; a fixed name, so that a killed run leaves at most one, which the next run replaces.
+fn temp_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.mailcert"))
+}
+
+fn create_temp(path: &Path) -> io::Result<(PathBuf, File)> {
+    let temp = temp_name(path);
+    match fs::remove_file(&temp) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // create_new: never through a link that somebody else placed there.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp)?;
+    Ok((temp, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_link_owner_and_mode_of_a_configuration_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real.cf");
+        let link = dir.path().join("main.cf");
+        fs::write(&real, "old").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real.cf", &link).unwrap();
+        assert_eq!(replace_config(&link, b"new").unwrap(), Written::Renamed);
+        assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"new");
+        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o7777, 0o640);
+    }
+
+    #[test]
+    fn refuses_what_others_may_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mailcert.toml");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(read_trusted(&path, 10).unwrap_err().reason.kind(), io::ErrorKind::PermissionDenied);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(read_trusted(&path, 10).unwrap(), b"x");
+    }
+
+    #[test]
+    fn refuses_what_is_too_large_or_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("big");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap(), b"12345");
+        assert_eq!(read(&path, 4).unwrap_err().reason.kind(), io::ErrorKind::FileTooLarge);
+        assert!(read(dir.path(), 4).is_err());
+        assert!(read_if_exists(&dir.path().join("none"), 4).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_temp_file_of_a_killed_run_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        fs::write(dir.path().join(".state.json.mailcert"), "half").unwrap();
+        write_atomic(&path, b"whole", Access::PRIVATE).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn swaps_a_link_and_refuses_a_directory_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("live");
+        swap_link(Path::new("a/1"), &link).unwrap();
+        swap_link(Path::new("a/2"), &link).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("a/2"));
+        fs::remove_file(&link).unwrap();
+        fs::create_dir(&link).unwrap();
+        assert!(swap_link(Path::new("a/3"), &link).is_err());
+    }
+}

@@ -1,0 +1,297 @@
+//! Runs a child: absolute path, clean environment, own process group, time limit, bounded output.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What a child may print before the rest is dropped, in bytes, for each stream.
+const OUTPUT_LIMIT: u64 = 4 << 20;
+
+/// A child to run. Nothing of our own environment reaches it but `PATH` and `LC_ALL=C`.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    args: Vec<OsString>,
+    vars: Vec<(OsString, OsString)>,
+    stdin: Vec<u8>,
+    timeout: Duration,
+    terminal: Terminal,
+}
+
+/// Whether the child sees a terminal; some Postfix programs are mute without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terminal {
+    None,
+    Pty,
+}
+
+/// What a child did.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed; with a terminal, both streams together.
+    pub stdout: Vec<u8>,
+    /// What it complained about; empty with a terminal.
+    pub stderr: Vec<u8>,
+}
+
+/// Why a child could not be run to its end.
+#[derive(Debug)]
+pub enum RunError {
+    /// It could not be started, or its pipes failed.
+    Io(PathBuf, std::io::Error),
+    /// It was killed, with its process group, because it took longer than this.
+    Timeout(PathBuf, Duration),
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "cannot run {}: {error}", path.display()),
+            Self::Timeout(path, limit) => {
+                write!(f, "{} did not end within {} s and was killed", path.display(), limit.as_secs())
+            }
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl Output {
+    /// Returns true for exit status 0.
+    pub fn success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Returns what was printed, with bytes that are not UTF-8 replaced.
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Returns what was complained about, or, where that is empty, what was printed; trimmed.
+    pub fn complaint(&self) -> String {
+        let stderr = String::from_utf8_lossy(&self.stderr);
+        let text = if stderr.trim().is_empty() { self.stdout_text() } else { stderr.into_owned() };
+        text.trim().to_owned()
+    }
+}
+
+impl Program {
+    /// Prepares a child with no arguments, empty input and 30 s of patience.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            args: Vec::new(),
+            vars: Vec::new(),
+            stdin: Vec::new(),
+            timeout: Duration::from_secs(30),
+            terminal: Terminal::None,
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets one variable of the child's environment.
+    #[must_use]
+    pub fn var(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.vars.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets what the child reads on its standard input.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Sets how long the child may run.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Gives the child a pseudo-terminal as its output, for programs that are mute without one.
+    #[must_use]
+    pub fn on_terminal(mut self) -> Self {
+        self.terminal = Terminal::Pty;
+        self
+    }
+
+    /// Runs the child to its end.
+    ///
+    /// # Errors
+    /// [`RunError::Io`] when it cannot be started; [`RunError::Timeout`] when it was killed for taking too long. An
+    /// exit status other than 0 is not an error here.
+    pub fn run(&self) -> Result<Output, RunError> {
+        let io = |error| RunError::Io(self.path.clone(), error);
+        let mut command = std::process::Command::new(&self.path);
+        command.args(&self.args).env_clear().env("PATH", SAFE_PATH).env("LC_ALL", "C");
+        command.envs(self.vars.iter().map(|(name, value)| (name, value)));
+        command.process_group(0).stdin(Stdio::piped());
+        let pty = match self.terminal {
+            Terminal::None => {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                None
+            }
+            Terminal::Pty => {
+                let (master, slave) = open_pty().map_err(io)?;
+                command.stdout(slave.try_clone().map_err(io)?).stderr(slave);
+                Some(master)
+            }
+        };
+        let mut child = spawn(&mut command).map_err(io)?;
+        // The command holds our copies of the slave side; while they are open the master never sees the end.
+        drop(command);
+        let (out, err) = match pty {
+            Some(master) => (collect(Some(master)), collect(None::<File>)),
+            None => (collect(child.stdout.take()), collect(child.stderr.take())),
+        };
+        feed(&mut child, self.stdin.clone());
+        let deadline = Instant::now() + self.timeout;
+        let Some(status) = wait_until(&mut child, deadline).map_err(io)? else {
+            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            let _ = child.wait();
+            return Err(RunError::Timeout(self.path.clone(), self.timeout));
+        };
+        // A grandchild may hold the pipe open for ever (a daemon that was started): take what came by then.
+        let grace = Duration::from_millis(200);
+        let stdout = out.recv_timeout(grace).unwrap_or_default();
+        let stderr = err.recv_timeout(grace).unwrap_or_default();
+        Ok(Output { status, stdout, stderr })
+    }
+}
+
+/// The only `PATH` a child gets.
+const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Returns whether the path is a regular file that somebody may execute.
+pub fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Starts the child; a program file still being written by another thread's fork is tried again at once (ETXTBSY).
+fn spawn(command: &mut std::process::Command) -> std::io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
+            result => return result,
+        }
+    }
+    command.spawn()
+}
+
+/// Reads a stream to its end on a thread of its own, up to the limit.
+fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    match stream {
+        None => drop(sender.send(Vec::new())),
+        Some(mut stream) => drop(thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // A pty's master answers EIO at the end; what was read before it counts.
+            let _ = stream.by_ref().take(OUTPUT_LIMIT).read_to_end(&mut bytes);
+            let _ = sender.send(bytes);
+            // Drain the rest so that the child never blocks on a full pipe.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        })),
+    }
+    receiver
+}
+
+/// Writes the input on a thread of its own: a child that reads nothing must not block us.
+fn feed(child: &mut Child, bytes: Vec<u8>) {
+    if let Some(mut stdin) = child.stdin.take() {
+        if bytes.is_empty() {
+            return;
+        }
+        thread::spawn(move || {
+            let _ = stdin.write_all(&bytes);
+        });
+    }
+}
+
+/// Waits for the child without a signal handler; polls, since the children here end within milliseconds.
+fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_micros(200);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::park_timeout(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// Opens a pseudo-terminal: the side we read, and the side the child writes to.
+fn open_pty() -> std::io::Result<(File, File)> {
+    use rustix::{
+        fs::{Mode, OFlags},
+        pty,
+    };
+    let master = pty::openpt(pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY)?;
+    pty::grantpt(&master)?;
+    pty::unlockpt(&master)?;
+    let name = pty::ptsname(&master, Vec::new())?;
+    let slave = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((File::from(master), File::from(slave)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_output_status_and_a_clean_environment() {
+        let output = Program::new("/bin/sh").args(["-c", "cat; echo x >&2; env; exit 3"]).stdin("hello\n").run().unwrap();
+        assert_eq!(output.status.code(), Some(3));
+        assert!(output.stdout_text().starts_with("hello\n"), "{}", output.stdout_text());
+        assert!(!output.stdout_text().contains("CARGO"), "{}", output.stdout_text());
+        assert_eq!(output.complaint(), "x");
+    }
+
+    #[test]
+    fn kills_the_whole_group_after_the_limit() {
+        let error = Program::new("/bin/sh").args(["-c", "sleep 60 & wait"]).timeout(Duration::from_millis(50)).run();
+        assert!(matches!(error, Err(RunError::Timeout(..))), "{error:?}");
+    }
+
+    #[test]
+    fn shows_the_child_a_terminal() {
+        let output = Program::new("/bin/sh").args(["-c", "test -t 2 && echo yes"]).on_terminal().run().unwrap();
+        assert_eq!(output.complaint(), "yes");
+    }
+
+    #[test]
+    fn drops_output_above_the_limit_and_lets_the_child_end() {
+        let output = Program::new("/bin/sh").args(["-c", "head -c 6000000 /dev/zero"]).run().unwrap();
+        assert_eq!(output.stdout.len() as u64, OUTPUT_LIMIT);
+        assert!(output.success());
+    }
+}

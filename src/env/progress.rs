@@ -1,0 +1,71 @@
+//! Tells what long work is doing: a line that changes on a terminal, plain lines in a log, nothing when quiet.
+
+use std::{sync::Arc, time::Duration};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Sink;
+
+/// Where progress goes. Cheap to clone; tasks share one.
+#[derive(Clone)]
+pub struct Progress(Arc<Target>);
+
+enum Target {
+    /// Plain lines on stderr.
+    Lines(Sink),
+    /// Nothing.
+    Quiet,
+    /// One line on a terminal that is overwritten, with a spinner.
+    Terminal { bar: ProgressBar, stderr: Sink },
+}
+
+impl Progress {
+    /// Returns progress that says nothing.
+    pub fn quiet() -> Self {
+        Self(Arc::new(Target::Quiet))
+    }
+
+    /// Returns progress as plain lines.
+    pub fn lines(stderr: Sink) -> Self {
+        Self(Arc::new(Target::Lines(stderr)))
+    }
+
+    /// Returns progress as one changing line on a terminal.
+    pub fn terminal(stderr: Sink) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        Self(Arc::new(Target::Terminal { bar, stderr }))
+    }
+
+    /// Says what is being done now; on a terminal the next step overwrites it.
+    pub fn step(&self, text: &str) {
+        match &*self.0 {
+            Target::Quiet => {}
+            Target::Lines(stderr) => stderr.line(text),
+            Target::Terminal { bar, .. } => {
+                bar.enable_steady_tick(Duration::from_millis(120));
+                bar.set_message(text.to_owned());
+            }
+        }
+    }
+
+    /// Says what has been reached; stays on the screen.
+    pub fn done(&self, text: &str) {
+        match &*self.0 {
+            Target::Quiet => {}
+            Target::Lines(stderr) => stderr.line(text),
+            Target::Terminal { bar, stderr } => bar.suspend(|| stderr.line(text)),
+        }
+    }
+
+    /// Takes the changing line away; to be called before a result or a question is written.
+    pub fn clear(&self) {
+        if let Target::Terminal { bar, .. } = &*self.0 {
+            bar.disable_steady_tick();
+            bar.set_message("");
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A port of the mail server that speaks TLS: `smtp://`, `submission://`, `submissions://` HOST:PORT. Pure.
+
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// How TLS begins on an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// SMTP with STARTTLS between servers (RFC 3207), port 25.
+    Smtp,
+    /// Submission with STARTTLS (RFC 6409), port 587.
+    Submission,
+    /// Submission over implicit TLS (RFC 8314, 3.3), port 465.
+    Submissions,
+}
+
+impl Scheme {
+    /// Returns the port that IANA assigned.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Smtp => 25,
+            Self::Submission => 587,
+            Self::Submissions => 465,
+        }
+    }
+
+    /// Returns the name as it stands before `://`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+        }
+    }
+}
+
+/// One port to ask, as a client asks. `host` is a name or an address without brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Endpoint {
+    /// How TLS begins.
+    pub scheme: Scheme,
+    /// Host name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Why a text is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointError(String);
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let fail = |reason: &str| EndpointError(format!("`{}` is not an endpoint: {reason}", text.escape_debug()));
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| fail("write it as smtp://HOST:PORT"))?;
+        let scheme = match scheme {
+            "smtp" => Scheme::Smtp,
+            "submission" => Scheme::Submission,
+            "submissions" => Scheme::Submissions,
+            "imap" | "imaps" | "pop3" | "pop3s" => return Err(fail("IMAP and POP3 are not yet supported")),
+            _ => return Err(fail("the scheme is smtp, submission or submissions")),
+        };
+        let (host, port) =
+            split_host_port(rest).ok_or_else(|| fail("the host and port are HOST:PORT or [IPv6]:PORT"))?;
+        let port = match port {
+            None => scheme.default_port(),
+            Some(port) => {
+                port.parse().ok().filter(|port| *port != 0).ok_or_else(|| fail("the port is 1 to 65535"))?
+            }
+        };
+        Ok(Self { scheme, host, port })
+    }
+}
+
+/// Splits `HOST`, `HOST:PORT`, `[IPv6]`, `[IPv6]:PORT` or a bare IPv6 address.
+pub fn split_host_port(text: &str) -> Option<(String, Option<&str>)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        host.parse::<Ipv6Addr>().ok()?;
+        return match rest {
+            "" => Some((host.to_owned(), None)),
+            _ => Some((host.to_owned(), Some(rest.strip_prefix(':')?))),
+        };
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Some((text.to_owned(), None));
+    }
+    let (host, port) = match text.split_once(':') {
+        None => (text, None),
+        Some((host, port)) => (host, Some(port)),
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    (!host.is_empty() && host.bytes().all(legal)).then(|| (host.to_owned(), port))
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}://[{}]:{}", self.scheme.name(), self.host, self.port)
+        } else {
+            write!(f, "{}://{}:{}", self.scheme.name(), self.host, self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_prints() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(text.parse::<Endpoint>().ok().map(String::from).as_deref(), expected, "{text}");
+        };
+        check("smtp://127.0.0.2:2525", Some("smtp://127.0.0.2:2525"));
+        check("submissions://mail.example.jp", Some("submissions://mail.example.jp:465"));
+        check("smtp://[::1]:25", Some("smtp://[::1]:25"));
+        check("smtp://::1", Some("smtp://[::1]:25"));
+        check("smtp://h:0", None);
+        check("smtp://h:99999", None);
+        check("imaps://h:993", None);
+        check("h:25", None);
+        check("smtp://", None);
+        check("smtp://a b:25", None);
+        check("smtp://[::1", None);
+    }
+}

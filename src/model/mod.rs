@@ -1,0 +1,12 @@
+//! The nouns of this program: parse, print, compare, decide. Pure: no clock, no IO, no async.
+
+pub mod authority;
+pub mod certificate;
+pub mod endpoint;
+pub mod finding;
+pub mod lineage;
+pub mod name;
+pub mod plan;
+pub mod record;
+pub mod rrset;
+pub mod schedule;

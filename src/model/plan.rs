@@ -1,0 +1,205 @@
+//! What an apply would change: values that print, serialize, compare, and know their own undo. Pure.
+//!
+//! A plan holds no closures. `plan` prints it, `apply` carries it out and keeps it in the journal, `undo` reads it back.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    name::{DomainName, Identifier},
+    rrset::Txt,
+};
+
+/// Everything that differs from what the configuration wants, in the order in which it is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What would change; empty when all is as it should be.
+    pub changes: Vec<Change>,
+    /// What the reader should know besides: warnings, and what only the operator can do.
+    pub notes: Vec<String>,
+}
+
+/// One change. Variants stand in the order in which an apply does them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A certificate to get.
+    Certificate(CertificateChange),
+    /// A configuration file to write.
+    File(FileChange),
+    /// An RRset to change.
+    Rrset(RrsetChange),
+    /// The renewal timer to switch on.
+    Timer(TimerChange),
+}
+
+/// A certificate that a lineage lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificateChange {
+    /// The lineage.
+    pub lineage: String,
+    /// What it is for.
+    pub identifiers: Vec<Identifier>,
+    /// Who is asked.
+    pub issuer: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A file with its content before and after; `None` means that it does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// The file as it is named in the plan; a symbolic link is followed when it is written.
+    pub path: PathBuf,
+    /// What is there now.
+    #[serde(with = "bytes_as_base64")]
+    pub before: Option<Vec<u8>>,
+    /// What will be there.
+    #[serde(with = "bytes_as_base64")]
+    pub after: Option<Vec<u8>>,
+    /// Why, a line each.
+    pub reasons: Vec<String>,
+}
+
+/// A TXT RRset to change by value: what is not named in `add` or `remove` stays, and so does the TTL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RrsetChange {
+    /// The zone that holds it, as its SOA says.
+    pub zone: DomainName,
+    /// The owner name.
+    pub name: DomainName,
+    /// TTL in seconds of what is added; an RRset that exists keeps its own.
+    pub ttl: u32,
+    /// The whole RRset before; the update is refused by the server when this no longer holds.
+    pub before: Vec<Txt>,
+    /// Values to add.
+    pub add: Vec<Txt>,
+    /// Values to remove.
+    pub remove: Vec<Txt>,
+    /// Why.
+    pub reason: String,
+}
+
+/// The renewal timer to enable; its files are [`FileChange`]s of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimerChange {
+    /// The unit, such as `mailcert-renew.timer`.
+    pub unit: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Plan {
+    /// Returns whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Adds another plan's changes and notes after these.
+    pub fn extend(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.notes.extend(other.notes);
+    }
+}
+
+impl FileChange {
+    /// Returns the unified diff, with three lines of context; bytes that are not UTF-8 or would steer a terminal are
+    /// escaped.
+    pub fn diff(&self) -> String {
+        let before = self.before.as_deref().map(printable).unwrap_or_default();
+        let after = self.after.as_deref().map(printable).unwrap_or_default();
+        let path = self.path.display().to_string();
+        let name = |exists: bool| if exists { path.as_str() } else { "/dev/null" };
+        similar::TextDiff::from_lines(&before, &after)
+            .unified_diff()
+            .context_radius(3)
+            .header(name(self.before.is_some()), name(self.after.is_some()))
+            .to_string()
+    }
+
+    /// Returns the change that takes this one back.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        Self {
+            path: self.path.clone(),
+            before: self.after.clone(),
+            after: self.before.clone(),
+            reasons: vec!["undo".to_owned()],
+        }
+    }
+}
+
+impl RrsetChange {
+    /// Returns the whole RRset as it is after the change.
+    pub fn after(&self) -> Vec<Txt> {
+        let kept = self.before.iter().filter(|value| !self.remove.contains(value));
+        let added = self.add.iter().filter(|value| !self.before.contains(value));
+        kept.chain(added).cloned().collect()
+    }
+
+    /// Returns the change that takes this one back.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        Self {
+            zone: self.zone.clone(),
+            name: self.name.clone(),
+            ttl: self.ttl,
+            before: self.after(),
+            add: self.remove.clone(),
+            remove: self.add.clone(),
+            reason: "undo".to_owned(),
+        }
+    }
+}
+
+/// Makes text fit for a terminal: control characters other than line feed and tab are escaped.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\n' | '\t' => text.push(character),
+                '\r' => text.push_str("\\r"),
+                character if character.is_control() => text.extend(character.escape_default()),
+                character => text.push(character),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+mod bytes_as_base64 {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        bytes.as_ref().map(|bytes| STANDARD.encode(bytes)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| STANDARD.decode(text).map_err(D::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_change_shows_its_diff_and_can_be_taken_back() {
+        let change = FileChange {
+            path: "/etc/postfix/main.cf".into(),
+            before: Some(b"a = 1\nb = \xff\x1b[31m\n".to_vec()),
+            after: Some(b"a = 2\nb = \xff\x1b[31m\n".to_vec()),
+            reasons: vec![],
+        };
+        let diff = change.diff();
+        assert!(diff.contains("--- /etc/postfix/main.cf\n+++ /etc/postfix/main.cf\n"), "{diff}");
+        assert!(diff.contains("-a = 1\n+a = 2\n b = \\xff\\u{1b}[31m\n"), "{diff}");
+        assert_eq!(change.inverse().after, change.before);
+        let saved = serde_json::to_string(&change).unwrap();
+        assert_eq!(serde_json::from_str::<FileChange>(&saved).unwrap(), change);
+    }
+}

@@ -1,0 +1,3 @@
+//! One file per kind of record that we publish or judge. Pure.
+
+pub mod spf;
