@@ -1,11 +1,12 @@
 //! A Postfix of one test's own: configuration, queue and data in the scratch directory, ports on an own address.
 
 use std::{
-    fs,
+    fs::{self, File},
     net::SocketAddr,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -74,10 +75,16 @@ impl Postfix {
         } else {
             String::new()
         };
-        scratch.file(
-            "postfix/etc/main.cf",
-            main_cf(&root, address, options) + &tls + &options.main_cf,
-        );
+        let text = main_cf(&root, address, options) + &tls + &options.main_cf;
+        let main_cf = scratch.file("postfix/etc/main.cf", text);
+        // Each program of Postfix that finds main.cf younger than two seconds waits until it is not.
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::options()
+            .append(true)
+            .open(main_cf)
+            .unwrap()
+            .set_modified(hour_ago)
+            .unwrap();
         scratch.file(
             "postfix/etc/master.cf",
             master_cf(address, options) + &options.master_cf,
