@@ -101,6 +101,8 @@ fn postfix_serves_its_snake_oil_on_every_port_that_it_has() {
     for port in [25, 465, 587] {
         assert_eq!(postfix.leaf_sha256(port), wanted, "port {port}");
     }
+    postfix.edit_main_cf(|text| [text, b"smtpd_tls_security_level = none\n".into()].concat());
+    assert_eq!(postfix.postconf("smtpd_tls_security_level"), "none");
     postfix.stop();
     assert!(postfix.leaf_sha256(25).is_err());
 }

@@ -77,14 +77,7 @@ impl Postfix {
         };
         let text = main_cf(&root, address, options) + &tls + &options.main_cf;
         let main_cf = scratch.file("postfix/etc/main.cf", text);
-        // Each program of Postfix that finds main.cf younger than two seconds waits until it is not.
-        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
-        File::options()
-            .append(true)
-            .open(main_cf)
-            .unwrap()
-            .set_modified(hour_ago)
-            .unwrap();
+        age(&main_cf);
         scratch.file(
             "postfix/etc/master.cf",
             master_cf(address, options) + &options.master_cf,
@@ -115,6 +108,13 @@ impl Postfix {
     /// Reloads it.
     pub fn reload(&self) {
         run(&mut self.postfix("reload"));
+    }
+
+    /// Changes main.cf as an editor would, by bytes; Postfix is not told.
+    pub fn edit_main_cf(&self, edit: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let before = fs::read(self.main_cf()).unwrap();
+        fs::write(self.main_cf(), edit(before)).unwrap();
+        age(&self.main_cf());
     }
 
     /// Returns the directory with main.cf and master.cf.
@@ -209,6 +209,18 @@ impl Drop for Postfix {
             self.stop();
         }
     }
+}
+
+/// Makes a file look an hour old: each program of Postfix that finds main.cf younger than two seconds waits, reading it
+/// again and again, until it is not.
+fn age(file: &Path) {
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    File::options()
+        .append(true)
+        .open(file)
+        .unwrap()
+        .set_modified(hour_ago)
+        .unwrap();
 }
 
 /// Returns how TLS begins on a well-known port.
