@@ -2,7 +2,7 @@
 
 use crate::support::{
     Bind, LoopbackAddress, Pebble, PebbleOptions, Postfix, PostfixOptions, Scratch, World, WorldOptions,
-    Zone, judge,
+    Zone, judge, world::HOST,
 };
 
 #[test]
@@ -174,4 +174,34 @@ fn two_worlds_stand_side_by_side() {
         (String::new(), "192.0.2.1".to_owned())
     );
     assert_ne!(one.pebble.directory(), other.pebble.directory());
+}
+
+#[test]
+#[ignore = "real: needs pebble, named, postfix, openssl"]
+fn a_certificate_of_the_labs_ca_verifies_on_the_labs_postfix() {
+    let world = World::start();
+    let issued = world.pebble.issue(&world.address, &[HOST, "a.many.example.test"]);
+    let chain = world.scratch.file("by-hand/fullchain.pem", &issued.fullchain);
+    let key = world
+        .scratch
+        .secret_file("by-hand/privkey.pem", &issued.private_key);
+    let root = world.pebble.issuer_root_file();
+    assert!(world.postfix.verify(25, root).is_err());
+
+    let names = format!(
+        "smtpd_tls_cert_file={}\nsmtpd_tls_key_file={}\n",
+        chain.display(),
+        key.display()
+    );
+    world
+        .postfix
+        .edit_main_cf(|text| [text, names.into_bytes()].concat());
+    // Stopped and started: after a reload an old smtpd may answer once more.
+    world.postfix.stop();
+    world.postfix.launch();
+    assert_eq!(world.postfix.verify(25, root), Ok(()));
+    assert_eq!(
+        world.postfix.leaf_sha256(25),
+        judge::certificate_sha256(&issued.fullchain)
+    );
 }

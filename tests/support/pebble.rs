@@ -10,7 +10,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{LoopbackAddress, Scratch, server::Server};
+use super::{
+    LoopbackAddress, Scratch,
+    issuance::{self, Issued},
+    server::Server,
+};
 
 /// Where the ACME directory is.
 const ACME_PORT: u16 = 14000;
@@ -160,6 +164,11 @@ impl Pebble {
         let body = json!({ "Certificate": certificate_pem, "ARIResponse": answer }).to_string();
         let (status, text) = self.request(self.http.post(self.management("/set-renewal-info/")).body(body));
         assert_eq!(status, 200, "{text}");
+    }
+
+    /// Issues a certificate without mailcert, for names that resolve to the address; borrows its port 80 meanwhile.
+    pub fn issue(&self, address: &LoopbackAddress, names: &[&str]) -> Issued {
+        issuance::issue(&self.http, self.directory(), address, names)
     }
 
     fn management(&self, path: &str) -> String {
