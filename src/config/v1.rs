@@ -67,9 +67,15 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
     check::document(document.as_table(), &mut report);
     let (acme_section, dns_section) = (root.section("acme"), root.section("dns"));
     let provider = dns_section.section("dns.provider");
-    let challenge = challenge(&acme_section.section("acme.challenge"), &provider, &mut report);
+    let challenge = challenge(&acme_section.section("acme.challenge"), &mut report);
     let certificates = certificates(&root, challenge.as_ref(), &mut report);
-    let acme = acme(&acme_section, challenge, &root.tables("certificate"), &mut report);
+    let acme = acme(
+        &acme_section,
+        challenge,
+        &root.tables("certificate"),
+        &provider,
+        &mut report,
+    );
     let dns = dns(&dns_section, &provider, &mut report);
     let renew = renew(&root.section("renew"), &mut report);
     let postfix = postfix(&root.section("postfix"), &mut report);
@@ -115,6 +121,7 @@ fn acme(
     section: &Section<'_>,
     challenge: Option<Challenge>,
     certificates: &[Section<'_>],
+    provider: &Section<'_>,
     report: &mut Report<'_>,
 ) -> Option<Acme> {
     let directory = section.parsed("directory", report, value::directory);
@@ -135,6 +142,15 @@ fn acme(
         let fault = "must be true for certificates by ACME; read the terms of service of the CA, then set it";
         section.refuse("terms_of_service_agreed", &at, fault, report);
     }
+    if challenge == Some(Challenge::Dns01) && !provider.is_written() {
+        let section = section.section("acme.challenge");
+        let at = section
+            .item("type")
+            .and_then(Item::span)
+            .unwrap_or_else(|| section.at.clone());
+        let fault = "is dns-01, which needs `dns.provider`: the server that takes the records";
+        section.refuse("type", &at, fault, report);
+    }
     Some(Acme {
         directory: directory.unwrap_or_default(),
         contact: without_places(contact),
@@ -145,8 +161,8 @@ fn acme(
 }
 
 /// Returns how names are proven; `None` when the type has been reported.
-fn challenge(section: &Section<'_>, provider: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge> {
-    let (kind, kind_at) = section.text("type")?;
+fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge> {
+    let (kind, _) = section.text("type")?;
     let addresses = section.parsed_list("listen", report, |text| value::socket_address(text, 80));
     let webroot = section.path("webroot");
     match kind.as_str() {
@@ -157,10 +173,6 @@ fn challenge(section: &Section<'_>, provider: &Section<'_>, report: &mut Report<
                 if let Some(at) = at {
                     section.refuse(name, &at, "has no meaning with dns-01; leave it out", report);
                 }
-            }
-            if !provider.is_written() {
-                let fault = "is dns-01, which needs `dns.provider`: the server that takes the records";
-                section.refuse("type", &kind_at, fault, report);
             }
             Some(Challenge::Dns01)
         }

@@ -407,6 +407,17 @@ fn refuses_a_wrong_ca_or_challenge() {
         "webroot = 'www'",
         &["11:11: `acme.challenge.webroot` must be an absolute path"],
     );
+    let provider = &BASE[BASE.find("[dns.provider]").unwrap()..];
+    let dns01 = BASE
+        .replace("[acme.challenge]", "[acme.challenge]\ntype = 'dns-01'")
+        .replace(provider, "");
+    let message = read(&dns01).unwrap_err();
+    assert!(
+        message.starts_with("m.toml:11:8: `acme.challenge.type` is dns-01, which needs `dns.provider`"),
+        "{message}"
+    );
+    let external = dns01.replace("[renew]", "issuer = 'external'\n[renew]");
+    assert_eq!(read(&external).unwrap().acme, None);
     check(
         "[acme]",
         "[acme]\nprofile = 'x'",
