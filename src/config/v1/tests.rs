@@ -161,6 +161,24 @@ fn every_choice_means_something_else() {
 }
 
 #[test]
+fn what_is_not_published_yet_is_refused() {
+    let key = schema::find("dns", "publish").unwrap();
+    let Kind::ChoiceList(choices) = key.kind else {
+        panic!("{key:?}")
+    };
+    for word in choices.later {
+        let message = read(&with(BASE, key, &format!("['{word}']"))).unwrap_err();
+        assert!(
+            message.contains(&format!("`{word}` is not yet supported; supported: spf")),
+            "{message}"
+        );
+    }
+    let file = schema::find("postfix", "client_ca").unwrap();
+    let config = read(&with(BASE, file, "'/etc/ca.pem'")).unwrap();
+    assert_eq!(config.postfix.client_ca, ClientCa::File("/etc/ca.pem".into()));
+}
+
+#[test]
 fn every_key_refuses_another_type() {
     for key in KEYS.iter().filter(|key| !["ca", "acme.eab"].contains(&key.table)) {
         for (value, found) in [
