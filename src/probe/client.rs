@@ -37,6 +37,7 @@ const CONCURRENT: usize = 8;
 #[derive(Clone)]
 pub struct Client {
     ehlo_name: DomainName,
+    mail_domain: DomainName,
     limits: Limits,
     tls: TlsConnector,
     turns: Arc<Semaphore>,
@@ -68,8 +69,8 @@ impl Default for Limits {
 pub enum Dialogue {
     /// EHLO and QUIT.
     Greet,
-    /// EHLO, `MAIL FROM:<>`, `RCPT TO:<postmaster@…>` with our own name, RSET and QUIT; in clear text where the server
-    /// offers no STARTTLS. Restrictions are evaluated only here.
+    /// EHLO, `MAIL FROM:<>`, `RCPT TO:<postmaster@…>`, RSET and QUIT; in clear text where the server offers no
+    /// STARTTLS. Restrictions are evaluated only here, and those for recipients only where the domain is the server's.
     Transaction,
 }
 
@@ -81,11 +82,19 @@ impl Client {
     pub fn new(ehlo_name: DomainName) -> Result<Self, String> {
         let config = tls::client_config().map_err(|error| error.to_string())?;
         Ok(Self {
+            mail_domain: ehlo_name.clone(),
             ehlo_name,
             limits: Limits::default(),
             tls: TlsConnector::from(config),
             turns: Arc::new(Semaphore::new(CONCURRENT)),
         })
+    }
+
+    /// Sets the domain whose postmaster is named in a transaction; without it, our own name.
+    #[must_use]
+    pub fn mail_domain(mut self, domain: DomainName) -> Self {
+        self.mail_domain = domain;
+        self
     }
 
     /// Sets how long a conversation may take.
@@ -290,7 +299,7 @@ impl Talk<'_> {
         let mail = smtp.command("MAIL FROM:<>").await;
         let mut rcpt = None;
         if mail.as_ref().is_ok_and(|reply| reply.code == 250) {
-            let recipient = format!("RCPT TO:<postmaster@{}>", self.client.ehlo_name);
+            let recipient = format!("RCPT TO:<postmaster@{}>", self.client.mail_domain);
             rcpt = Some(smtp.command(&recipient).await);
         }
         if mail.is_ok() && !matches!(rcpt, Some(Err(_))) {
@@ -354,7 +363,8 @@ mod tests {
     use crate::probe::fake::{After, Identity, Pki, Script, Server, Smtp};
 
     fn client() -> Client {
-        Client::new("probe.example.test".parse().unwrap()).unwrap()
+        let client = Client::new("probe.example.test".parse().unwrap()).unwrap();
+        client.mail_domain("example.test".parse().unwrap())
     }
 
     async fn ask(server: &Server, scheme: &str, dialogue: Dialogue) -> Sighting {
@@ -390,7 +400,7 @@ mod tests {
             "STARTTLS",
             "EHLO probe.example.test",
             "MAIL FROM:<>",
-            "RCPT TO:<postmaster@probe.example.test>",
+            "RCPT TO:<postmaster@example.test>",
             "RSET",
             "QUIT",
         ];

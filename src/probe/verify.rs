@@ -30,9 +30,10 @@ pub struct Patience {
     pub good_in_a_row: NonZeroU32,
     /// When to give up.
     pub within: Duration,
-    /// When to give up on one that had no TLS before and has none now: long enough for a reload to come through.
-    pub within_if_down: Duration,
-    /// The pause after an answer; it doubles after each bad one, up to `longest_pause`.
+    /// When to give up on one that serves neither the old leaf nor the new one: longer than a reload takes to come
+    /// through, shorter than `within`, since mail may be stopped meanwhile.
+    pub within_if_failing: Duration,
+    /// The pause between conversations; it doubles with each bad answer, up to `longest_pause`.
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
@@ -43,7 +44,7 @@ impl Default for Patience {
         Self {
             good_in_a_row: NonZeroU32::MIN.saturating_add(2),
             within: Duration::from_secs(20),
-            within_if_down: Duration::from_secs(5),
+            within_if_failing: Duration::from_secs(5),
             first_pause: Duration::from_millis(50),
             longest_pause: Duration::from_secs(1),
         }
@@ -91,7 +92,7 @@ pub async fn verify(client: &Client, goals: Vec<Goal>, patience: Patience) -> Ve
 async fn pursue(client: &Client, goal: &Goal, patience: Patience) -> Verified {
     let started = Instant::now();
     let mut pause = patience.first_pause;
-    let mut good = 0;
+    let (mut good, mut failing) = (0, 0);
     let mut asked = 0;
     loop {
         asked += 1;
@@ -104,20 +105,16 @@ async fn pursue(client: &Client, goal: &Goal, patience: Patience) -> Verified {
         };
         let last = client.ask(&goal.target, dialogue).await;
         let judgment = goal.expectation.judge(&last);
-        let limit = match judgment.verdict {
-            Verdict::Good => {
-                good += 1;
-                pause = patience.first_pause;
-                patience.within
-            }
-            verdict => {
-                good = 0;
-                if verdict == Verdict::Down {
-                    patience.within_if_down
-                } else {
-                    patience.within
-                }
-            }
+        (good, failing) = match judgment.verdict {
+            Verdict::Good => (good + 1, 0),
+            Verdict::StillOld => (0, 0),
+            Verdict::Down | Verdict::Other | Verdict::Worse => (0, failing + 1),
+        };
+        // Once is no proof: one conversation alone may take longer than the limit.
+        let limit = if failing >= 2 {
+            patience.within_if_failing
+        } else {
+            patience.within
         };
         if good >= patience.good_in_a_row.get() || started.elapsed() + pause >= limit {
             return Verified {
@@ -127,9 +124,11 @@ async fn pursue(client: &Client, goal: &Goal, patience: Patience) -> Verified {
             };
         }
         tokio::time::sleep(pause).await;
-        if good == 0 {
-            pause = (pause * 2).min(patience.longest_pause);
-        }
+        pause = if good > 0 {
+            patience.first_pause
+        } else {
+            (pause * 2).min(patience.longest_pause)
+        };
     }
 }
 
@@ -159,7 +158,7 @@ mod tests {
         let short = Duration::from_millis(1);
         Patience {
             within,
-            within_if_down: within,
+            within_if_failing: within,
             first_pause: short,
             longest_pause: short,
             ..Patience::default()
@@ -223,6 +222,23 @@ mod tests {
             verified.last.transaction.is_some(),
             "the deciding conversation begins a transaction"
         );
+    }
+
+    #[tokio::test]
+    async fn a_fault_that_only_a_transaction_shows_is_found_and_settles() {
+        let new = Identity::self_signed("new.test");
+        let smtp = Smtp {
+            rcpt: "451 4.3.5 Server configuration error\r\n",
+            ..Smtp::good(new.clone())
+        };
+        let verified = check(
+            move |_| Script::Smtp(smtp.clone()),
+            &new,
+            Duration::from_millis(200),
+        )
+        .await;
+        assert!(verified.is_worse(), "{verified:?}");
+        assert!(verified.judgment.detail.contains("451 4.3.5"), "{verified:?}");
     }
 
     #[tokio::test]
