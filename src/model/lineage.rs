@@ -193,7 +193,7 @@ pub struct Before {
     pub endpoint: Endpoint,
     /// The leaf it served; `None` when TLS did not complete.
     pub leaf_sha256: Option<String>,
-    /// Whether a mail transaction could be begun on it.
+    /// Whether it took part in a mail transaction; a refusal counts as taking part, a server fault does not.
     pub accepts_mail: bool,
 }
 
