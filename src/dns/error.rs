@@ -122,29 +122,71 @@ impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ChangedMeanwhile { name, server } => {
-                write!(f, "the TXT records of {name} were changed at {server} meanwhile; nothing was written")
+                write!(
+                    f,
+                    "the TXT records of {name} were changed at {server} meanwhile; nothing was written"
+                )
             }
             Self::CnameChain { name, through } => {
-                write!(f, "the CNAME at {name} leads in a loop or too far: {}", printable(through.join(" -> ").as_bytes()))
+                write!(
+                    f,
+                    "the CNAME at {name} leads in a loop or too far: {}",
+                    printable(through.join(" -> ").as_bytes())
+                )
             }
             Self::Name(reason) => f.write_str(reason),
             Self::NoAuthoritativeServer { zone } => {
-                write!(f, "no authoritative server of {zone} with an address that can be reached from here was found")
+                write!(
+                    f,
+                    "no authoritative server of {zone} with an address that can be reached from here was found"
+                )
             }
-            Self::NoResolver => f.write_str("no resolver is known: none in `dns.resolvers`, none in /etc/resolv.conf"),
+            Self::NoResolver => {
+                f.write_str("no resolver is known: none in `dns.resolvers`, none in /etc/resolv.conf")
+            }
             Self::NoZone { name } => write!(f, "no zone was found that holds {name}"),
-            Self::NotYet { name, waited, lagging } => {
-                write!(f, "after {} s not every authoritative server shows {name} as it should be", waited.as_secs())?;
+            Self::NotYet {
+                name,
+                waited,
+                lagging,
+            } => {
+                write!(
+                    f,
+                    "after {} s not every authoritative server shows {name} as it should be",
+                    waited.as_secs()
+                )?;
                 for lag in lagging {
-                    write!(f, "; {}: {}", printable(lag.server.as_bytes()), printable(lag.said.as_bytes()))?;
+                    write!(
+                        f,
+                        "; {}: {}",
+                        printable(lag.server.as_bytes()),
+                        printable(lag.said.as_bytes())
+                    )?;
                 }
                 Ok(())
             }
-            Self::Server { server, question, failure } => {
-                write!(f, "{server} did not answer {}: {failure}", printable(question.as_bytes()))
+            Self::Server {
+                server,
+                question,
+                failure,
+            } => {
+                write!(
+                    f,
+                    "{server} did not answer {}: {failure}",
+                    printable(question.as_bytes())
+                )
             }
-            Self::Update { server, zone, name, key, refusal } => {
-                write!(f, "{server} did not update {name} in the zone {zone} with the TSIG key {key}: {refusal}")
+            Self::Update {
+                server,
+                zone,
+                name,
+                key,
+                refusal,
+            } => {
+                write!(
+                    f,
+                    "{server} did not update {name} in the zone {zone} with the TSIG key {key}: {refusal}"
+                )
             }
         }
     }
@@ -155,9 +197,15 @@ impl std::error::Error for DnsError {}
 impl fmt::Display for ServerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Garbled(reason) => write!(f, "it sent no usable DNS message ({})", printable(reason.as_bytes())),
+            Self::Garbled(reason) => write!(
+                f,
+                "it sent no usable DNS message ({})",
+                printable(reason.as_bytes())
+            ),
             Self::Network(reason) | Self::Unreachable(reason) => f.write_str(&printable(reason.as_bytes())),
-            Self::Referral => f.write_str("it refers to other servers and does not resolve (recursion is off there)"),
+            Self::Referral => {
+                f.write_str("it refers to other servers and does not resolve (recursion is off there)")
+            }
             Self::ResponseCode(code) => f.write_str(code),
             Self::Timeout(limit) => write!(f, "nothing came within {} s", limit.as_secs_f32()),
         }
@@ -170,16 +218,26 @@ impl fmt::Display for Refusal {
             Self::BadKey => f.write_str("it does not know this key under this algorithm (BADKEY)"),
             Self::BadSignature => f.write_str("it knows this key by another secret (BADSIG)"),
             Self::BadTime { ahead: Some(seconds) } if *seconds < 0 => {
-                write!(f, "its clock is {} s behind ours (BADTIME)", seconds.unsigned_abs())
+                write!(
+                    f,
+                    "its clock is {} s behind ours (BADTIME)",
+                    seconds.unsigned_abs()
+                )
             }
-            Self::BadTime { ahead: Some(seconds) } => write!(f, "its clock is {seconds} s ahead of ours (BADTIME)"),
+            Self::BadTime { ahead: Some(seconds) } => {
+                write!(f, "its clock is {seconds} s ahead of ours (BADTIME)")
+            }
             Self::BadTime { ahead: None } => f.write_str("its clock and ours differ too much (BADTIME)"),
             Self::NotAuthoritative => f.write_str("it is not the primary server of this zone (NOTAUTH)"),
             Self::NotInZone => f.write_str("the name is not in this zone (NOTZONE)"),
             Self::Other(code) => write!(f, "it answered {code}"),
             Self::Refused => f.write_str("its update policy does not allow this key to do that (REFUSED)"),
             Self::Unsigned(reason) => {
-                write!(f, "its answer is not signed with this key ({})", printable(reason.as_bytes()))
+                write!(
+                    f,
+                    "its answer is not signed with this key ({})",
+                    printable(reason.as_bytes())
+                )
             }
         }
     }

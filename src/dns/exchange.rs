@@ -42,14 +42,23 @@ pub enum Recursion {
 ///
 /// # Errors
 /// [`DnsError::Server`] when nothing usable comes in time.
-pub async fn ask(server: SocketAddr, name: &Name, kind: RecordType, recursion: Recursion) -> Result<Message, DnsError> {
+pub async fn ask(
+    server: SocketAddr,
+    name: &Name,
+    kind: RecordType,
+    recursion: Recursion,
+) -> Result<Message, DnsError> {
     let mut query = Message::query();
     query.metadata.recursion_desired = recursion == Recursion::Desired;
     query.add_query(Query::query(name.clone(), kind));
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);
     query.set_edns(edns);
-    let fail = |failure| DnsError::Server { server, question: format!("{name} {kind}"), failure };
+    let fail = |failure| DnsError::Server {
+        server,
+        question: format!("{name} {kind}"),
+        failure,
+    };
     let mut answer = by_udp_or_tcp(server, &query).await.map_err(fail)?;
     if matches!(answer.response_code, ResponseCode::FormErr | ResponseCode::NotImp) {
         // Servers from before EDNS (RFC 6891, 7).
@@ -60,7 +69,9 @@ pub async fn ask(server: SocketAddr, name: &Name, kind: RecordType, recursion: R
 }
 
 async fn by_udp_or_tcp(server: SocketAddr, query: &Message) -> Result<Message, ServerFailure> {
-    let bytes = query.to_vec().map_err(|error| ServerFailure::Garbled(error.to_string()))?;
+    let bytes = query
+        .to_vec()
+        .map_err(|error| ServerFailure::Garbled(error.to_string()))?;
     let mut last = ServerFailure::Timeout(UDP_WAITS.iter().sum());
     for wait in UDP_WAITS {
         match timeout(wait, by_udp(server, query, &bytes)).await {
@@ -104,7 +115,8 @@ async fn by_tcp(server: SocketAddr, query: &Message, bytes: &[u8]) -> Result<Mes
 pub async fn bytes_by_tcp(server: SocketAddr, message: &[u8]) -> Result<Vec<u8>, ServerFailure> {
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
-        let length = u16::try_from(message.len()).map_err(|_| io::Error::other("the message is over 64 KiB"))?;
+        let length =
+            u16::try_from(message.len()).map_err(|_| io::Error::other("the message is over 64 KiB"))?;
         let mut framed = length.to_be_bytes().to_vec();
         framed.extend_from_slice(message);
         stream.write_all(&framed).await?;
@@ -128,11 +140,18 @@ fn read(query: &Message, bytes: &[u8]) -> Result<Message, ServerFailure> {
     }
     // A server that could not read the question may leave it out.
     let echoed = match (answer.queries.as_slice(), query.queries.as_slice()) {
-        ([], _) => !matches!(answer.response_code, ResponseCode::NoError | ResponseCode::NXDomain),
+        ([], _) => !matches!(
+            answer.response_code,
+            ResponseCode::NoError | ResponseCode::NXDomain
+        ),
         ([theirs], [ours]) => theirs.query_type == ours.query_type && theirs.name == ours.name,
         _ => false,
     };
-    if echoed { Ok(answer) } else { garbled("it answers another question") }
+    if echoed {
+        Ok(answer)
+    } else {
+        garbled("it answers another question")
+    }
 }
 
 fn network(error: &io::Error) -> ServerFailure {
@@ -151,16 +170,25 @@ mod tests {
     #[test]
     fn takes_only_answers_to_the_question() {
         let mut query = Message::query();
-        query.add_query(Query::query(Name::from_ascii("a.test.").unwrap(), RecordType::TXT));
+        query.add_query(Query::query(
+            Name::from_ascii("a.test.").unwrap(),
+            RecordType::TXT,
+        ));
         let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
-        answer.add_query(Query::query(Name::from_ascii("A.test.").unwrap(), RecordType::TXT));
+        answer.add_query(Query::query(
+            Name::from_ascii("A.test.").unwrap(),
+            RecordType::TXT,
+        ));
         let is_taken = |answer: &Message| read(&query, &answer.to_vec().unwrap()).is_ok();
         assert!(is_taken(&answer));
         let mut other = answer.clone();
         other.metadata.id = query.metadata.id.wrapping_add(1);
         assert!(!is_taken(&other));
         let mut other = answer.clone();
-        other.queries = vec![Query::query(Name::from_ascii("b.test.").unwrap(), RecordType::TXT)];
+        other.queries = vec![Query::query(
+            Name::from_ascii("b.test.").unwrap(),
+            RecordType::TXT,
+        )];
         assert!(!is_taken(&other));
         let mut other = answer.clone();
         other.queries.clear();

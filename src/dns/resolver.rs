@@ -40,6 +40,8 @@ const PORT: u16 = 53;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolver {
     servers: Vec<SocketAddr>,
+    /// The server that takes updates; it may be hidden, or know zones that the resolvers do not.
+    primary: Option<SocketAddr>,
 }
 
 /// The TXT records at a name; none when there is no such name or no TXT there.
@@ -58,6 +60,8 @@ pub struct Server {
     pub name: String,
     /// Where it is asked.
     pub address: SocketAddr,
+    /// Whether the zone's NS records name it; a hidden primary is not.
+    pub is_listed: bool,
 }
 
 impl std::fmt::Display for Server {
@@ -80,17 +84,37 @@ struct Found {
 impl Resolver {
     /// Returns a resolver that asks these servers, in this order.
     pub fn new(servers: Vec<SocketAddr>) -> Self {
-        Self { servers }
+        Self {
+            servers,
+            primary: None,
+        }
+    }
+
+    /// Adds the server that takes updates: it is asked for zones that the resolvers do not know, and counts as one of
+    /// every zone's authoritative servers.
+    #[must_use]
+    pub fn with_primary(self, primary: SocketAddr) -> Self {
+        Self {
+            primary: Some(primary),
+            ..self
+        }
     }
 
     /// Returns a resolver for the servers of `[dns]`, or for those of `/etc/resolv.conf`.
     pub fn from_config(dns: &config::Dns, env: &Env) -> Self {
-        if dns.resolvers.is_empty() { Self::system(env) } else { Self::new(dns.resolvers.clone()) }
+        if dns.resolvers.is_empty() {
+            Self::system(env)
+        } else {
+            Self::new(dns.resolvers.clone())
+        }
     }
 
     /// Returns a resolver for the servers of `/etc/resolv.conf`; the host itself when it names none (resolv.conf(5)).
     pub fn system(env: &Env) -> Self {
-        let text = files::read_if_exists(&env.host_path("/etc/resolv.conf"), 65_536).ok().flatten().unwrap_or_default();
+        let text = files::read_if_exists(&env.host_path("/etc/resolv.conf"), 65_536)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         Self::new(nameservers(&String::from_utf8_lossy(&text)))
     }
 
@@ -99,7 +123,9 @@ impl Resolver {
     /// # Errors
     /// When no resolver gives an answer.
     pub async fn txt(&self, name: &DomainName) -> Result<TxtRrset, DnsError> {
-        Ok(txt_rrset(&self.find(&wire_name(name)?, RecordType::TXT).await?.records))
+        Ok(txt_rrset(
+            &self.find(&wire_name(name)?, RecordType::TXT).await?.records,
+        ))
     }
 
     /// Returns the addresses of a name, IPv4 first, CNAMEs followed.
@@ -150,15 +176,19 @@ impl Resolver {
         loop {
             let asked = wire_name(&current)?;
             let message = self.any_answer(&asked, RecordType::CNAME).await?;
-            let target = records_at(&message, &asked, RecordType::CNAME).find_map(|record| match &record.data {
-                RData::CNAME(target) => Some(text_of(&target.0)),
-                _ => None,
-            });
+            let target =
+                records_at(&message, &asked, RecordType::CNAME).find_map(|record| match &record.data {
+                    RData::CNAME(target) => Some(text_of(&target.0)),
+                    _ => None,
+                });
             let Some(target) = target else { return Ok(current) };
             let seen = through.contains(&target);
             through.push(target.clone());
             if seen || through.len() > MAX_CHAIN {
-                return Err(DnsError::CnameChain { name: name.clone(), through });
+                return Err(DnsError::CnameChain {
+                    name: name.clone(),
+                    through,
+                });
             }
             current = domain_name(&target)?;
         }
@@ -167,8 +197,19 @@ impl Resolver {
     /// Returns the zone that holds a name: the owner of the nearest SOA upwards (RFC 2308, 3).
     ///
     /// # Errors
-    /// When no resolver gives an answer, or no zone but the root holds the name.
+    /// When neither a resolver nor the primary gives an answer, or no zone but the root holds the name.
     pub async fn zone_of(&self, name: &DomainName) -> Result<DomainName, DnsError> {
+        let failure = match self.climb(name).await {
+            Ok(zone) => return Ok(zone),
+            Err(failure) => failure,
+        };
+        match self.primary_as_resolver() {
+            Some(primary) => primary.climb(name).await.map_err(|_| failure),
+            None => Err(failure),
+        }
+    }
+
+    async fn climb(&self, name: &DomainName) -> Result<DomainName, DnsError> {
         let mut candidate = Some(name.clone());
         while let Some(current) = candidate {
             let asked = wire_name(&current)?;
@@ -181,28 +222,46 @@ impl Resolver {
         Err(DnsError::NoZone { name: name.clone() })
     }
 
-    /// Returns every server that the zone's NS records name, at each of its addresses.
+    /// Returns every server that the zone's NS records name, at each of its addresses, and the primary.
     ///
     /// A name without an address is left out: nobody can ask it.
     ///
     /// # Errors
-    /// When no resolver gives an answer, or there is no address at all.
+    /// When neither a resolver nor the primary gives an answer, or there is no address at all.
     pub async fn authoritative_servers(&self, zone: &DomainName) -> Result<Vec<Server>, DnsError> {
+        let mut servers = match (self.listed_servers(zone).await, self.primary_as_resolver()) {
+            (Ok(servers), _) => servers,
+            (Err(failure), Some(primary)) => primary.listed_servers(zone).await.map_err(|_| failure)?,
+            (Err(failure), None) => return Err(failure),
+        };
+        if let Some(address) = self.primary
+            && !servers.iter().any(|server| server.address == address)
+        {
+            servers.push(Server {
+                name: "the update server".to_owned(),
+                address,
+                is_listed: false,
+            });
+        }
+        Ok(servers)
+    }
+
+    async fn listed_servers(&self, zone: &DomainName) -> Result<Vec<Server>, DnsError> {
         let found = self.find(&wire_name(zone)?, RecordType::NS).await?;
-        let mut servers = Vec::new();
         let names = found.records.iter().filter_map(|record| match &record.data {
             RData::NS(host) => Some(text_of(&host.0)),
             _ => None,
         });
+        let mut servers = Vec::new();
         let mut failure = None;
-        for host in names.take(MAX_SERVERS) {
-            let Ok(host_name) = domain_name(&host) else { continue };
-            match self.addresses(&host_name).await {
-                Ok(addresses) => servers.extend(
-                    addresses
-                        .into_iter()
-                        .map(|address| Server { name: host.clone(), address: SocketAddr::new(address, PORT) }),
-                ),
+        for name in names.take(MAX_SERVERS) {
+            let Ok(host) = domain_name(&name) else { continue };
+            match self.addresses(&host).await {
+                Ok(addresses) => servers.extend(addresses.into_iter().map(|address| Server {
+                    name: name.clone(),
+                    address: SocketAddr::new(address, PORT),
+                    is_listed: true,
+                })),
                 Err(error) => failure = Some(error),
             }
         }
@@ -214,6 +273,10 @@ impl Resolver {
             (true, Some(failure)) => Err(failure),
             (true, None) => Err(DnsError::NoAuthoritativeServer { zone: zone.clone() }),
         }
+    }
+
+    fn primary_as_resolver(&self) -> Option<Self> {
+        self.primary.map(|primary| Self::new(vec![primary]))
     }
 
     /// Asks what a decision wants to know until it is made.
@@ -275,7 +338,10 @@ impl Resolver {
             current = found.owner;
         }
         let through = vec![text_of(name), text_of(&current)];
-        Err(DnsError::CnameChain { name: domain_name(&text_of(name))?, through })
+        Err(DnsError::CnameChain {
+            name: domain_name(&text_of(name))?,
+            through,
+        })
     }
 
     /// Returns the first usable answer of the resolvers: NOERROR or NXDOMAIN, and no referral.
@@ -286,7 +352,11 @@ impl Resolver {
                 Ok(message) => match unusable(&message) {
                     None => return Ok(message),
                     Some(failure) => {
-                        failed = DnsError::Server { server: *server, question: format!("{name} {kind}"), failure };
+                        failed = DnsError::Server {
+                            server: *server,
+                            question: format!("{name} {kind}"),
+                            failure,
+                        };
                     }
                 },
                 Err(error) => failed = error,
@@ -304,7 +374,11 @@ pub async fn txt_at(server: SocketAddr, name: &DomainName) -> Result<TxtRrset, D
     let asked = wire_name(name)?;
     let message = exchange::ask(server, &asked, RecordType::TXT, Recursion::Off).await?;
     if let Some(failure) = unusable(&message) {
-        return Err(DnsError::Server { server, question: format!("{name} TXT"), failure });
+        return Err(DnsError::Server {
+            server,
+            question: format!("{name} TXT"),
+            failure,
+        });
     }
     let records: Vec<Record> = records_at(&message, &asked, RecordType::TXT).cloned().collect();
     Ok(txt_rrset(&records))
@@ -337,15 +411,23 @@ pub(super) fn code_name(code: ResponseCode) -> String {
 
 /// Returns whether a server only says whom else to ask (RFC 2308, 2.2).
 fn is_referral(message: &Message) -> bool {
-    let has = |kind| message.authorities.iter().any(|record| record.record_type() == kind);
+    let has = |kind| {
+        message
+            .authorities
+            .iter()
+            .any(|record| record.record_type() == kind)
+    };
     message.answers.is_empty() && !message.authoritative && has(RecordType::NS) && !has(RecordType::SOA)
 }
 
-fn records_at<'a>(message: &'a Message, name: &'a Name, kind: RecordType) -> impl Iterator<Item = &'a Record> {
-    message
-        .answers
-        .iter()
-        .filter(move |record| record.record_type() == kind && record.dns_class == DNSClass::IN && record.name == *name)
+fn records_at<'a>(
+    message: &'a Message,
+    name: &'a Name,
+    kind: RecordType,
+) -> impl Iterator<Item = &'a Record> {
+    message.answers.iter().filter(move |record| {
+        record.record_type() == kind && record.dns_class == DNSClass::IN && record.name == *name
+    })
 }
 
 /// Follows the CNAME chain within one message.
@@ -362,7 +444,10 @@ fn follow(message: &Message, name: &Name, kind: RecordType) -> Found {
             _ => return Found { records, owner },
         }
     }
-    Found { records: Vec::new(), owner }
+    Found {
+        records: Vec::new(),
+        owner,
+    }
 }
 
 /// Returns the zone that an answer to a SOA question names, if it is one that can hold the name.
@@ -374,7 +459,10 @@ fn zone_in(message: &Message, asked: &Name) -> Option<Name> {
     if records_at(message, asked, RecordType::CNAME).next().is_some() {
         return None;
     }
-    let soa = message.authorities.iter().find(|record| record.record_type() == RecordType::SOA)?;
+    let soa = message
+        .authorities
+        .iter()
+        .find(|record| record.record_type() == RecordType::SOA)?;
     soa.name.zone_of(asked).then(|| soa.name.clone())
 }
 
@@ -383,7 +471,10 @@ fn txt_rrset(records: &[Record]) -> TxtRrset {
         RData::TXT(txt) => Some(Txt::from_strings(txt.txt_data.iter())),
         _ => None,
     });
-    TxtRrset { ttl: records.iter().map(|record| record.ttl).min().unwrap_or(0), values: values.collect() }
+    TxtRrset {
+        ttl: records.iter().map(|record| record.ttl).min().unwrap_or(0),
+        values: values.collect(),
+    }
 }
 
 fn addresses(records: &[Record]) -> Vec<IpAddr> {
@@ -416,7 +507,10 @@ pub(super) fn wire_name(name: &DomainName) -> Result<Name, DnsError> {
 
 /// Returns any text as a name, each label as it is: what macros make need not be a host name.
 fn raw_name(text: &str) -> Result<Name, DnsError> {
-    let labels = text.split('.').filter(|label| !label.is_empty()).map(str::as_bytes);
+    let labels = text
+        .split('.')
+        .filter(|label| !label.is_empty())
+        .map(str::as_bytes);
     let mut name = Name::from_labels(labels).map_err(|error| DnsError::Name(format!("`{text}`: {error}")))?;
     name.set_fqdn(true);
     Ok(name)
@@ -438,7 +532,10 @@ fn nameservers(text: &str) -> Vec<SocketAddr> {
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
-            let address = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
+            let address = words
+                .next()
+                .filter(|word| *word == "nameserver")
+                .and_then(|_| words.next())?;
             Some(SocketAddr::new(address.parse().ok()?, PORT))
         })
         .take(3)
@@ -469,7 +566,11 @@ mod tests {
     }
 
     fn soa(owner: &str) -> Record {
-        Record::from_rdata(name(owner), 60, RData::SOA(SOA::new(name("ns"), name("root"), 1, 2, 3, 4, 5)))
+        Record::from_rdata(
+            name(owner),
+            60,
+            RData::SOA(SOA::new(name("ns"), name("root"), 1, 2, 3, 4, 5)),
+        )
     }
 
     fn cname(owner: &str, target: &str) -> Record {
@@ -482,8 +583,14 @@ mod tests {
             let expected: Vec<SocketAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
             assert_eq!(nameservers(text), expected, "{text}");
         };
-        check("nameserver 192.0.2.1\n; x\nnameserver 2001:db8::1\n", &["192.0.2.1:53", "[2001:db8::1]:53"]);
-        check("# nameserver 192.0.2.1\nsearch example\nnameserver fe80::1%eth0\n", &["127.0.0.1:53"]);
+        check(
+            "nameserver 192.0.2.1\n; x\nnameserver 2001:db8::1\n",
+            &["192.0.2.1:53", "[2001:db8::1]:53"],
+        );
+        check(
+            "# nameserver 192.0.2.1\nsearch example\nnameserver fe80::1%eth0\n",
+            &["127.0.0.1:53"],
+        );
         check("", &["127.0.0.1:53"]);
     }
 
@@ -492,10 +599,21 @@ mod tests {
         let mut answer = message("a.test", RecordType::A);
         answer.add_answer(cname("a.test", "B.test"));
         answer.add_answer(cname("b.test", "c.test"));
-        answer.add_answer(Record::from_rdata(name("c.test"), 60, RData::A(A(Ipv4Addr::new(192, 0, 2, 1)))));
-        answer.add_answer(Record::from_rdata(name("d.test"), 60, RData::A(A(Ipv4Addr::new(192, 0, 2, 2)))));
+        answer.add_answer(Record::from_rdata(
+            name("c.test"),
+            60,
+            RData::A(A(Ipv4Addr::new(192, 0, 2, 1))),
+        ));
+        answer.add_answer(Record::from_rdata(
+            name("d.test"),
+            60,
+            RData::A(A(Ipv4Addr::new(192, 0, 2, 2))),
+        ));
         let found = follow(&answer, &name("a.test"), RecordType::A);
-        assert_eq!(addresses(&found.records), [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]);
+        assert_eq!(
+            addresses(&found.records),
+            [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]
+        );
         answer.answers.pop();
         answer.answers.pop();
         answer.add_answer(cname("c.test", "a.test"));
@@ -521,12 +639,19 @@ mod tests {
     fn tells_referrals_from_empty_answers() {
         let mut found = message("x.mail.test", RecordType::TXT);
         assert_eq!(unusable(&found), None);
-        found.add_authority(Record::from_rdata(name("mail.test"), 60, RData::NS(NS(name("ns.test")))));
+        found.add_authority(Record::from_rdata(
+            name("mail.test"),
+            60,
+            RData::NS(NS(name("ns.test"))),
+        ));
         assert_eq!(unusable(&found), Some(ServerFailure::Referral));
         found.metadata.authoritative = true;
         assert_eq!(unusable(&found), None);
         found.metadata.response_code = ResponseCode::ServFail;
-        assert_eq!(unusable(&found), Some(ServerFailure::ResponseCode("SERVFAIL".to_owned())));
+        assert_eq!(
+            unusable(&found),
+            Some(ServerFailure::ResponseCode("SERVFAIL".to_owned()))
+        );
     }
 
     #[test]
@@ -536,7 +661,13 @@ mod tests {
         };
         let rrset = txt_rrset(&[txt(300, vec![b"v=spf1 ", b"-all"]), txt(200, vec![b"\xff", b""])]);
         assert_eq!(rrset.ttl, 200);
-        assert_eq!(rrset.values, [Txt::from_strings(["v=spf1 ", "-all"]), Txt::from_strings([&b"\xff"[..], b""])]);
+        assert_eq!(
+            rrset.values,
+            [
+                Txt::from_strings(["v=spf1 ", "-all"]),
+                Txt::from_strings([&b"\xff"[..], b""])
+            ]
+        );
     }
 
     #[test]
