@@ -2,12 +2,16 @@
 
 pub mod apply;
 pub mod challenge;
+pub mod desired;
 pub mod error;
 pub mod exchange;
 pub mod facts;
+pub mod plan;
 pub mod propagation;
 pub mod provider;
 pub mod resolver;
 pub mod rfc2136;
 pub mod secret;
+pub mod sending;
 pub mod spf;
+pub mod tlsa;
