@@ -1,0 +1,141 @@
+//! The TSIG secret: read from a file, a variable or a systemd credential; never shown.
+
+use std::{fmt, path::Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::{
+    config::SecretSource,
+    env::{Env, files},
+};
+
+/// What a secret's file may hold at most, in bytes.
+const MAX_FILE: u64 = 4096;
+
+/// A TSIG key's secret. Its Debug shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TsigSecret(Vec<u8>);
+
+impl fmt::Debug for TsigSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TsigSecret(..)")
+    }
+}
+
+/// Why a secret could not be had. Its text never holds the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretError {
+    /// The text is no base64, or nothing.
+    Base64 {
+        /// Where it was read.
+        source: String,
+    },
+    /// The file or variable could not be read.
+    Unreadable(String),
+}
+
+impl fmt::Display for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Base64 { source } => write!(
+                f,
+                "{source} does not hold a TSIG secret: base64 text and nothing else is wanted (of what tsig-keygen prints, the part between the quotes after `secret`)"
+            ),
+            Self::Unreadable(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for SecretError {}
+
+impl TsigSecret {
+    /// Reads the secret from where the configuration says.
+    ///
+    /// # Errors
+    /// When it is not there, could have been written by others, or is not base64.
+    pub fn read(source: &SecretSource, env: &Env) -> Result<Self, SecretError> {
+        match source {
+            SecretSource::Credential(name) => {
+                let directory = env.var("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    let message = format!("no credential `{name}`: $CREDENTIALS_DIRECTORY is not set (systemd.exec(5), LoadCredential)");
+                    SecretError::Unreadable(message)
+                })?;
+                if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                    return Err(SecretError::Unreadable(format!(
+                        "`{name}` is not a credential's name"
+                    )));
+                }
+                Self::read_file(&Path::new(directory).join(name))
+            }
+            SecretSource::Env(name) => match env.var(name) {
+                Some(text) => Self::from_base64(text, &format!("${name}")),
+                None => Err(SecretError::Unreadable(format!("${name} is not set"))),
+            },
+            SecretSource::File(path) => Self::read_file(path),
+        }
+    }
+
+    fn read_file(path: &Path) -> Result<Self, SecretError> {
+        let bytes = files::read_trusted(path, MAX_FILE)
+            .map_err(|error| SecretError::Unreadable(error.to_string()))?;
+        Self::from_base64(&String::from_utf8_lossy(&bytes), &path.display().to_string())
+    }
+
+    /// Parses base64 text; white space around it is ignored. `source` is named in the error.
+    ///
+    /// # Errors
+    /// When it is empty or no base64.
+    pub fn from_base64(text: &str, source: &str) -> Result<Self, SecretError> {
+        match STANDARD.decode(text.trim()) {
+            Ok(bytes) if !bytes.is_empty() => Ok(Self(bytes)),
+            _ => Err(SecretError::Base64 {
+                source: source.to_owned(),
+            }),
+        }
+    }
+
+    /// Returns the key's bytes, for signing and nothing else.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn reads_base64_and_shows_none_of_it() {
+        let secret = TsigSecret::from_base64(" c2VjcmV0\n", "x").unwrap();
+        assert_eq!(secret.bytes(), b"secret");
+        assert_eq!(format!("{secret:?}"), "TsigSecret(..)");
+        for bad in ["", "\n", "key \"k\" { secret \"c2VjcmV0\"; };", "c2VjcmV0!"] {
+            let error = TsigSecret::from_base64(bad, "the file").unwrap_err().to_string();
+            assert!(error.contains("the file") && !error.contains("c2Vj"), "{error}");
+        }
+    }
+
+    #[test]
+    fn reads_every_source_and_refuses_what_others_may_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tsig");
+        fs::write(&path, "c2VjcmV0\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut env = Env::real();
+        env.vars
+            .insert("CREDENTIALS_DIRECTORY".into(), directory.path().into());
+        env.vars.insert("TSIG".into(), "c2VjcmV0".into());
+        let check = |source: SecretSource, expected: bool| {
+            assert_eq!(TsigSecret::read(&source, &env).is_ok(), expected, "{source:?}");
+        };
+        check(SecretSource::File(path.clone()), true);
+        check(SecretSource::Env("TSIG".to_owned()), true);
+        check(SecretSource::Env("TSIG2".to_owned()), false);
+        check(SecretSource::Credential("tsig".to_owned()), true);
+        check(SecretSource::Credential("../tsig".to_owned()), false);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        check(SecretSource::File(path.clone()), false);
+    }
+}
