@@ -16,6 +16,8 @@ mod jws;
 pub mod order;
 pub mod poll;
 pub mod renewal_info;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use error::AcmeError;

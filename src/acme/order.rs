@@ -22,7 +22,7 @@ use super::{
     error::{AcmeError, ChallengeFailure, Problem, ProblemIdentifier, shown},
     poll::Pauses,
     renewal_info::CertificateId,
-    wire::Wire,
+    wire::{Wire, call},
 };
 use crate::{
     env::progress::Progress,
@@ -189,9 +189,7 @@ impl Run<'_> {
         placed.take_away().await;
         if order.state().status == OrderStatus::Ready {
             self.progress.step("asking the CA for the certificate");
-            self.wire
-                .call(async || order.finalize_csr(self.request.request_der).await)
-                .await?;
+            call!(self.wire, order.finalize_csr(self.request.request_der))?;
             // An answer that still says "ready" is one from before the CA got to it.
             let waiting = |status| matches!(status, OrderStatus::Processing | OrderStatus::Ready);
             self.wait(&mut order, "issue the certificate", waiting).await?;
@@ -203,7 +201,7 @@ impl Run<'_> {
         if order.state().status != OrderStatus::Valid {
             return Err(self.why_lost(&mut order).await);
         }
-        let pem = self.wire.call(async || order.certificate().await).await?;
+        let pem = call!(self.wire, order.certificate())?;
         let pem = pem.ok_or(AcmeError::IssuedOther("there is none".to_owned()))?;
         Chain::check(pem.as_bytes(), self.request.request_der, self.request.identifiers)
             .map_err(AcmeError::IssuedOther)
@@ -255,30 +253,27 @@ impl Run<'_> {
             });
         }
         let mut saved: Option<Result<String, AcmeError>> = None;
-        let placed = self
-            .wire
-            .call(async || {
-                let mut placing = std::pin::pin!(account.new_order(&new_order));
-                loop {
-                    tokio::select! {
-                        biased;
-                        () = self.wire.head_arrived(), if saved.is_none() => saved = self.save_location(orders),
-                        result = &mut placing => {
-                            saved = saved.take().or_else(|| self.save_location(orders));
-                            return result;
-                        }
-                    }
-                    if matches!(saved, Some(Err(_))) {
-                        return Err(Error::Str("the order's URL is not saved"));
+        let placed = call!(self.wire, async {
+            let mut placing = std::pin::pin!(account.new_order(&new_order));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.wire.head_arrived(), if saved.is_none() => saved = self.save_location(orders),
+                    result = &mut placing => {
+                        saved = saved.take().or_else(|| self.save_location(orders));
+                        return result;
                     }
                 }
-            })
-            .await;
+                if matches!(saved, Some(Err(_))) {
+                    return Err(Error::Str("the order's URL is not saved"));
+                }
+            }
+        });
         match (placed, saved) {
             (_, Some(Err(error))) => Err(error),
             (Ok(order), _) => Ok(order),
             // The order is there, but its first answer is of no use: ask again.
-            (Err(_), Some(Ok(url))) => self.wire.call(async || account.order(url.clone()).await).await,
+            (Err(_), Some(Ok(url))) => call!(self.wire, account.order(url.clone())),
             (Err(error), None) => Err(error),
         }
     }
@@ -299,7 +294,7 @@ impl Run<'_> {
             url: url.to_owned(),
             reason,
         };
-        let mut order = match self.wire.call(async || account.order(url.to_owned()).await).await {
+        let mut order = match call!(self.wire, account.order(url.to_owned())) {
             Ok(order) => order,
             Err(error) if is_gone(&error) => return Err(lost(error.to_string())),
             Err(error) => return Err(error),
@@ -323,12 +318,12 @@ impl Run<'_> {
         let mut pending = Vec::new();
         let mut refused = Vec::new();
         for index in 0..n_authorizations {
-            let found = self.wire.call(async || {
+            let found = call!(self.wire, async {
                 let mut all = skip(order, index).await?;
                 let mut handle = all.next().await.ok_or(Error::Str("no such authorization"))??;
                 Ok(self.look(index, &mut handle, challenge))
             });
-            match found.await?? {
+            match found?? {
                 Found::Pending(authorization) => pending.push(authorization),
                 Found::Refused(failures) => refused.extend(failures),
                 Found::Valid => {}
@@ -434,20 +429,18 @@ impl Run<'_> {
         index: usize,
         challenge: ChallengeType,
     ) -> Result<(), AcmeError> {
-        self.wire
-            .call(async || {
-                let mut all = skip(order, index).await?;
-                let mut handle = all.next().await.ok_or(Error::Str("no such authorization"))??;
-                let mut challenge = handle
-                    .challenge(crate_type(challenge))
-                    .ok_or(Error::Str("no such challenge"))?;
-                match challenge.set_ready().await {
-                    // Refused on the spot: the order's own state tells it for all names at once.
-                    Err(Error::Api(_)) if self.wire.is_success() => Ok(()),
-                    result => result,
-                }
-            })
-            .await
+        call!(self.wire, async {
+            let mut all = skip(order, index).await?;
+            let mut handle = all.next().await.ok_or(Error::Str("no such authorization"))??;
+            let mut challenge = handle
+                .challenge(crate_type(challenge))
+                .ok_or(Error::Str("no such challenge"))?;
+            match challenge.set_ready().await {
+                // Refused on the spot: the order's own state tells it for all names at once.
+                Err(Error::Api(_)) if self.wire.is_success() => Ok(()),
+                result => result,
+            }
+        })
     }
 
     /// Waits while the order's status is one of those, asking the CA again and again.
@@ -466,7 +459,7 @@ impl Run<'_> {
                 return Err(self.overdue(what, retry_after));
             }
             tokio::time::sleep(pause).await;
-            match self.wire.call(async || order.refresh().await.map(|_| ())).await {
+            match call!(self.wire, async { order.refresh().await.map(|_| ()) }) {
                 Ok(()) => {
                     n_hiccups = 0;
                     retry_after = self.wire.retry_after();
@@ -493,7 +486,7 @@ impl Run<'_> {
     async fn why_lost(&self, order: &mut Order) -> AcmeError {
         let mut lost = Vec::new();
         for index in 0..order.state().authorizations.len() {
-            let found = self.wire.call(async || {
+            let found = call!(self.wire, async {
                 let mut all = skip(order, index).await?;
                 let mut handle = all.next().await.ok_or(Error::Str("no such authorization"))??;
                 handle.refresh().await?;
@@ -502,7 +495,7 @@ impl Run<'_> {
                     .map(|identifier| failures(&identifier, &handle))
                     .unwrap_or_default())
             });
-            match found.await {
+            match found {
                 Ok(failures) => lost.extend(failures),
                 // What is known by now has to do.
                 Err(_) => break,

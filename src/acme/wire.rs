@@ -41,6 +41,29 @@ struct Memory {
     nonce: Option<String>,
 }
 
+/// How often a call's nonce was rejected, and since when.
+pub(crate) struct Refusals {
+    begin: Instant,
+    n: u32,
+}
+
+/// Makes one call of the crate, again for a minute while its nonce is rejected: far beyond the crate's three tries.
+///
+/// A macro and not a function that takes an async closure: a future with such a closure that borrows is not `Send`.
+macro_rules! call {
+    ($wire:expr, $call:expr) => {{
+        let mut refusals = $wire.begin();
+        loop {
+            $wire.forget();
+            let result = $call.await;
+            if let Some(judged) = $wire.judge(result, &mut refusals).await {
+                break judged;
+            }
+        }
+    }};
+}
+pub(crate) use call;
+
 impl Wire {
     /// Makes a wire that begins with this nonce.
     pub fn new(http: Http, nonce: Option<String>) -> Self {
@@ -65,7 +88,7 @@ impl Wire {
     }
 
     /// Forgets the last answer, so that the next one is that of the next request.
-    fn forget(&self) {
+    pub fn forget(&self) {
         let mut memory = self.memory();
         memory.last = None;
         memory.failure = None;
@@ -96,25 +119,33 @@ impl Wire {
         self.memory().nonce.take()
     }
 
-    /// Makes one call of the crate; a rejected nonce is tried again for a minute, far beyond the crate's three tries.
-    pub async fn call<T>(&self, mut call: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, AcmeError> {
-        let begin = Instant::now();
-        let mut n_refused = 0;
-        loop {
-            self.forget();
-            let error = match call().await {
-                Ok(value) => return Ok(value),
-                Err(error) => self.explain(&error),
-            };
-            if !error.is_bad_nonce() {
-                return Err(error);
-            }
-            n_refused += 1;
-            match poll::nonce_pause(n_refused, begin.elapsed()) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(error),
-            }
+    /// Begins a call of the crate; for [`call`].
+    pub fn begin(&self) -> Refusals {
+        Refusals {
+            begin: Instant::now(),
+            n: 0,
         }
+    }
+
+    /// Judges a call of the crate; `None` when it is to be made again. For [`call`].
+    pub async fn judge<T>(
+        &self,
+        result: Result<T, Error>,
+        refusals: &mut Refusals,
+    ) -> Option<Result<T, AcmeError>> {
+        let error = match result {
+            Ok(value) => return Some(Ok(value)),
+            Err(error) => self.explain(&error),
+        };
+        if !error.is_bad_nonce() {
+            return Some(Err(error));
+        }
+        refusals.n += 1;
+        match poll::nonce_pause(refusals.n, refusals.begin.elapsed()) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return Some(Err(error)),
+        }
+        None
     }
 
     /// Says what was behind an error of the crate.

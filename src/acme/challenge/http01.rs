@@ -309,9 +309,9 @@ mod tests {
         Ok(text)
     }
 
-    /// A port that was free a moment ago.
-    fn free_address() -> SocketAddr {
-        std::net::TcpListener::bind("127.0.0.1:0")
+    /// A free port on an address that no other test uses.
+    fn free_address(last: u8) -> SocketAddr {
+        std::net::TcpListener::bind((Ipv4Addr::new(127, 64, 7, last), 0))
             .unwrap()
             .local_addr()
             .unwrap()
@@ -319,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn is_bound_only_while_there_are_tokens() {
-        let address = free_address();
+        let address = free_address(1);
         let listener = Listener::new(vec![address]);
         let get = |token: &str| format!("GET {PREFIX}{token} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
         listener.present(&[response("t1")]).await.unwrap();
@@ -340,7 +340,7 @@ mod tests {
 
     #[tokio::test]
     async fn drops_a_request_that_is_too_large() {
-        let address = free_address();
+        let address = free_address(2);
         let listener = Listener::new(vec![address]);
         listener.present(&[response("t1")]).await.unwrap();
         let text = ask(address, &vec![b'x'; REQUEST]).await.unwrap_or_default();
@@ -367,12 +367,9 @@ mod tests {
 
     #[tokio::test]
     async fn both_families_share_a_port() {
-        let address = free_address();
+        let address = free_address(3);
         let wide = |ip: std::net::IpAddr| SocketAddr::new(ip, address.port());
-        let listener = Listener::new(vec![
-            wide(Ipv4Addr::LOCALHOST.into()),
-            wide(Ipv6Addr::UNSPECIFIED.into()),
-        ]);
+        let listener = Listener::new(vec![wide(address.ip()), wide(Ipv6Addr::UNSPECIFIED.into())]);
         match listener.present(&[response("t1")]).await {
             // A host without IPv6 has nothing to share.
             Err(AcmeError::Bind { .. }) => {}
