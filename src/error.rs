@@ -83,7 +83,13 @@ impl Error {
     }
 
     fn new(kind: Kind, message: String) -> Self {
-        Self { kind, message, causes: Vec::new(), remedies: Vec::new(), retry_at: None }
+        Self {
+            kind,
+            message,
+            causes: Vec::new(),
+            remedies: Vec::new(),
+            retry_at: None,
+        }
     }
 
     /// Adds a cause below those already there.

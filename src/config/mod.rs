@@ -288,15 +288,23 @@ pub enum Publish {
 impl Config {
     /// Returns the lineage of this name.
     pub fn certificate(&self, name: &str) -> Option<&Certificate> {
-        self.certificates.iter().find(|certificate| certificate.name == name)
+        self.certificates
+            .iter()
+            .find(|certificate| certificate.name == name)
     }
 
     /// Returns the lineage that Postfix names in main.cf: the first that covers the host's name, else the first.
     pub fn default_certificate(&self) -> Option<&Certificate> {
         let covers = |certificate: &&Certificate| {
-            certificate.identifiers.iter().any(|identifier| identifier.covers(&self.host.name))
+            certificate
+                .identifiers
+                .iter()
+                .any(|identifier| identifier.covers(&self.host.name))
         };
-        self.certificates.iter().find(covers).or_else(|| self.certificates.first())
+        self.certificates
+            .iter()
+            .find(covers)
+            .or_else(|| self.certificates.first())
     }
 }
 

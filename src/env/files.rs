@@ -26,9 +26,17 @@ pub struct Access {
 
 impl Access {
     /// Readable by the running user only.
-    pub const PRIVATE: Self = Self { mode: 0o600, uid: None, gid: None };
+    pub const PRIVATE: Self = Self {
+        mode: 0o600,
+        uid: None,
+        gid: None,
+    };
     /// Readable by everyone.
-    pub const PUBLIC: Self = Self { mode: 0o644, uid: None, gid: None };
+    pub const PUBLIC: Self = Self {
+        mode: 0o644,
+        uid: None,
+        gid: None,
+    };
 }
 
 /// An IO failure with the file it happened to.
@@ -51,7 +59,11 @@ impl std::fmt::Display for FileError {
 impl std::error::Error for FileError {}
 
 fn failed<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> FileError + 'a {
-    move |reason| FileError { verb, path: path.to_owned(), reason }
+    move |reason| FileError {
+        verb,
+        path: path.to_owned(),
+        reason,
+    }
 }
 
 /// Reads a whole file of at most `limit` bytes.
@@ -87,11 +99,17 @@ pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let meta = file.metadata().map_err(&fail)?;
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() != 0 && meta.uid() != me {
-        let reason = format!("it belongs to user {}, not to root or the running user", meta.uid());
+        let reason = format!(
+            "it belongs to user {}, not to root or the running user",
+            meta.uid()
+        );
         return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
     }
     if meta.mode() & 0o022 != 0 {
-        let reason = format!("others may write it (mode {:04o}); run `chmod go-w` on it", meta.mode() & 0o7777);
+        let reason = format!(
+            "others may write it (mode {:04o}); run `chmod go-w` on it",
+            meta.mode() & 0o7777
+        );
         return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
     }
     read_open(file, limit).map_err(failed("read", path))
@@ -102,7 +120,10 @@ fn open_regular(path: &Path) -> io::Result<File> {
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
     }
     Ok(file)
 }
@@ -112,7 +133,10 @@ fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size.min(limit).try_into().unwrap_or(0));
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than {limit} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -145,17 +169,24 @@ pub fn write_atomic(path: &Path, bytes: &[u8], access: Access) -> Result<(), Fil
 /// When the file exists, or any step fails.
 pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let fail = failed("write", path);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600 & access.mode).open(path).map_err(&fail)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600 & access.mode)
+        .open(path)
+        .map_err(&fail)?;
     apply_access(&file, access).map_err(&fail)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(&fail)
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(&fail)
 }
 
 fn apply_access(file: &File, access: Access) -> io::Result<()> {
     // Owner first: chown clears bits that chmod has set, and 0600 covers the moment between.
     if access.uid.is_some() || access.gid.is_some() {
         let meta = file.metadata()?;
-        let owned = access.uid.is_none_or(|uid| uid == meta.uid()) && access.gid.is_none_or(|gid| gid == meta.gid());
+        let owned =
+            access.uid.is_none_or(|uid| uid == meta.uid()) && access.gid.is_none_or(|gid| gid == meta.gid());
         if !owned {
             fchown(file, access.uid, access.gid)?;
         }
@@ -191,7 +222,11 @@ pub fn replace_config(path: &Path, bytes: &[u8]) -> Result<Written, FileError> {
     };
     let old = open_regular(&target).map_err(&fail)?;
     let meta = old.metadata().map_err(&fail)?;
-    let access = Access { mode: meta.mode() & 0o7777, uid: Some(meta.uid()), gid: Some(meta.gid()) };
+    let access = Access {
+        mode: meta.mode() & 0o7777,
+        uid: Some(meta.uid()),
+        gid: Some(meta.gid()),
+    };
     let (temp_path, mut temp) = create_temp(&target).map_err(&fail)?;
     let written = (|| {
         apply_access(&temp, access)?;
@@ -207,8 +242,14 @@ pub fn replace_config(path: &Path, bytes: &[u8]) -> Result<Written, FileError> {
         }
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             let _ = fs::remove_file(&temp_path);
-            let mut file = OpenOptions::new().write(true).truncate(true).open(&target).map_err(&fail)?;
-            file.write_all(bytes).and_then(|()| file.sync_all()).map_err(&fail)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .truncate(true)
+                .open(&target)
+                .map_err(&fail)?;
+            file.write_all(bytes)
+                .and_then(|()| file.sync_all())
+                .map_err(&fail)?;
             Ok(Written::InPlace)
         }
         Err(error) => {
@@ -224,7 +265,9 @@ fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
         let mut value = [0_u8; 4096];
         let size = match rustix::fs::fgetxattr(from.as_fd(), name, &mut value[..]) {
             Ok(size) => size,
-            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::RANGE) => continue,
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::RANGE) => {
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         match rustix::fs::fsetxattr(to.as_fd(), name, &value[..size], rustix::fs::XattrFlags::empty()) {
@@ -296,7 +339,9 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// When the directory cannot be opened or synced.
 pub fn sync_directory(path: &Path) -> Result<(), FileError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(failed("sync", path))
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(failed("sync", path))
 }
 
 fn sync_directory_of(path: &Path) -> Result<(), FileError> {
@@ -319,7 +364,11 @@ fn create_temp(path: &Path) -> io::Result<(PathBuf, File)> {
         _ => {}
     }
     // create_new: never through a link that somebody else placed there.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temp)?;
     Ok((temp, file))
 }
 
@@ -347,7 +396,10 @@ mod tests {
         let path = dir.path().join("mailcert.toml");
         fs::write(&path, "x").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-        assert_eq!(read_trusted(&path, 10).unwrap_err().reason.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            read_trusted(&path, 10).unwrap_err().reason.kind(),
+            io::ErrorKind::PermissionDenied
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(read_trusted(&path, 10).unwrap(), b"x");
     }
@@ -358,7 +410,10 @@ mod tests {
         let path = dir.path().join("big");
         fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
-        assert_eq!(read(&path, 4).unwrap_err().reason.kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(
+            read(&path, 4).unwrap_err().reason.kind(),
+            io::ErrorKind::FileTooLarge
+        );
         assert!(read(dir.path(), 4).is_err());
         assert!(read_if_exists(&dir.path().join("none"), 4).unwrap().is_none());
     }

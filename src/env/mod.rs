@@ -112,7 +112,10 @@ impl Env {
 
     /// Returns a variable's value when it is set, not empty and UTF-8.
     pub fn var(&self, name: &str) -> Option<&str> {
-        self.vars.get(std::ffi::OsStr::new(name)).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
+        self.vars
+            .get(std::ffi::OsStr::new(name))
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Returns where a well-known absolute path of the host is, below [`Env::root`].
@@ -127,6 +130,8 @@ impl Env {
         let path = self.var("PATH").unwrap_or_default();
         let fixed = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
         let searched = path.split(':').filter(|dir| dir.starts_with('/')).chain(fixed);
-        searched.map(|dir| Path::new(dir).join(name)).find(|candidate| process::is_executable(candidate))
+        searched
+            .map(|dir| Path::new(dir).join(name))
+            .find(|candidate| process::is_executable(candidate))
     }
 }

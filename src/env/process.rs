@@ -58,7 +58,12 @@ impl std::fmt::Display for RunError {
         match self {
             Self::Io(path, error) => write!(f, "cannot run {}: {error}", path.display()),
             Self::Timeout(path, limit) => {
-                write!(f, "{} did not end within {} s and was killed", path.display(), limit.as_secs())
+                write!(
+                    f,
+                    "{} did not end within {} s and was killed",
+                    path.display(),
+                    limit.as_secs()
+                )
             }
         }
     }
@@ -80,7 +85,11 @@ impl Output {
     /// Returns what was complained about, or, where that is empty, what was printed; trimmed.
     pub fn complaint(&self) -> String {
         let stderr = String::from_utf8_lossy(&self.stderr);
-        let text = if stderr.trim().is_empty() { self.stdout_text() } else { stderr.into_owned() };
+        let text = if stderr.trim().is_empty() {
+            self.stdout_text()
+        } else {
+            stderr.into_owned()
+        };
         text.trim().to_owned()
     }
 }
@@ -108,14 +117,16 @@ impl Program {
     /// Adds several arguments.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets one variable of the child's environment.
     #[must_use]
     pub fn var(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.vars.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.vars
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -148,7 +159,11 @@ impl Program {
     pub fn run(&self) -> Result<Output, RunError> {
         let io = |error| RunError::Io(self.path.clone(), error);
         let mut command = std::process::Command::new(&self.path);
-        command.args(&self.args).env_clear().env("PATH", SAFE_PATH).env("LC_ALL", "C");
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", SAFE_PATH)
+            .env("LC_ALL", "C");
         command.envs(self.vars.iter().map(|(name, value)| (name, value)));
         command.process_group(0).stdin(Stdio::piped());
         let pty = match self.terminal {
@@ -182,7 +197,11 @@ impl Program {
         let grace = Duration::from_millis(200);
         let stdout = out.recv_timeout(grace).unwrap_or_default();
         let stderr = err.recv_timeout(grace).unwrap_or_default();
-        Ok(Output { status, stdout, stderr })
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+        })
     }
 }
 
@@ -191,7 +210,8 @@ const SAFE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// Returns whether the path is a regular file that somebody may execute.
 pub fn is_executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Starts the child; a program file still being written by another thread's fork is tried again at once (ETXTBSY).
@@ -259,7 +279,11 @@ fn open_pty() -> std::io::Result<(File, File)> {
     pty::grantpt(&master)?;
     pty::unlockpt(&master)?;
     let name = pty::ptsname(&master, Vec::new())?;
-    let slave = rustix::fs::open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    let slave = rustix::fs::open(
+        &*name,
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     Ok((File::from(master), File::from(slave)))
 }
 
@@ -269,28 +293,50 @@ mod tests {
 
     #[test]
     fn gives_output_status_and_a_clean_environment() {
-        let output = Program::new("/bin/sh").args(["-c", "cat; echo x >&2; env; exit 3"]).stdin("hello\n").run().unwrap();
+        let output = Program::new("/bin/sh")
+            .args(["-c", "cat; echo x >&2; env; exit 3"])
+            .stdin("hello\n")
+            .run()
+            .unwrap();
         assert_eq!(output.status.code(), Some(3));
-        assert!(output.stdout_text().starts_with("hello\n"), "{}", output.stdout_text());
-        assert!(!output.stdout_text().contains("CARGO"), "{}", output.stdout_text());
+        assert!(
+            output.stdout_text().starts_with("hello\n"),
+            "{}",
+            output.stdout_text()
+        );
+        assert!(
+            !output.stdout_text().contains("CARGO"),
+            "{}",
+            output.stdout_text()
+        );
         assert_eq!(output.complaint(), "x");
     }
 
     #[test]
     fn kills_the_whole_group_after_the_limit() {
-        let error = Program::new("/bin/sh").args(["-c", "sleep 60 & wait"]).timeout(Duration::from_millis(50)).run();
+        let error = Program::new("/bin/sh")
+            .args(["-c", "sleep 60 & wait"])
+            .timeout(Duration::from_millis(50))
+            .run();
         assert!(matches!(error, Err(RunError::Timeout(..))), "{error:?}");
     }
 
     #[test]
     fn shows_the_child_a_terminal() {
-        let output = Program::new("/bin/sh").args(["-c", "test -t 2 && echo yes"]).on_terminal().run().unwrap();
+        let output = Program::new("/bin/sh")
+            .args(["-c", "test -t 2 && echo yes"])
+            .on_terminal()
+            .run()
+            .unwrap();
         assert_eq!(output.complaint(), "yes");
     }
 
     #[test]
     fn drops_output_above_the_limit_and_lets_the_child_end() {
-        let output = Program::new("/bin/sh").args(["-c", "head -c 6000000 /dev/zero"]).run().unwrap();
+        let output = Program::new("/bin/sh")
+            .args(["-c", "head -c 6000000 /dev/zero"])
+            .run()
+            .unwrap();
         assert_eq!(output.stdout.len() as u64, OUTPUT_LIMIT);
         assert!(output.success());
     }

@@ -63,8 +63,11 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let fail = |reason: &str| EndpointError(format!("`{}` is not an endpoint: {reason}", text.escape_debug()));
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| fail("write it as smtp://HOST:PORT"))?;
+        let fail =
+            |reason: &str| EndpointError(format!("`{}` is not an endpoint: {reason}", text.escape_debug()));
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| fail("write it as smtp://HOST:PORT"))?;
         let scheme = match scheme {
             "smtp" => Scheme::Smtp,
             "submission" => Scheme::Submission,
@@ -76,9 +79,11 @@ impl FromStr for Endpoint {
             split_host_port(rest).ok_or_else(|| fail("the host and port are HOST:PORT or [IPv6]:PORT"))?;
         let port = match port {
             None => scheme.default_port(),
-            Some(port) => {
-                port.parse().ok().filter(|port| *port != 0).ok_or_else(|| fail("the port is 1 to 65535"))?
-            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| fail("the port is 1 to 65535"))?,
         };
         Ok(Self { scheme, host, port })
     }
@@ -136,10 +141,17 @@ mod tests {
     #[test]
     fn reads_and_prints() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(text.parse::<Endpoint>().ok().map(String::from).as_deref(), expected, "{text}");
+            assert_eq!(
+                text.parse::<Endpoint>().ok().map(String::from).as_deref(),
+                expected,
+                "{text}"
+            );
         };
         check("smtp://127.0.0.2:2525", Some("smtp://127.0.0.2:2525"));
-        check("submissions://mail.example.jp", Some("submissions://mail.example.jp:465"));
+        check(
+            "submissions://mail.example.jp",
+            Some("submissions://mail.example.jp:465"),
+        );
         check("smtp://[::1]:25", Some("smtp://[::1]:25"));
         check("smtp://::1", Some("smtp://[::1]:25"));
         check("smtp://h:0", None);

@@ -21,7 +21,12 @@ pub struct NameError {
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not a domain name: {}", self.text.escape_debug(), self.reason)
+        write!(
+            f,
+            "`{}` is not a domain name: {}",
+            self.text.escape_debug(),
+            self.reason
+        )
     }
 }
 
@@ -50,14 +55,21 @@ impl DomainName {
     pub fn prefixed(&self, labels: &str) -> Result<Self, NameError> {
         let text = format!("{labels}.{}", self.0);
         if text.len() > 253 {
-            return Err(NameError { text, reason: "it is longer than 253 octets" });
+            return Err(NameError {
+                text,
+                reason: "it is longer than 253 octets",
+            });
         }
         Ok(Self(text))
     }
 
     /// Returns whether this is `zone` or a name below it.
     pub fn is_within(&self, zone: &Self) -> bool {
-        self.0 == zone.0 || self.0.strip_suffix(&zone.0).is_some_and(|rest| rest.ends_with('.'))
+        self.0 == zone.0
+            || self
+                .0
+                .strip_suffix(&zone.0)
+                .is_some_and(|rest| rest.ends_with('.'))
     }
 
     /// Parses a name as it stands in the DNS, where labels such as `_acme-challenge` are legal.
@@ -65,12 +77,17 @@ impl DomainName {
     /// # Errors
     /// For anything the DNS could not hold, and for characters that no zone of ours should.
     pub fn from_dns(text: &str) -> Result<Self, NameError> {
-        canonical(text, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        canonical(text, |byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+        })
     }
 }
 
 fn canonical(text: &str, allowed: fn(u8) -> bool) -> Result<DomainName, NameError> {
-    let fail = |reason| NameError { text: text.chars().take(300).collect(), reason };
+    let fail = |reason| NameError {
+        text: text.chars().take(300).collect(),
+        reason,
+    };
     let trimmed = text.strip_suffix('.').unwrap_or(text);
     if trimmed.is_empty() {
         return Err(fail("it is empty"));
@@ -109,9 +126,16 @@ impl FromStr for DomainName {
     /// Parses a host name (RFC 1123, 2.1); capital letters, one trailing dot and U-labels are made canonical.
     fn from_str(text: &str) -> Result<Self, NameError> {
         let name = canonical(text, |byte| byte.is_ascii_alphanumeric() || byte == b'-')?;
-        if name.labels().next_back().is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit())) {
+        if name
+            .labels()
+            .next_back()
+            .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             let text = text.to_owned();
-            return Err(NameError { text, reason: "it is an IP address or ends in a number" });
+            return Err(NameError {
+                text,
+                reason: "it is an IP address or ends in a number",
+            });
         }
         Ok(name)
     }
@@ -158,18 +182,29 @@ impl Identifier {
 
     /// Returns whether a certificate with this name is good for `host` (RFC 9525, 6.3: `*` is exactly one label).
     pub fn covers(&self, host: &DomainName) -> bool {
-        if self.wildcard { host.parent().as_ref() == Some(&self.base) } else { *host == self.base }
+        if self.wildcard {
+            host.parent().as_ref() == Some(&self.base)
+        } else {
+            *host == self.base
+        }
     }
 
     /// Returns the name of a lineage called after this identifier: `*.x` is written `_wildcard.x`.
     pub fn lineage_name(&self) -> String {
-        if self.wildcard { format!("_wildcard.{}", self.base) } else { self.base.to_string() }
+        if self.wildcard {
+            format!("_wildcard.{}", self.base)
+        } else {
+            self.base.to_string()
+        }
     }
 }
 
 impl From<DomainName> for Identifier {
     fn from(base: DomainName) -> Self {
-        Self { base, wildcard: false }
+        Self {
+            base,
+            wildcard: false,
+        }
     }
 }
 
@@ -181,7 +216,10 @@ impl FromStr for Identifier {
         let base = rest.parse::<DomainName>()?;
         if base.parent().is_none() {
             let text = text.to_owned();
-            return Err(NameError { text, reason: "a certificate needs a name with at least one dot" });
+            return Err(NameError {
+                text,
+                reason: "a certificate needs a name with at least one dot",
+            });
         }
         Ok(Self { base, wildcard })
     }
@@ -214,7 +252,11 @@ mod tests {
     #[test]
     fn makes_names_canonical() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(text.parse::<DomainName>().ok().map(String::from).as_deref(), expected, "{text}");
+            assert_eq!(
+                text.parse::<DomainName>().ok().map(String::from).as_deref(),
+                expected,
+                "{text}"
+            );
         };
         check("Mail.Example.JP.", Some("mail.example.jp"));
         check("メール.example.jp", Some("xn--4dkua4c.example.jp"));
@@ -237,13 +279,20 @@ mod tests {
     fn wildcards_cover_one_label() {
         let check = |identifier: &str, host: &str, expected: bool| {
             let identifier = identifier.parse::<Identifier>().unwrap();
-            assert_eq!(identifier.covers(&host.parse().unwrap()), expected, "{identifier} {host}");
+            assert_eq!(
+                identifier.covers(&host.parse().unwrap()),
+                expected,
+                "{identifier} {host}"
+            );
         };
         check("*.example.jp", "mail.example.jp", true);
         check("*.example.jp", "a.mail.example.jp", false);
         check("*.example.jp", "example.jp", false);
         check("mail.example.jp", "MAIL.example.jp.", true);
-        assert_eq!("*.Example.jp".parse::<Identifier>().unwrap().lineage_name(), "_wildcard.example.jp");
+        assert_eq!(
+            "*.Example.jp".parse::<Identifier>().unwrap().lineage_name(),
+            "_wildcard.example.jp"
+        );
         assert!("*".parse::<Identifier>().is_err());
         assert!("*.jp".parse::<Identifier>().is_err());
         assert!("*.*.example.jp".parse::<Identifier>().is_err());

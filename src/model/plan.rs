@@ -174,12 +174,16 @@ mod bytes_as_base64 {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-        bytes.as_ref().map(|bytes| STANDARD.encode(bytes)).serialize(serializer)
+        bytes
+            .as_ref()
+            .map(|bytes| STANDARD.encode(bytes))
+            .serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| STANDARD.decode(text).map_err(D::Error::custom)).transpose()
+        text.map(|text| STANDARD.decode(text).map_err(D::Error::custom))
+            .transpose()
     }
 }
 
@@ -196,7 +200,10 @@ mod tests {
             reasons: vec![],
         };
         let diff = change.diff();
-        assert!(diff.contains("--- /etc/postfix/main.cf\n+++ /etc/postfix/main.cf\n"), "{diff}");
+        assert!(
+            diff.contains("--- /etc/postfix/main.cf\n+++ /etc/postfix/main.cf\n"),
+            "{diff}"
+        );
         assert!(diff.contains("-a = 1\n+a = 2\n b = \\xff\\u{1b}[31m\n"), "{diff}");
         assert_eq!(change.inverse().after, change.before);
         let saved = serde_json::to_string(&change).unwrap();

@@ -103,7 +103,11 @@ impl FromStr for Txt {
             }
             strings.push(string);
         }
-        if strings.is_empty() { Err(TxtError) } else { Ok(Self(strings)) }
+        if strings.is_empty() {
+            Err(TxtError)
+        } else {
+            Ok(Self(strings))
+        }
     }
 }
 
@@ -140,7 +144,10 @@ mod tests {
 
     #[test]
     fn prints_and_reads_any_bytes() {
-        for strings in [vec![b"v=spf1 mx -all".to_vec()], vec![b"a\"b\\c".to_vec(), vec![], (0..=254).collect()]] {
+        for strings in [
+            vec![b"v=spf1 mx -all".to_vec()],
+            vec![b"a\"b\\c".to_vec(), vec![], (0..=254).collect()],
+        ] {
             let txt = Txt::from_strings(&strings);
             assert_eq!(txt.strings(), strings);
             assert_eq!(txt.to_string().parse::<Txt>().unwrap(), txt);
