@@ -7,4 +7,8 @@
 //!
 //! Rules: postconf(1), postconf(5), master(5), `design` section 6, rule 3.
 
+pub mod desired;
+pub mod endpoints;
+pub mod plan;
 pub mod syntax;
+pub mod values;
