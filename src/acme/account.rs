@@ -123,6 +123,11 @@ impl Session {
         &self.record
     }
 
+    /// Returns the client, for questions that need no account.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
     /// Returns the CA's directory.
     pub fn directory(&self) -> &Directory {
         &self.directory

@@ -1,8 +1,89 @@
 //! Arguments to requests, outcomes to text or JSON, wiring of the real adapters.
 
-use crate::{env::Env, error::ExitCode};
+pub mod args;
+mod ask;
+mod dispatch;
+mod render;
+
+use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
+
+use crate::{
+    env::Env,
+    error::{Error, ExitCode},
+};
+use args::{Cli, Format};
+use render::Style;
 
 /// Runs the program and returns how it ends.
-pub fn run(_env: Env) -> ExitCode {
-    ExitCode::Done
+pub fn run(mut env: Env) -> ExitCode {
+    let cli = match parse(&env) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let style = Style::choose(&env, &cli.global);
+    match dispatch::dispatch(&mut env, &cli, style) {
+        Ok(code) => code,
+        Err(error) => {
+            tell(&env, &cli, style, &error);
+            error.exit_code()
+        }
+    }
+}
+
+/// Reads the command line; prints help, version or what is wrong with it.
+fn parse(env: &Env) -> Result<Cli, ExitCode> {
+    let command = Cli::command();
+    // MAILCERT_CONFIG comes through Env like everything else, not from the process.
+    let mut args = env.args.clone();
+    if args.is_empty() {
+        args.push("mailcert".into());
+    }
+    let parsed = command
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let mut cli = parsed.map_err(|error| {
+        let text = error.render();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                env.streams.stdout.write(&text.to_string());
+                ExitCode::Done
+            }
+            _ if wants_json(env) => {
+                let message = text.to_string();
+                let message = message.trim().trim_start_matches("error: ");
+                let error = Error::usage(message.lines().next().unwrap_or_default().to_owned());
+                env.streams.stdout.line(&render::error_json("", &error));
+                ExitCode::Usage
+            }
+            _ => {
+                env.streams.stderr.write(&text.to_string());
+                ExitCode::Usage
+            }
+        }
+    })?;
+    if let Some(path) = cli
+        .global
+        .config
+        .take()
+        .or_else(|| env.var("MAILCERT_CONFIG").map(Into::into))
+    {
+        cli.global.config = Some(path);
+    }
+    Ok(cli)
+}
+
+/// Returns whether the command line asks for JSON, even when the rest of it is wrong.
+fn wants_json(env: &Env) -> bool {
+    let words: Vec<_> = env.args.iter().filter_map(|arg| arg.to_str()).collect();
+    words.contains(&"--format=json") || words.windows(2).any(|pair| pair == ["--format", "json"])
+}
+
+/// Tells a failure: as JSON on stdout when that was asked for, always as text on stderr.
+fn tell(env: &Env, cli: &Cli, style: Style, error: &Error) {
+    if cli.global.format == Format::Json {
+        env.streams
+            .stdout
+            .line(&render::error_json(dispatch::name(&cli.command), error));
+    }
+    env.streams.stderr.write(&render::error_text(style, error));
 }

@@ -1,1 +1,331 @@
-//! commands.
+//! Use-cases, one file per command: request in, outcome out. No argument parsing, no printing.
+//!
+//! What commands share: [`Context`], the lock, and the lineages as the configuration wants them.
+
+pub mod apply;
+pub mod ca;
+pub mod check;
+pub mod deploy;
+pub mod dns;
+pub mod init;
+pub mod install;
+pub mod mail;
+pub mod order;
+pub mod outcome;
+pub mod plan;
+pub mod probe;
+pub mod records;
+pub mod renew;
+pub mod rollout;
+mod solver;
+pub mod status;
+pub mod target;
+pub mod tlsa;
+pub mod undo;
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use time::OffsetDateTime;
+
+use crate::{
+    config::{Certificate, Config, Issuer, Reload, RenewBefore, Verify, v1},
+    env::{Env, files, progress::Progress},
+    error::{Error, Result},
+    model::{
+        lineage::{Lineage, State},
+        name::Identifier,
+        schedule::Policy,
+    },
+    store::{
+        Store, StoreError,
+        lock::{Lock, LockError},
+    },
+};
+
+/// No configuration file is larger, in bytes.
+pub const CONFIG_LIMIT: u64 = 1 << 20;
+
+/// What every command with a configuration works with.
+pub struct Context<'a> {
+    /// The door outside.
+    pub env: &'a Env,
+    /// Where the configuration was read.
+    pub config_path: PathBuf,
+    /// The configuration.
+    pub config: Config,
+    /// The state directory.
+    pub store: Store,
+    /// Where progress goes.
+    pub progress: Progress,
+    runtime: OnceLock<tokio::runtime::Runtime>,
+}
+
+impl<'a> Context<'a> {
+    /// Reads the configuration and returns what a command works with.
+    ///
+    /// # Errors
+    /// When the file is missing, may be written by others, or is wrong (exit 2).
+    pub fn open(env: &'a Env, config_path: &Path, progress: Progress) -> Result<Self> {
+        let config = load_config(config_path)?;
+        Ok(Self::with(env, config_path, config, progress))
+    }
+
+    /// Returns what a command works with, for a configuration that was already read.
+    pub fn with(env: &'a Env, config_path: &Path, config: Config, progress: Progress) -> Self {
+        let store = Store::new(&config.state_directory);
+        Self {
+            env,
+            config_path: config_path.to_owned(),
+            config,
+            store,
+            progress,
+            runtime: OnceLock::new(),
+        }
+    }
+
+    /// Returns the present moment.
+    pub fn now(&self) -> OffsetDateTime {
+        self.env.clock.now()
+    }
+
+    /// Runs a future to its end. The runtime is started when it is first needed: most runs need none.
+    ///
+    /// # Errors
+    /// When the threads for it cannot be started.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        let runtime = match self.runtime.get() {
+            Some(runtime) => runtime,
+            None => {
+                let runtime = new_runtime()?;
+                self.runtime.get_or_init(|| runtime)
+            }
+        };
+        Ok(runtime.block_on(future))
+    }
+
+    /// Takes the lock on the state directory.
+    ///
+    /// # Errors
+    /// Exit 4 with the holder when another run has it.
+    pub fn lock(&self, command: &str) -> Result<Lock> {
+        self.store.lock(command).map_err(|error| match error {
+            LockError::Held(holder) => Error::not_yet(format!(
+                "another run works on {}: {}",
+                self.store.layout().root().display(),
+                holder.trim_end()
+            ))
+            .remedy("try again when it has ended"),
+            LockError::Store(error) => store_error("the state directory could not be locked", &error),
+        })
+    }
+
+    /// Returns the certificates of these names, or all of them when none is given.
+    ///
+    /// # Errors
+    /// Exit 2 for a name that the configuration does not have.
+    pub fn selected(&self, names: &[String]) -> Result<Vec<&Certificate>> {
+        if names.is_empty() {
+            return Ok(self.config.certificates.iter().collect());
+        }
+        names.iter().map(|name| self.certificate(name)).collect()
+    }
+
+    /// Returns one certificate of the configuration.
+    ///
+    /// # Errors
+    /// Exit 2 for a name that the configuration does not have.
+    pub fn certificate(&self, name: &str) -> Result<&Certificate> {
+        self.config.certificate(name).ok_or_else(|| {
+            let known: Vec<&str> = self
+                .config
+                .certificates
+                .iter()
+                .map(|known| known.name.as_str())
+                .collect();
+            Error::usage(format!(
+                "there is no lineage `{}` in {}",
+                name.escape_debug(),
+                self.config_path.display()
+            ))
+            .cause(format!("the lineages are: {}", known.join(", ")))
+            .remedy(format!(
+                "add a [[certificate]] with name = \"{}\", or name one of these",
+                name.escape_debug()
+            ))
+        })
+    }
+
+    /// Reads one lineage's record.
+    ///
+    /// # Errors
+    /// When it cannot be read, is corrupt, or is from a newer program.
+    pub fn load(&self, name: &str) -> Result<Lineage> {
+        self.store
+            .load(name)
+            .map_err(|error| store_error(format!("lineage {name} could not be read"), &error))
+    }
+
+    /// Saves one lineage's record.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, lineage: &Lineage) -> Result<()> {
+        self.store
+            .save(lineage)
+            .map_err(|error| store_error(format!("lineage {} could not be saved", lineage.name), &error))
+    }
+
+    /// Returns the last state there is to reach on this host, for lineages that some endpoint serves.
+    pub fn goal(&self) -> State {
+        let postfix = &self.config.postfix;
+        if postfix.reload == Reload::Never {
+            State::Installed
+        } else if !postfix.manage && postfix.verify == Verify::Auto
+            || postfix.verify == Verify::Endpoints(Vec::new())
+        {
+            State::Deployed
+        } else {
+            State::Verified
+        }
+    }
+}
+
+/// Starts the async runtime.
+///
+/// # Errors
+/// When its threads cannot be started.
+pub fn new_runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::failed("the runtime could not be started").cause(error))
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Exit 2: missing, not ours to trust, not text, or wrong, with file:line:column.
+pub fn load_config(path: &Path) -> Result<Config> {
+    let bytes = files::read_trusted(path, CONFIG_LIMIT).map_err(|error| {
+        let missing = error.reason.kind() == std::io::ErrorKind::NotFound;
+        let failure =
+            Error::usage(format!("there is no usable configuration at {}", path.display())).cause(&error);
+        if missing {
+            failure.remedy("run `mailcert init`, or name the file by --config or MAILCERT_CONFIG")
+        } else {
+            failure.remedy(format!("make {} a file that only root can write", path.display()))
+        }
+    })?;
+    parse_config(path, &bytes)
+}
+
+/// Checks the bytes of a configuration file.
+///
+/// # Errors
+/// Exit 2: not text, or wrong, with file:line:column.
+pub fn parse_config(path: &Path, bytes: &[u8]) -> Result<Config> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        Error::usage(format!("{} is not UTF-8 text", path.display())).cause(format!("line {line}: {error}"))
+    })?;
+    v1::parse(path, text).map_err(|errors| config_error(path, &errors))
+}
+
+fn config_error(path: &Path, errors: &v1::ConfigErrors) -> Error {
+    let failure = Error::usage(format!("{} is wrong", path.display()));
+    errors.to_strings().into_iter().fold(failure, Error::cause)
+}
+
+/// Turns a failure of the store into one for the user, with what to do about the common ones.
+pub fn store_error(message: impl Into<String>, error: &StoreError) -> Error {
+    let failure = Error::failed(message).cause(error);
+    match error {
+        StoreError::Newer { .. } => failure.remedy("use the newer mailcert that wrote it"),
+        StoreError::Corrupt { path, .. } => failure.remedy(format!(
+            "restore {} from a backup, or move it away to start afresh",
+            path.display()
+        )),
+        StoreError::File(error) if error.reason.kind() == std::io::ErrorKind::StorageFull => {
+            failure.remedy("make room on the disk and run it again; nothing that was in service was touched")
+        }
+        StoreError::File(_) => failure,
+    }
+}
+
+/// What the configuration wants of one lineage, kept so that [`Policy`] can borrow it.
+pub struct Wanted {
+    identifiers: Vec<Identifier>,
+    configuration: String,
+    before: Option<time::Duration>,
+    ordered_by_us: bool,
+    goal: State,
+    max_per_day: u32,
+    max_per_week: u32,
+}
+
+impl Wanted {
+    /// Returns what the configuration wants of this certificate. `served`: some endpoint is to serve it.
+    pub fn new(context: &Context<'_>, certificate: &Certificate, served: bool) -> Self {
+        let mut identifiers = certificate.identifiers.clone();
+        identifiers.sort();
+        let goal = if served {
+            context.goal()
+        } else {
+            context.goal().min(State::Deployed)
+        };
+        let before = match context.config.renew.before {
+            RenewBefore::Auto => None,
+            RenewBefore::Left(left) => time::Duration::try_from(left).ok(),
+        };
+        Self {
+            configuration: configuration_digest(&context.config, certificate),
+            before,
+            ordered_by_us: certificate.issuer == Issuer::Acme,
+            goal,
+            max_per_day: context.config.renew.max_per_day,
+            max_per_week: context.config.renew.max_per_week,
+            identifiers,
+        }
+    }
+
+    /// Returns it as the scheduler takes it.
+    pub fn policy(&self) -> Policy<'_> {
+        Policy {
+            identifiers: &self.identifiers,
+            ordered_by_us: self.ordered_by_us,
+            before: self.before,
+            max_per_day: self.max_per_day,
+            max_per_week: self.max_per_week,
+            goal: self.goal,
+            configuration: &self.configuration,
+        }
+    }
+
+    /// Returns the digest of what matters of the configuration; a failure under another one is forgotten.
+    pub fn configuration(&self) -> &str {
+        &self.configuration
+    }
+}
+
+/// Digests what of the configuration can make an order or a deployment succeed that failed before.
+fn configuration_digest(config: &Config, certificate: &Certificate) -> String {
+    let text = format!(
+        "{certificate:?} {:?} {:?} {:?}",
+        config.acme, config.postfix, config.dns
+    );
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
+}
+
+/// Prints bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

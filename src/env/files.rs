@@ -334,6 +334,16 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Returns the names in a directory, sorted; one that cannot be read has none.
+pub fn list(path: &Path) -> Vec<String> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
 /// Makes a rename in a directory survive a power cut.
 ///
 /// # Errors

@@ -55,4 +55,16 @@ impl Target {
         }
         targets
     }
+
+    /// Returns the endpoint with the address in the place of the name.
+    pub fn asked(&self) -> Endpoint {
+        let host = match &self.address {
+            Ok(address) => address.ip().to_string(),
+            Err(_) => self.endpoint.host.clone(),
+        };
+        Endpoint {
+            host,
+            ..self.endpoint.clone()
+        }
+    }
 }

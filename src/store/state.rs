@@ -251,6 +251,17 @@ impl Store {
         Ok(files::write_atomic(&path, record, Access::PRIVATE)?)
     }
 
+    /// Leaves a text about the last run; for people, so nothing is synced and a failure is no failure.
+    pub fn note_last_run(&self, text: &str) {
+        let _ = fs::write(self.layout().last_run(), format!("{text}\n"));
+    }
+
+    /// Returns what the last run left.
+    pub fn last_run(&self) -> Option<String> {
+        let bytes = files::read(&self.layout().last_run(), 100).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
     /// Returns whether the generation's files are all on disk.
     pub fn is_complete(&self, name: &str, number: u64) -> bool {
         let directory = self.layout().generation(name, number);

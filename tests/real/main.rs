@@ -14,4 +14,5 @@
 )]
 mod support;
 
+mod journey;
 mod lab;

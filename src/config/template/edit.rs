@@ -7,9 +7,12 @@ use std::{fmt, path::Path};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 use super::{Answers, Wanted, answers_for, answers_from, is_same, wanted};
-use crate::config::v1::{
-    self, ConfigErrors,
-    schema::{self, Key, join},
+use crate::{
+    config::v1::{
+        self, ConfigErrors,
+        schema::{self, Key, join},
+    },
+    model::name::DomainName,
 };
 
 /// Why a file was not edited.
@@ -34,6 +37,44 @@ impl fmt::Display for EditError {
 }
 
 impl std::error::Error for EditError {}
+
+/// Returns a file that was begun by hand with what no configuration can do without: version, host, domains; and, where
+/// they were agreed to, the CA's terms. What it already says stays. `None` when it is no TOML.
+pub fn complete(
+    begun: &str,
+    host: &DomainName,
+    domains: &[DomainName],
+    agreed_to_terms: bool,
+) -> Option<String> {
+    let mut document: DocumentMut = begun.parse().ok()?;
+    let root = document.as_table_mut();
+    if !root.contains_key("version") {
+        root.insert("version", Item::Value(1.into()));
+    }
+    let mut set = |table: &str, name: &str, value: Value| {
+        let place = root.entry(table).or_insert_with(|| Item::Table(Table::new()));
+        if let Some(place) = place
+            .as_table_like_mut()
+            .filter(|place| !place.contains_key(name))
+        {
+            place.insert(name, Item::Value(value));
+        }
+    };
+    set("host", "name", host.as_str().into());
+    set(
+        "host",
+        "domains",
+        domains
+            .iter()
+            .map(DomainName::to_string)
+            .collect::<Array>()
+            .into(),
+    );
+    if agreed_to_terms {
+        set("acme", "terms_of_service_agreed", true.into());
+    }
+    Some(document.to_string())
+}
 
 /// Returns an existing file with the answers in it. Only keys whose meaning changes are touched; with the answers that
 /// [`answers_from`] read from it, a file stays byte for byte as it is. `file` is only used to name it in errors.

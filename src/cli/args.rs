@@ -1,0 +1,364 @@
+//! The command line: commands, options, and the help that is their manual.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::name::{DomainName, Identifier};
+
+/// Get a certificate for a mail server, put it into Postfix, prove that every port serves it, renew it
+#[derive(Debug, Parser)]
+#[command(
+    name = "mailcert",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "\
+Exit codes: 0 done, or nothing to do; 1 failed; 2 wrong use or configuration, or a yes was needed;
+3 findings of severity error, changes pending, or something not verified; 4 not yet, try again later.
+
+Example:
+  mailcert init --host mail.example.jp --domain example.jp")]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The configuration file [default: $MAILCERT_CONFIG, else /etc/mailcert/mailcert.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the result is written to stdout
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub format: Format,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more about what is being done
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Never color the output (also by the variable NO_COLOR)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object; a contract.
+    Json,
+    /// For monitoring plug-ins (check only).
+    Nagios,
+    /// Records as a table (records only).
+    Table,
+    /// For people.
+    Text,
+    /// Records as master-file text (records only).
+    Zone,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring a fresh host to a verified certificate that renews itself
+    ///
+    /// Asks for (or takes from the options) host, domains and CA; looks at the installed Postfix and at the DNS; writes
+    /// mailcert.toml; shows the plan; and on yes applies it, gets the certificate, verifies it on every port and enables the
+    /// timer. An existing file is read as the answers, and changed only with a diff shown.
+    #[command(
+        after_help = "Example:\n  mailcert init --host mail.example.jp --domain example.jp --agree-to-terms --yes"
+    )]
+    Init(Box<Init>),
+    /// Get a first certificate for lineages that have none, and deploy it
+    #[command(after_help = "Example:\n  mailcert issue mail.example.jp")]
+    Issue(Lineages),
+    /// Renew what is due, continue what is unfinished, deploy and verify; what the timer runs
+    #[command(after_help = "Example:\n  mailcert renew --force mail.example.jp")]
+    Renew(Renew),
+    /// Deploy and verify again, or go back to an older generation
+    #[command(after_help = "Example:\n  mailcert deploy mail.example.jp --generation 3")]
+    Deploy(Deploy),
+    /// Put the certificate that another client renewed into service
+    ///
+    /// DIR is certbot's live directory of the lineage, or the directory of lego's files. The files are copied, deployed and
+    /// verified; DIR is left as it is. The shipped hooks call this.
+    #[command(
+        after_help = "Example:\n  mailcert install mail.example.jp --from /etc/letsencrypt/live/mail.example.jp"
+    )]
+    Install(Install),
+    /// Show lineages, their state and expiry, and when renewal is due
+    ///
+    /// Exits with 3 when a lineage is not verified, or the timer is not enabled.
+    #[command(after_help = "Example:\n  mailcert status --format json")]
+    Status,
+    /// Look at everything from outside and inside, and print findings; change nothing
+    ///
+    /// Targets are tls, postfix and dns; without one, all of them. `check dns DOMAIN...` checks any domain and needs no
+    /// configuration. Exits with 3 when there is a finding of severity error.
+    #[command(after_help = "Example:\n  mailcert check dns example.jp")]
+    Check(Check),
+    /// Show what apply would change: unified diffs, record changes, certificates to get
+    #[command(after_help = "Example:\n  mailcert plan postfix")]
+    Plan(Plan),
+    /// Make the host as mailcert.toml says, check it, and put everything back when the check fails
+    #[command(after_help = "Example:\n  mailcert apply postfix dns --yes")]
+    Apply(Apply),
+    /// Take the last apply that changed something back, byte for byte
+    #[command(after_help = "Example:\n  mailcert undo")]
+    Undo(Undo),
+    /// Print the DNS records that this host should have, each with its reason
+    #[command(after_help = "Example:\n  mailcert records --format zone")]
+    Records,
+    /// Tell everything about one TLS or STARTTLS handshake
+    ///
+    /// Port 465 is implicit TLS; every other port is asked for STARTTLS. Needs no configuration.
+    #[command(after_help = "Example:\n  mailcert probe mail.example.jp:25")]
+    Probe(Probe),
+}
+
+/// Lineages by name.
+#[derive(Debug, Args)]
+pub struct Lineages {
+    /// Lineages; all of them when none is named
+    #[arg(value_name = "LINEAGE")]
+    pub lineages: Vec<String>,
+}
+
+/// `init`.
+#[derive(Debug, Default, Args)]
+pub struct Init {
+    /// The mail host's name: what MX records name and clients connect to
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<DomainName>,
+    /// A mail domain served here (may be repeated)
+    #[arg(long = "domain", value_name = "NAME")]
+    pub domains: Vec<DomainName>,
+    /// A name for the certificate (may be repeated); the host's name when none is given
+    #[arg(long = "identifier", value_name = "NAME")]
+    pub identifiers: Vec<Identifier>,
+    /// Who issues the certificate
+    #[arg(long, value_enum, value_name = "ISSUER")]
+    pub issuer: Option<IssuerKind>,
+    /// The ACME CA: letsencrypt, letsencrypt-staging, or an https URL
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<String>,
+    /// Roots for the directory's own HTTPS, for a private or test CA
+    #[arg(long, value_name = "FILE")]
+    pub root_ca_file: Option<PathBuf>,
+    /// A contact, such as mailto:postmaster@example.jp (may be repeated)
+    #[arg(long = "contact", value_name = "URI")]
+    pub contact: Vec<String>,
+    /// Agree to the CA's terms of service
+    #[arg(long)]
+    pub agree_to_terms: bool,
+    /// How the CA checks the names: http-01 or dns-01
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub challenge: Option<ChallengeKind>,
+    /// Address to listen on for http-01 while validating (may be repeated); port 80 everywhere when none is given
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+    /// The Postfix instance
+    #[arg(long, value_name = "DIR")]
+    pub postfix_config_directory: Option<PathBuf>,
+    /// Where certificates, keys and the journal are kept
+    #[arg(long, value_name = "DIR")]
+    pub state_directory: Option<PathBuf>,
+    /// Leave Dovecot alone
+    #[arg(long)]
+    pub no_dovecot: bool,
+    /// A family of DNS records to publish (may be repeated)
+    #[arg(long, value_enum, value_name = "FAMILY")]
+    pub publish: Vec<PublishKind>,
+    /// What wakes the renewal: auto, systemd, cron, none
+    #[arg(long, value_enum, value_name = "TIMER")]
+    pub timer: Option<TimerKind>,
+    /// Show everything and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Answer yes to the plan
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Who issues a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IssuerKind {
+    /// An ACME CA.
+    Acme,
+    /// The private CA (not yet supported).
+    Ca,
+    /// Another client; certificates come by `install`.
+    External,
+}
+
+/// How names are validated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChallengeKind {
+    /// By a TXT record.
+    #[value(name = "dns-01")]
+    Dns01,
+    /// By a file on port 80.
+    #[value(name = "http-01")]
+    Http01,
+    /// By a handshake on port 443 (not yet supported).
+    #[value(name = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
+/// A family of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PublishKind {
+    /// SPF.
+    Spf,
+}
+
+/// What wakes the renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TimerKind {
+    /// systemd where it runs, else cron.
+    Auto,
+    /// A file in /etc/cron.d.
+    Cron,
+    /// Nothing.
+    None,
+    /// A systemd timer.
+    Systemd,
+}
+
+/// `renew`.
+#[derive(Debug, Args)]
+pub struct Renew {
+    /// Lineages; all of them when none is named
+    #[arg(value_name = "LINEAGE")]
+    pub lineages: Vec<String>,
+    /// Renew what is not due, whatever caps and back-off say
+    #[arg(long)]
+    pub force: bool,
+    /// Run a full order at the CA's staging directory; save and deploy nothing
+    #[arg(long, conflicts_with = "force")]
+    pub dry_run: bool,
+}
+
+/// `deploy`.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Lineages; all of them when none is named
+    #[arg(value_name = "LINEAGE")]
+    pub lineages: Vec<String>,
+    /// The generation to go back to (with exactly one lineage)
+    #[arg(long, value_name = "N", requires = "lineages")]
+    pub generation: Option<u64>,
+}
+
+/// `install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The lineage
+    #[arg(value_name = "LINEAGE")]
+    pub lineage: String,
+    /// Where the other client keeps the files
+    #[arg(long, value_name = "DIR")]
+    pub from: PathBuf,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// tls, postfix, dns; and domains after dns
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// certificates, postfix, dns, timer; without one, everything
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Exit with 3 when there is anything to change
+    #[arg(long)]
+    pub expect_no_changes: bool,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// certificates, postfix, dns, timer; without one, everything
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Answer yes to the plan
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `undo`.
+#[derive(Debug, Args)]
+pub struct Undo {
+    /// Also when files or records were changed since
+    #[arg(long)]
+    pub force: bool,
+    /// Answer yes
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `probe`.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// The host, an address or a name, and the port (25 when not given)
+    #[arg(value_name = "HOST[:PORT]")]
+    pub target: String,
+    /// The name to ask for and to judge by; the host when not given
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<DomainName>,
+    /// Roots to judge the chain by, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub root_ca_file: Option<PathBuf>,
+}
+
+/// Reads `--listen` addresses: `ADDR`, `ADDR:PORT`, `[IPv6]:PORT`.
+pub fn listen_address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = crate::model::endpoint::split_host_port(text)?;
+    Some(SocketAddr::new(
+        host.parse().ok()?,
+        port.map_or(Some(80), |port| port.parse().ok())?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_commands_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_ends_its_help_with_an_example_that_parses() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let example = help
+                .rsplit_once("Example:\n")
+                .map(|(_, example)| example.trim())
+                .unwrap_or_default();
+            assert!(
+                example.starts_with(&format!("mailcert {}", command.get_name())),
+                "{help}"
+            );
+            Cli::try_parse_from(example.split_whitespace()).unwrap();
+        }
+    }
+}

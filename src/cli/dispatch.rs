@@ -1,0 +1,336 @@
+//! From a parsed command line to the command that does it, and from its outcome to the streams.
+
+use std::path::PathBuf;
+
+use super::{
+    args::{Check, Cli, Command, Format, Global},
+    ask::Asker,
+    render::{self, Render, Style},
+};
+use crate::{
+    commands::{
+        self, Context, apply, check, deploy, init, init::Ask, install, plan, probe, records, renew, status,
+        target::Target, undo,
+    },
+    env::{Env, progress::Progress},
+    error::{Error, ExitCode, Result},
+    model::schedule::Urgency,
+};
+
+/// Where the configuration is when nothing says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/mailcert/mailcert.toml";
+
+/// Does what the command line says; writes the result to stdout.
+///
+/// # Errors
+/// A failure that has no result of its own; the caller tells it.
+pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
+    check_format(cli)?;
+    let path = cli
+        .global
+        .config
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
+    let progress = progress(env, &cli.global);
+    let shown = Show {
+        command: name(&cli.command),
+        format: cli.global.format,
+        style,
+        progress: progress.clone(),
+    };
+    match &cli.command {
+        Command::Init(request) => return initialize(env, request, &path, &shown),
+        Command::Apply(request) => return apply_changes(env, request, &path, &shown),
+        Command::Probe(request) => {
+            let report = probe::run(env, &progress, &probe_request(request))?;
+            return Ok(shown.outcome(env, &report));
+        }
+        Command::Check(request) => return check_all(env, request, &path, &shown),
+        _ => {}
+    }
+    let context = Context::open(env, &path, progress)?;
+    Ok(match &cli.command {
+        Command::Issue(request) => shown.outcome(env, &renew::issue(&context, &request.lineages)?),
+        Command::Renew(request) if request.dry_run => {
+            shown.outcome(env, &renew::rehearse(&context, &request.lineages)?)
+        }
+        Command::Renew(request) => {
+            let urgency = if request.force {
+                Urgency::Forced
+            } else {
+                Urgency::Ordinary
+            };
+            shown.outcome(env, &renew::run(&context, &request.lineages, urgency)?)
+        }
+        Command::Deploy(request) => shown.outcome(
+            env,
+            &deploy::run(&context, &request.lineages, request.generation)?,
+        ),
+        Command::Install(request) => {
+            shown.outcome(env, &install::run(&context, &request.lineage, &request.from)?)
+        }
+        Command::Status => shown.outcome(env, &status::run(&context)?),
+        Command::Plan(request) => {
+            let code = if request.expect_no_changes {
+                ExitCode::Findings
+            } else {
+                ExitCode::Done
+            };
+            let planned = plan::plan(&context, &Target::parse(&request.targets)?)?;
+            shown.outcome(env, &commands::outcome::Changes::planned(planned, code))
+        }
+        Command::Undo(request) => {
+            let later_edits = if request.force {
+                undo::LaterEdits::Overwrite
+            } else {
+                undo::LaterEdits::Refuse
+            };
+            shown.outcome(env, &undo::run(&context, later_edits)?)
+        }
+        Command::Records => show_records(env, &shown, &records::run(&context)),
+        Command::Init(_) | Command::Apply(_) | Command::Probe(_) | Command::Check(_) => ExitCode::Done,
+    })
+}
+
+/// Returns a command's name as the JSON contract has it.
+pub fn name(command: &Command) -> &'static str {
+    match command {
+        Command::Apply(_) => "apply",
+        Command::Check(_) => "check",
+        Command::Deploy(_) => "deploy",
+        Command::Init(_) => "init",
+        Command::Install(_) => "install",
+        Command::Issue(_) => "issue",
+        Command::Plan(_) => "plan",
+        Command::Probe(_) => "probe",
+        Command::Records => "records",
+        Command::Renew(_) => "renew",
+        Command::Status => "status",
+        Command::Undo(_) => "undo",
+    }
+}
+
+fn check_format(cli: &Cli) -> Result<()> {
+    let fits = match cli.global.format {
+        Format::Text | Format::Json => true,
+        Format::Nagios => matches!(cli.command, Command::Check(_)),
+        Format::Table | Format::Zone => matches!(cli.command, Command::Records),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(
+        Error::usage(format!("`{}` has no such --format", name(&cli.command)))
+            .remedy("text and json fit every command; nagios fits check; zone and table fit records"),
+    )
+}
+
+fn progress(env: &Env, global: &Global) -> Progress {
+    let stderr = env.streams.stderr.clone();
+    if global.quiet {
+        Progress::quiet()
+    } else if env.streams.stderr_is_terminal && !global.verbose {
+        Progress::terminal(stderr)
+    } else {
+        Progress::lines(stderr)
+    }
+}
+
+/// How results of this run are shown.
+struct Show {
+    command: &'static str,
+    format: Format,
+    style: Style,
+    progress: Progress,
+}
+
+impl Show {
+    /// Writes an outcome to stdout and its failure to stderr; returns how the program ends.
+    fn outcome(&self, env: &Env, outcome: &impl Render) -> ExitCode {
+        self.progress.clear();
+        match self.format {
+            Format::Json => env
+                .streams
+                .stdout
+                .line(&render::outcome_json(self.command, outcome)),
+            _ => env.streams.stdout.write(&outcome.text(self.style)),
+        }
+        if let Some(error) = outcome.error() {
+            env.streams.stderr.write(&render::error_text(self.style, &error));
+        }
+        outcome.exit_code()
+    }
+
+    /// Shows what is about to be done, on stderr: stdout is for the result.
+    fn preview(&self, env: &Env, outcome: &impl Render) {
+        self.progress.clear();
+        env.streams.stderr.write(&outcome.text(self.style));
+    }
+}
+
+fn initialize(
+    env: &mut Env,
+    args: &super::args::Init,
+    path: &std::path::Path,
+    shown: &Show,
+) -> Result<ExitCode> {
+    let request = init_request(args)?;
+    let mut asker = Asker::at_terminal(env);
+    let ask = asker.as_mut().map(|asker| asker as &mut (dyn Ask + 'static));
+    let prepared = init::prepare(env, path, &shown.progress, &request, ask)?;
+    if args.dry_run {
+        return Ok(shown.outcome(env, &prepared));
+    }
+    shown.preview(env, &prepared);
+    if !args.yes && prepared.needs_yes() {
+        let agreed = match asker.as_mut() {
+            Some(asker) => asker.yes("Do all this?")?,
+            None => return Err(yes_needed("init")),
+        };
+        if !agreed {
+            return Err(Error::usage("nothing was done: the answer was no"));
+        }
+    }
+    let done = init::carry_out(env, &shown.progress, prepared)?;
+    Ok(shown.outcome(env, &done))
+}
+
+fn apply_changes(
+    env: &mut Env,
+    request: &super::args::Apply,
+    path: &std::path::Path,
+    shown: &Show,
+) -> Result<ExitCode> {
+    let targets = Target::parse(&request.targets)?;
+    let mut asker = Asker::at_terminal(env);
+    let context = Context::open(env, path, shown.progress.clone())?;
+    let planned = plan::plan(&context, &targets)?;
+    if planned.is_empty() && !apply::has_unfinished(&context, &targets)? {
+        return Ok(shown.outcome(
+            env,
+            &commands::outcome::Changes {
+                applied: true,
+                ..commands::outcome::Changes::planned(planned, ExitCode::Done)
+            },
+        ));
+    }
+    let preview = commands::outcome::Changes::planned(planned.clone(), ExitCode::Usage);
+    if !request.yes {
+        let Some(asker) = asker.as_mut() else {
+            let error = yes_needed("apply");
+            shown.outcome(
+                env,
+                &commands::outcome::Changes {
+                    error: Some(error),
+                    ..preview
+                },
+            );
+            return Ok(ExitCode::Usage);
+        };
+        shown.preview(env, &preview);
+        if !asker.yes("Apply this?")? {
+            return Err(Error::usage("nothing was done: the answer was no"));
+        }
+    } else {
+        shown.preview(env, &preview);
+    }
+    Ok(shown.outcome(env, &apply::run(&context, &targets, &planned, "apply")?))
+}
+
+fn yes_needed(command: &str) -> Error {
+    Error::usage("nothing was done: a yes is needed, and there is no terminal to ask at")
+        .remedy(format!("look at the plan, then run `mailcert {command} --yes`"))
+}
+
+fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -> Result<ExitCode> {
+    let findings = check::run(env, path, &shown.progress, &request.targets);
+    if shown.format != Format::Nagios {
+        return Ok(shown.outcome(env, &findings?));
+    }
+    // A plug-in tells trouble of its own as "unknown", on stdout.
+    let (text, code) = match findings {
+        Ok(findings) => render::nagios(&findings),
+        Err(error) => (format!("MAILCERT UNKNOWN: {error}").replace('\n', " "), 3),
+    };
+    shown.progress.clear();
+    env.streams.stdout.line(&text);
+    Ok(match code {
+        0 => ExitCode::Done,
+        1 => ExitCode::Failed,
+        2 => ExitCode::Usage,
+        _ => ExitCode::Findings,
+    })
+}
+
+fn show_records(env: &Env, shown: &Show, records: &records::Records) -> ExitCode {
+    match shown.format {
+        Format::Zone => {
+            env.streams.stdout.write(&records.zone_text());
+            ExitCode::Done
+        }
+        _ => shown.outcome(env, records),
+    }
+}
+
+fn probe_request(request: &super::args::Probe) -> probe::Request {
+    probe::Request {
+        target: request.target.clone(),
+        name: request.name.clone(),
+        root_ca_file: request.root_ca_file.clone(),
+    }
+}
+
+fn init_request(request: &super::args::Init) -> Result<init::Request> {
+    use super::args::{ChallengeKind, IssuerKind, PublishKind, TimerKind, listen_address};
+    use crate::config::{Issuer, Publish, Timer};
+    let issuer = match request.issuer {
+        None => None,
+        Some(IssuerKind::Acme) => Some(Issuer::Acme),
+        Some(IssuerKind::External) => Some(Issuer::External),
+        Some(IssuerKind::Ca) => return Err(Error::usage("--issuer ca is not yet supported")),
+    };
+    let challenge = match request.challenge {
+        None => None,
+        Some(ChallengeKind::Dns01) => Some(init::ChallengeType::Dns01),
+        Some(ChallengeKind::Http01) => Some(init::ChallengeType::Http01),
+        Some(ChallengeKind::TlsAlpn01) => {
+            return Err(Error::usage("--challenge tls-alpn-01 is not yet supported"));
+        }
+    };
+    let address = |text: &String| {
+        listen_address(text).ok_or_else(|| {
+            Error::usage(format!(
+                "--listen `{}` is not ADDR or ADDR:PORT",
+                text.escape_debug()
+            ))
+        })
+    };
+    Ok(init::Request {
+        host: request.host.clone(),
+        domains: request.domains.clone(),
+        identifiers: request.identifiers.clone(),
+        issuer,
+        directory: request.directory.clone(),
+        root_ca_file: request.root_ca_file.clone(),
+        contact: request.contact.clone(),
+        agree_to_terms: request.agree_to_terms,
+        challenge,
+        listen: request.listen.iter().map(address).collect::<Result<_>>()?,
+        postfix_config_directory: request.postfix_config_directory.clone(),
+        state_directory: request.state_directory.clone(),
+        no_dovecot: request.no_dovecot,
+        publish: request
+            .publish
+            .iter()
+            .map(|kind| match kind {
+                PublishKind::Spf => Publish::Spf,
+            })
+            .collect(),
+        timer: request.timer.map(|timer| match timer {
+            TimerKind::Auto => Timer::Auto,
+            TimerKind::Cron => Timer::Cron,
+            TimerKind::None => Timer::None,
+            TimerKind::Systemd => Timer::Systemd,
+        }),
+    })
+}

@@ -1,0 +1,620 @@
+//! Outcomes as text or JSON. Color only on a terminal; everything from outside was made printable before it came here.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use super::args::{Format, Global};
+use crate::{
+    commands::{
+        init::Prepared,
+        outcome::{Action, Changes, Done, Findings, Run},
+        probe::{Dane, Probed},
+        records::Records,
+        status::{LineageStatus, Status},
+    },
+    env::Env,
+    error::{Error, ExitCode},
+    model::{
+        finding::{Finding, Severity},
+        lineage::State,
+        plan::Change,
+    },
+    probe::report::Report,
+};
+
+/// How text is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    colored: bool,
+    now: OffsetDateTime,
+}
+
+/// The few colors there are.
+#[derive(Clone, Copy, Debug)]
+enum Color {
+    Bold,
+    Cyan,
+    Green,
+    Red,
+    Yellow,
+}
+
+impl Style {
+    /// Chooses color for a terminal that wants it.
+    pub fn choose(env: &Env, global: &Global) -> Self {
+        let terminal = env.streams.stdout_is_terminal && env.streams.stderr_is_terminal;
+        let refused = global.no_color || env.var("NO_COLOR").is_some() || env.var("TERM") == Some("dumb");
+        Self {
+            colored: terminal && !refused && global.format != Format::Json,
+            now: env.clock.now(),
+        }
+    }
+
+    fn paint(self, color: Color, text: &str) -> String {
+        if !self.colored {
+            return text.to_owned();
+        }
+        let code = match color {
+            Color::Bold => "1",
+            Color::Cyan => "36",
+            Color::Green => "32",
+            Color::Red => "31",
+            Color::Yellow => "33",
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+
+    /// Prints a date with how far away it is.
+    fn date(self, at: OffsetDateTime) -> String {
+        let days = (at - self.now).whole_days();
+        let hours = (at - self.now).whole_hours();
+        let date = format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute());
+        match (days, hours) {
+            (2.., _) => format!("{date} (in {days} days)"),
+            (_, 1..) => format!("{date} (in {hours} h)"),
+            (_, 0) => format!("{date} (now)"),
+            (..=-2, _) => format!("{date} ({} days ago)", -days),
+            _ => format!("{date} ({} h ago)", -hours),
+        }
+    }
+}
+
+/// An outcome that knows how to be text.
+pub trait Render: Serialize {
+    /// Returns the text for stdout, with a final line feed unless it is empty.
+    fn text(&self, style: Style) -> String;
+    /// Returns how the program ends.
+    fn exit_code(&self) -> ExitCode;
+    /// Returns the failure that is told on stderr and in the JSON, if there is one.
+    fn error(&self) -> Option<Error> {
+        None
+    }
+}
+
+/// Returns the one JSON object of a result.
+pub fn outcome_json(command: &str, outcome: &impl Render) -> String {
+    let mut object = Map::new();
+    object.insert("format".to_owned(), json!(1));
+    object.insert("command".to_owned(), json!(command));
+    object.insert("ok".to_owned(), json!(outcome.exit_code() == ExitCode::Done));
+    if let Ok(Value::Object(fields)) = serde_json::to_value(outcome) {
+        object.extend(fields);
+    }
+    if let Some(error) = outcome.error() {
+        object.insert("error".to_owned(), error_value(&error));
+    }
+    Value::Object(object).to_string()
+}
+
+/// Returns the one JSON object of a failure.
+pub fn error_json(command: &str, error: &Error) -> String {
+    json!({"format": 1, "command": command, "ok": false, "error": error_value(error)}).to_string()
+}
+
+fn error_value(error: &Error) -> Value {
+    let mut value = json!({"message": error.message, "causes": error.causes, "remedies": error.remedies});
+    if let (Some(at), Value::Object(object)) = (error.retry_at, &mut value) {
+        let at = at
+            .format(&time::format_description::well_known::Rfc3339)
+            .unwrap_or_default();
+        object.insert("retry_at".to_owned(), json!(at));
+    }
+    value
+}
+
+/// Returns a failure for people: what, why, what next.
+pub fn error_text(style: Style, error: &Error) -> String {
+    let mut text = format!(
+        "mailcert: {} {}\n",
+        style.paint(Color::Red, "error:"),
+        error.message
+    );
+    let mut part = |label: &str, color, lines: &str| {
+        for (index, line) in lines.lines().enumerate() {
+            let label = if index == 0 {
+                style.paint(color, label)
+            } else {
+                " ".repeat(label.len())
+            };
+            let _ = writeln!(text, "  {label} {line}");
+        }
+    };
+    for cause in &error.causes {
+        part("cause:", Color::Yellow, cause);
+    }
+    for remedy in &error.remedies {
+        part("remedy:", Color::Cyan, remedy);
+    }
+    if let Some(at) = error.retry_at {
+        part("again:", Color::Cyan, &style.date(at));
+    }
+    text
+}
+
+impl Render for Status {
+    fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for lineage in &self.lineages {
+            text.push_str(&lineage_text(style, lineage));
+        }
+        let timer = match (self.timer.enabled, self.timer.wanted) {
+            (true, _) => style.paint(Color::Green, "enabled"),
+            (false, true) => style.paint(Color::Red, "not enabled; `mailcert apply timer` enables it"),
+            (false, false) => "none wanted".to_owned(),
+        };
+        let _ = write!(text, "timer: {timer}");
+        if self.timer.enabled {
+            let _ = write!(text, " ({})", self.timer.kind);
+        }
+        if let Some(last) = self.timer.last_run {
+            let _ = write!(text, ", last run {}", style.date(last));
+        }
+        if let Some(next) = self.timer.next_run {
+            let _ = write!(text, ", next run {}", style.date(next));
+        }
+        text.push('\n');
+        text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
+    }
+}
+
+fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
+    let color = if lineage.good { Color::Green } else { Color::Red };
+    let mut text = format!(
+        "{}  {}",
+        style.paint(Color::Bold, &lineage.name),
+        style.paint(color, &lineage.state.to_string())
+    );
+    if let Some(generation) = lineage.generation {
+        let _ = write!(text, "  generation {generation}");
+    }
+    text.push('\n');
+    let names: Vec<String> = lineage.identifiers.iter().map(ToString::to_string).collect();
+    let mut row = |label: &str, value: String| {
+        let _ = writeln!(text, "  {label:<9} {value}");
+    };
+    row("names", names.join(", "));
+    if let Some(at) = lineage.not_after {
+        row("expires", style.date(at));
+    }
+    if let (Some(at), Some(reason)) = (lineage.renew_at, &lineage.renew_reason) {
+        row("renewal", format!("{}: {reason}", style.date(at)));
+    }
+    if let Some(digest) = &lineage.leaf_sha256 {
+        row("sha256", digest.clone());
+    }
+    for served in &lineage.endpoints {
+        let mark = if served.verified {
+            style.paint(Color::Green, "ok")
+        } else {
+            style.paint(Color::Red, "no")
+        };
+        row(&mark, format!("{}: {}", served.endpoint, served.detail));
+    }
+    if lineage.verify == crate::model::lineage::Verify::Off && lineage.state >= State::Installed {
+        row("verify", "off: no endpoint is asked for this lineage".to_owned());
+    }
+    if let Some(error) = &lineage.last_error {
+        for (index, line) in error.lines().enumerate() {
+            row(
+                if index == 0 { "failed" } else { "" },
+                style.paint(Color::Red, line),
+            );
+        }
+    }
+    text
+}
+
+impl Render for Run {
+    fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        let quiet = self.lineages.iter().all(|done| done.action == Action::Nothing);
+        if quiet {
+            let next = self.lineages.iter().filter_map(|done| done.status.renew_at).min();
+            let next = next
+                .map(|at| format!("; the next renewal is {}", style.date(at)))
+                .unwrap_or_default();
+            let _ = writeln!(text, "nothing is due{next}");
+        } else {
+            for done in self.lineages.iter().filter(|done| done.action != Action::Nothing) {
+                text.push_str(&done_text(style, done, self.dry_run));
+            }
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "{} {note}", style.paint(Color::Yellow, "note:"));
+        }
+        text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.error()
+    }
+}
+
+fn done_text(style: Style, done: &Done, dry_run: bool) -> String {
+    let name = style.paint(Color::Bold, &done.status.name);
+    let words = match done.action {
+        Action::Deployed => "deployed",
+        Action::Failed => "failed",
+        Action::Installed => "installed",
+        Action::Issued => "issued",
+        Action::Nothing => "nothing is due",
+        Action::Renewed if dry_run => {
+            "can be renewed (rehearsed at the staging directory; nothing was saved)"
+        }
+        Action::Renewed => "renewed",
+        Action::Waiting => "waiting",
+    };
+    let mut text = format!("{name}: {words}");
+    if !matches!(done.action, Action::Nothing | Action::Waiting) && !dry_run {
+        let _ = write!(text, ", {}", done.status.state);
+        if let Some(at) = done.status.not_after {
+            let _ = write!(text, ", valid until {}", style.date(at));
+        }
+    }
+    if let Some(at) = done.next_try {
+        let _ = write!(text, ", next try {}", style.date(at));
+    }
+    text.push('\n');
+    if !dry_run {
+        for served in &done.status.endpoints {
+            let mark = if served.verified {
+                style.paint(Color::Green, "ok")
+            } else {
+                style.paint(Color::Red, "no")
+            };
+            let _ = writeln!(text, "  {mark} {}: {}", served.endpoint, served.detail);
+        }
+    }
+    if done.action == Action::Waiting {
+        for line in done.status.last_error.iter().flat_map(|error| error.lines()) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    text
+}
+
+impl Render for Findings {
+    fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for finding in &self.findings {
+            text.push_str(&finding_text(style, finding));
+        }
+        if self.findings.is_empty() {
+            text.push_str("nothing to check\n");
+        }
+        text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
+    }
+}
+
+fn finding_text(style: Style, finding: &Finding) -> String {
+    let (word, color) = match finding.severity {
+        Severity::Ok => ("ok", Color::Green),
+        Severity::Info => ("info", Color::Cyan),
+        Severity::Warning => ("warning", Color::Yellow),
+        Severity::Error => ("error", Color::Red),
+    };
+    let mut text = format!(
+        "{} {} {}: {}\n",
+        style.paint(color, word),
+        finding.id,
+        finding.subject,
+        finding.evidence
+    );
+    for (index, line) in finding.remedy.lines().enumerate() {
+        let _ = writeln!(
+            text,
+            "  {} {line}",
+            if index == 0 { "remedy:" } else { "       " }
+        );
+    }
+    if !finding.reference.is_empty() && finding.severity > Severity::Ok {
+        let _ = writeln!(text, "  see: {}", finding.reference);
+    }
+    text
+}
+
+/// Returns the one line of a monitoring plug-in, and its exit code (0 ok, 1 warning, 2 critical, 3 unknown).
+pub fn nagios(findings: &Findings) -> (String, u8) {
+    let (word, code) = match findings.worst() {
+        Severity::Ok | Severity::Info => ("OK", 0),
+        Severity::Warning => ("WARNING", 1),
+        Severity::Error => ("CRITICAL", 2),
+    };
+    let count = |severity| {
+        findings
+            .findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    };
+    let worst = findings
+        .findings
+        .iter()
+        .find(|finding| finding.severity >= Severity::Warning);
+    let worst = worst.map(|finding| format!(": {} {}: {}", finding.id, finding.subject, finding.evidence));
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let text = format!(
+        "MAILCERT {word}{} | errors={errors} warnings={warnings}",
+        worst.unwrap_or_default()
+    );
+    (text.replace('\n', " "), code)
+}
+
+impl Render for Changes {
+    fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        if self.changes.is_empty() {
+            text.push_str("nothing to change\n");
+        }
+        for change in &self.changes {
+            text.push_str(&change_text(style, change, !self.applied));
+        }
+        for done in self.lineages.iter().filter(|done| done.action != Action::Nothing) {
+            text.push_str(&done_text(style, done, false));
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "{} {note}", style.paint(Color::Yellow, "note:"));
+        }
+        text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.error
+            .clone()
+            .or_else(|| self.lineages.iter().find_map(|done| done.error.clone()))
+    }
+}
+
+/// Prints a change: in full for a plan, in a line when it was made.
+fn change_text(style: Style, change: &Change, in_full: bool) -> String {
+    let bullet = style.paint(Color::Bold, "*");
+    let mut text = String::new();
+    let reasons = |text: &mut String, reasons: &[String]| {
+        for reason in reasons.iter().flat_map(|reason| reason.lines()) {
+            let _ = writeln!(text, "    {reason}");
+        }
+    };
+    match change {
+        Change::Certificate(change) => {
+            let names: Vec<String> = change.identifiers.iter().map(ToString::to_string).collect();
+            let _ = writeln!(
+                text,
+                "{bullet} certificate {}: {} from {}",
+                change.lineage,
+                names.join(", "),
+                change.issuer
+            );
+            reasons(&mut text, std::slice::from_ref(&change.reason));
+        }
+        Change::File(change) => {
+            let _ = writeln!(text, "{bullet} file {}", change.path.display());
+            reasons(&mut text, &change.reasons);
+            if in_full {
+                for line in change.diff().lines() {
+                    let color = match line.as_bytes().first() {
+                        Some(b'+') => Some(Color::Green),
+                        Some(b'-') => Some(Color::Red),
+                        Some(b'@') => Some(Color::Cyan),
+                        _ => None,
+                    };
+                    let line = color.map_or_else(|| line.to_owned(), |color| style.paint(color, line));
+                    let _ = writeln!(text, "{line}");
+                }
+            }
+        }
+        Change::Rrset(change) => {
+            let _ = writeln!(
+                text,
+                "{bullet} records {} TXT (zone {})",
+                change.name, change.zone
+            );
+            reasons(&mut text, std::slice::from_ref(&change.reason));
+            for value in &change.remove {
+                let line = format!("- {}. {} IN TXT {value}", change.name, change.ttl);
+                let _ = writeln!(text, "{}", style.paint(Color::Red, &line));
+            }
+            for value in &change.add {
+                let line = format!("+ {}. {} IN TXT {value}", change.name, change.ttl);
+                let _ = writeln!(text, "{}", style.paint(Color::Green, &line));
+            }
+        }
+        Change::Timer(change) => {
+            let _ = writeln!(text, "{bullet} timer {}", change.unit);
+            reasons(&mut text, std::slice::from_ref(&change.reason));
+        }
+    }
+    text
+}
+
+impl Render for Prepared {
+    fn text(&self, style: Style) -> String {
+        self.changes.text(style)
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        Render::exit_code(&self.changes)
+    }
+}
+
+impl Render for Records {
+    fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for record in &self.records {
+            let wanted = &record.wanted;
+            let data = crate::model::rrset::Txt::from_text(&wanted.text);
+            let line = format!("{}. {} IN {} {data}", wanted.name, wanted.ttl, record.kind);
+            let _ = writeln!(text, "{}\n    {}", style.paint(Color::Bold, &line), wanted.reason);
+        }
+        text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Done
+    }
+}
+
+impl Render for Probed {
+    fn text(&self, style: Style) -> String {
+        self.reports
+            .iter()
+            .map(|report| probe_text(style, self, report))
+            .collect()
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
+    }
+}
+
+fn probe_text(style: Style, probed: &Probed, report: &Report) -> String {
+    let address = report
+        .address
+        .map(|address| format!(" ({address})"))
+        .unwrap_or_default();
+    let mut text = format!(
+        "{}{address}\n",
+        style.paint(Color::Bold, &report.endpoint.to_string())
+    );
+    let mut row = |label: &str, value: String| {
+        let _ = writeln!(text, "  {label:<9} {value}");
+    };
+    if let Some(failure) = &report.failure {
+        row(
+            "no TLS",
+            style.paint(
+                Color::Red,
+                &format!("{}: {}", failure.stage.describe(), failure.reason),
+            ),
+        );
+        return text;
+    }
+    let Some(tls) = &report.tls else { return text };
+    row(
+        "protocol",
+        format!("{}, {}, {}", tls.protocol, tls.cipher_suite, tls.key_exchange),
+    );
+    let verdict = |good: bool, yes: &str, no: String| {
+        if good {
+            style.paint(Color::Green, yes)
+        } else {
+            style.paint(Color::Red, &no)
+        }
+    };
+    if let (Some(name), Some(matches)) = (&tls.name, tls.name_matches) {
+        row(
+            "name",
+            verdict(
+                matches,
+                &format!("{name} is covered"),
+                format!("{name} is not covered"),
+            ),
+        );
+    }
+    match (tls.trusted, &tls.untrusted_reason) {
+        (Some(trusted), reason) => {
+            let reason = reason.clone().unwrap_or_default();
+            row(
+                "trust",
+                verdict(
+                    trusted,
+                    "the chain leads to a trusted root",
+                    format!("not trusted: {reason}"),
+                ),
+            );
+        }
+        (None, _) => row("trust", "not judged: this host has no list of roots".to_owned()),
+    }
+    let valid = tls.validity == "valid";
+    row(
+        "validity",
+        verdict(
+            valid,
+            &format!("valid, {} days left", tls.days_left),
+            tls.validity.to_owned(),
+        ),
+    );
+    if let Some(fault) = &report.fault {
+        row("mail", style.paint(Color::Red, fault));
+    }
+    match &probed.dane {
+        Dane::Unknown(reason) => row("DANE", format!("nobody can say: {reason}")),
+        Dane::Records(records) if records.is_empty() => row("DANE", "no TLSA records".to_owned()),
+        Dane::Records(records) => {
+            let leaf = tls.chain.first().map(|leaf| &leaf.sha256);
+            for record in records {
+                let matches = leaf.is_some_and(|leaf| record.matches.contains(leaf));
+                let text = format!("TLSA {}", record.record);
+                row(
+                    "DANE",
+                    verdict(
+                        matches,
+                        &format!("{text} matches"),
+                        format!("{text} does not match the leaf"),
+                    ),
+                );
+            }
+        }
+        Dane::Unasked => {}
+    }
+    for (number, certificate) in tls.chain.iter().enumerate() {
+        row(
+            &format!("chain {number}"),
+            format!("{}, issued by {}", certificate.subject, certificate.issuer),
+        );
+        let mut more = |label: &str, value: String| row("", format!("{label:<7} {value}"));
+        if !certificate.dns_names.is_empty() {
+            more("names", certificate.dns_names.join(", "));
+        }
+        more(
+            "valid",
+            format!(
+                "{} to {}",
+                certificate.not_before.date(),
+                style.date(certificate.not_after)
+            ),
+        );
+        more("key", certificate.key.clone());
+        more("serial", certificate.serial.clone());
+        more("sha256", certificate.sha256.to_string());
+    }
+    text
+}

@@ -1,0 +1,284 @@
+//! `apply`: carries a plan out in the right order, journalled: certificates, then what names their files, records, timer.
+//!
+//! What is independent goes on after something fails; the exit code says that not all is well.
+
+use super::{
+    Context, dns, mail,
+    order::{self, Job},
+    outcome::{Action, Changes, Done},
+    plan as planning, rollout, status, store_error,
+    target::Target,
+};
+use crate::{
+    env::files,
+    error::{Error, ExitCode, Result},
+    model::{
+        lineage::State,
+        plan::{Change, FileChange, Plan},
+        schedule::{self, Next, Urgency},
+    },
+    store::journal::{Entry, Status},
+    timer,
+};
+
+/// Returns whether a lineage among the targets is not yet where it should be, although no file differs.
+///
+/// # Errors
+/// When a record cannot be read.
+pub fn has_unfinished(context: &Context<'_>, targets: &[Target]) -> Result<bool> {
+    Ok(targets.contains(&Target::Postfix) && !unfinished(context)?.is_empty())
+}
+
+/// Returns lineages with a complete generation that is not in service.
+fn unfinished(context: &Context<'_>) -> Result<Vec<(String, u64)>> {
+    let mut names = Vec::new();
+    for certificate in &context.config.certificates {
+        let lineage = context.load(&certificate.name)?;
+        let verify = lineage
+            .deployment
+            .as_ref()
+            .is_none_or(|one| one.verify == crate::model::lineage::Verify::On);
+        let wanted = super::Wanted::new(context, certificate, verify);
+        let next = schedule::next(&lineage, &wanted.policy(), context.now(), Urgency::Forced);
+        if let Next::Deploy(generation) = next {
+            names.push((certificate.name.clone(), generation));
+        }
+    }
+    Ok(names)
+}
+
+/// Carries out a plan.
+///
+/// # Errors
+/// When the lock is held or the journal cannot be begun; what fails later is in the outcome.
+pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str) -> Result<Changes> {
+    let _lock = context.lock(command)?;
+    let journal = |error| store_error("the journal could not be used; nothing was changed", &error);
+    let mut applying = Applying {
+        context,
+        entry: context
+            .store
+            .begin_entry(command, context.now())
+            .map_err(journal)?,
+        done: Changes {
+            applied: true,
+            ..Changes::planned(Plan::default(), ExitCode::Done)
+        },
+        failures: Vec::new(),
+    };
+    applying.done.notes.clone_from(&plan.notes);
+    applying.certificates_and_postfix(targets, plan);
+    for change in &plan.changes {
+        let applied = match change {
+            Change::Rrset(change) => applying.record(change),
+            Change::File(change) if !mail::is_postfix_file(context, &change.path) => applying.file(change),
+            Change::Timer(change) => applying.timer(change),
+            Change::Certificate(_) | Change::File(_) => continue,
+        };
+        match applied {
+            Ok(()) => applying.done.changes.push(change.clone()),
+            Err(error) => applying.failures.push(error),
+        }
+    }
+    applying.finish()
+}
+
+struct Applying<'c, 'e> {
+    context: &'c Context<'e>,
+    entry: Entry,
+    done: Changes,
+    failures: Vec<Error>,
+}
+
+impl Applying<'_, '_> {
+    /// Gets the certificates, then puts them and the configuration that names them into service with one reload.
+    fn certificates_and_postfix(&mut self, targets: &[Target], plan: &Plan) {
+        let context = self.context;
+        let mut moves = Vec::new();
+        let mut missing = Vec::new();
+        let mut jobs = Vec::new();
+        for change in &plan.changes {
+            let Change::Certificate(change) = change else {
+                continue;
+            };
+            let Some(certificate) = context.config.certificate(&change.lineage) else {
+                continue;
+            };
+            match context.load(&certificate.name) {
+                Ok(lineage) => jobs.push(Job {
+                    certificate,
+                    lineage,
+                    reason: change.reason.clone(),
+                }),
+                Err(error) => self.failures.push(error),
+            }
+        }
+        if !jobs.is_empty() {
+            match context.wait(order::run(context, jobs)) {
+                Err(error) => self.failures.push(error),
+                Ok(ordered) => {
+                    for one in ordered {
+                        self.done.notes.extend(one.notes);
+                        match one.result {
+                            Ok(generation) => moves.push(rollout::Move {
+                                certificate: one.certificate,
+                                lineage: one.lineage,
+                                generation,
+                            }),
+                            Err(error) => {
+                                missing.push(one.certificate.name.clone());
+                                self.done.lineages.push(Done {
+                                    action: Action::Failed,
+                                    status: status::describe(context, one.certificate, &one.lineage),
+                                    next_try: one.lineage.failure.as_ref().map(|failure| failure.retry_at),
+                                    error: Some(error),
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if targets.contains(&Target::Postfix) {
+            for (name, generation) in unfinished(context).unwrap_or_default() {
+                let known = moves.iter().any(|one| one.certificate.name == name);
+                if let (Some(certificate), false) = (context.config.certificate(&name), known) {
+                    if let Ok(lineage) = context.load(&name) {
+                        moves.push(rollout::Move {
+                            certificate,
+                            lineage,
+                            generation,
+                        });
+                    }
+                }
+            }
+        }
+        let mut files: Vec<FileChange> = planning::files(plan)
+            .into_iter()
+            .filter(|file| mail::is_postfix_file(context, &file.path))
+            .collect();
+        let default = context
+            .config
+            .default_certificate()
+            .map(|certificate| certificate.name.clone());
+        if !files.is_empty() && default.is_some_and(|name| missing.contains(&name)) {
+            self.done.notes.push(
+                "Postfix is left as it is: the certificate that it was to be given was not issued".into(),
+            );
+            files.clear();
+        }
+        if !moves.is_empty() || !files.is_empty() {
+            self.roll_out(moves, &files, plan);
+        }
+    }
+
+    fn roll_out(&mut self, moves: Vec<rollout::Move<'_>>, files: &[FileChange], plan: &Plan) {
+        let context = self.context;
+        let first: Vec<(String, bool)> = moves
+            .iter()
+            .map(|one| (one.certificate.name.clone(), one.lineage.state == State::Issued))
+            .collect();
+        let rolled = rollout::run(
+            context,
+            moves,
+            rollout::Files {
+                changes: files,
+                journal: Some(&mut self.entry),
+            },
+        );
+        let rolled = match rolled {
+            Ok(rolled) => rolled,
+            Err(error) => return self.failures.push(error),
+        };
+        self.done.notes.extend(rolled.notes);
+        let mut told = false;
+        for one in rolled.moves {
+            let issued = first
+                .iter()
+                .any(|(name, issued)| *name == one.certificate.name && *issued);
+            told |= one.error.is_some();
+            self.done.lineages.push(Done {
+                action: match (&one.error, issued) {
+                    (Some(_), _) => Action::Failed,
+                    (None, true) => Action::Issued,
+                    (None, false) => Action::Deployed,
+                },
+                status: status::describe(context, one.certificate, &one.lineage),
+                next_try: None,
+                error: one.error,
+            });
+        }
+        if let Some(error) = rolled.error.filter(|_| !told) {
+            self.failures.push(error);
+        }
+        if rolled.files_written {
+            self.done.changes.extend(files.iter().cloned().map(Change::File));
+        } else {
+            // What was taken back, or never written, is nothing to undo.
+            self.entry.files.clear();
+        }
+        let certificates = plan.changes.iter().filter(|change| {
+            matches!(change, Change::Certificate(change)
+                if self.done.lineages.iter().any(|done| done.status.name == change.lineage && done.action != Action::Failed))
+        });
+        let certificates: Vec<Change> = certificates.cloned().collect();
+        self.done.changes.splice(0..0, certificates);
+    }
+
+    fn record(&mut self, change: &crate::model::plan::RrsetChange) -> Result<()> {
+        self.entry.rrsets.push(change.clone());
+        self.save()?;
+        let applied = self.context.wait(dns::apply(self.context, change))?;
+        if let Err(error) = &applied {
+            // A change that the server refused was not made; one that is only not seen everywhere yet was.
+            if error.exit_code() != ExitCode::NotYet {
+                self.entry.rrsets.pop();
+            }
+        }
+        applied
+    }
+
+    fn file(&mut self, change: &FileChange) -> Result<()> {
+        self.entry.files.push(change.clone());
+        self.save()?;
+        let failed = |error| Error::failed("a file could not be written").cause(error);
+        if let Some(parent) = change.path.parent() {
+            files::make_directory(parent, 0o755).map_err(failed)?;
+        }
+        files::replace_config(&change.path, change.after.as_deref().unwrap_or_default()).map_err(failed)?;
+        Ok(())
+    }
+
+    fn timer(&mut self, change: &crate::model::plan::TimerChange) -> Result<()> {
+        self.entry.timer = Some(change.clone());
+        self.save()?;
+        timer::enable(self.context.env, &change.unit).map_err(|error| {
+            Error::failed(format!("{} could not be enabled", change.unit))
+                .cause(error)
+                .remedy(format!("run `systemctl enable --now {}`", change.unit))
+        })
+    }
+
+    fn save(&self) -> Result<()> {
+        let failed = |error| store_error("the journal could not be written; nothing was changed", &error);
+        self.context.store.save_entry(&self.entry).map_err(failed)
+    }
+
+    fn finish(mut self) -> Result<Changes> {
+        if !self.entry.is_empty() {
+            self.entry.status = Status::Done;
+            self.save()?;
+        }
+        let mut failures = self.failures.into_iter();
+        self.done.error = failures.next().map(|first| {
+            failures.fold(first, |all, next| {
+                let mut all = all.cause(&next.message);
+                all.causes.extend(next.causes);
+                all.remedies.extend(next.remedies);
+                all
+            })
+        });
+        self.context.progress.clear();
+        Ok(self.done)
+    }
+}

@@ -1,0 +1,376 @@
+//! `check`: looks at everything from outside and inside, and prints findings; changes nothing.
+
+use std::path::Path;
+
+use super::{Context, dns, mail, order, outcome::Findings, plan};
+use crate::{
+    config::Timer,
+    dns::{
+        check as dns_check,
+        desired::{self, Role},
+        facts::Facts,
+        resolver::Resolver,
+    },
+    env::{Env, files, progress::Progress},
+    error::{Error, Result},
+    model::{
+        certificate::Chain,
+        finding::{Finding, Severity},
+        name::DomainName,
+        plan::Change,
+    },
+    postfix::inspect::Instance,
+    probe::{Client, Dialogue, Target, check as tls_check, load_roots, trust::Roots},
+    timer,
+};
+
+/// No certificate file of Postfix is larger, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// Something to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Dns,
+    Postfix,
+    Timer,
+    Tls,
+}
+
+/// Checks the targets; without one, everything. Words after `dns` are domains, which need no configuration.
+///
+/// # Errors
+/// Exit 2 for a word that is no target; when the configuration is needed and wrong.
+pub fn run(env: &Env, config: &Path, progress: &Progress, words: &[String]) -> Result<Findings> {
+    let (families, domains) = parse(words)?;
+    if !domains.is_empty() {
+        let runtime = super::new_runtime()?;
+        let checked = runtime.block_on(any_domains(env, &domains, progress));
+        return Ok(Findings::sorted(checked));
+    }
+    let context = Context::open(env, config, progress.clone())?;
+    let mut findings = Vec::new();
+    for family in families {
+        match family {
+            Family::Dns => findings.extend(context.wait(own_domains(&context))?),
+            Family::Postfix => findings.extend(postfix(&context)),
+            Family::Timer => findings.extend(timer_findings(&context)),
+            Family::Tls => findings.extend(tls(&context)?),
+        }
+    }
+    Ok(Findings::sorted(findings))
+}
+
+fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
+    let mut families = Vec::new();
+    let mut domains = Vec::new();
+    for word in words {
+        match word.as_str() {
+            "dns" => families.push(Family::Dns),
+            "postfix" => families.push(Family::Postfix),
+            "timer" => families.push(Family::Timer),
+            "tls" => families.push(Family::Tls),
+            "dovecot" | "outbound" | "firewall" => {
+                return Err(Error::usage(format!("`check {word}` is not yet supported")));
+            }
+            text if families.last() == Some(&Family::Dns) => {
+                let domain = text
+                    .parse::<DomainName>()
+                    .map_err(|error| Error::usage(error.to_string()))?;
+                domains.push(domain);
+            }
+            text => {
+                return Err(Error::usage(format!(
+                    "`{}` is nothing that can be checked",
+                    text.escape_debug()
+                ))
+                .remedy("name tls, postfix, dns or timer; domains may follow dns"));
+            }
+        }
+    }
+    if !domains.is_empty() && families != [Family::Dns] {
+        return Err(Error::usage(
+            "domains are checked by `mailcert check dns DOMAIN...` alone",
+        ));
+    }
+    if families.is_empty() {
+        families = vec![Family::Tls, Family::Postfix, Family::Dns, Family::Timer];
+    }
+    Ok((families, domains))
+}
+
+async fn any_domains(env: &Env, domains: &[DomainName], progress: &Progress) -> Vec<Finding> {
+    let resolver = Resolver::system(env);
+    progress.step("asking every name server");
+    let all = order::join_all(
+        domains
+            .iter()
+            .map(|domain| one_domain(&resolver, domain, Role::Any, None)),
+    )
+    .await;
+    all.into_iter().flatten().collect()
+}
+
+async fn own_domains(context: &Context<'_>) -> Vec<Finding> {
+    context.progress.step("asking every name server");
+    let resolver = dns::resolver(context);
+    let sending = dns::sending(context, &resolver).await;
+    let wanted = desired::spf(&context.config);
+    let all = wanted
+        .iter()
+        .map(|wanted| one_domain(&resolver, &wanted.name, wanted.role, Some(&sending)));
+    order::join_all(all).await.into_iter().flatten().collect()
+}
+
+async fn one_domain(
+    resolver: &Resolver,
+    domain: &DomainName,
+    role: Role,
+    sending: Option<&crate::dns::sending::Sending>,
+) -> Vec<Finding> {
+    let observed = dns_check::gather(resolver, domain, role).await;
+    let mut facts = Facts::default();
+    resolver
+        .settle(&mut facts, |facts| dns_check::judge(&observed, sending, facts))
+        .await
+}
+
+/// Looks at what Postfix is configured to do, against what the configuration wants.
+fn postfix(context: &Context<'_>) -> Vec<Finding> {
+    context.progress.step("looking at Postfix");
+    let directory = context.config.postfix.config_directory.display().to_string();
+    let refused = |error: &Error| {
+        let evidence = std::iter::once(&error.message)
+            .chain(&error.causes)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(": ");
+        Finding::new(Severity::Error, "postfix.refused", directory.clone(), evidence)
+            .remedy(error.remedies.join("\n"))
+            .reference("postconf(1)")
+    };
+    let server = match mail::inspect(context) {
+        Ok(Some(server)) => server,
+        Ok(None) => {
+            return vec![Finding::new(
+                Severity::Info,
+                "postfix.unmanaged",
+                directory,
+                "postfix.manage is false",
+            )];
+        }
+        Err(error) => return vec![refused(&error)],
+    };
+    let mut findings: Vec<Finding> = server
+        .warnings
+        .iter()
+        .map(|line| {
+            Finding::new(
+                Severity::Warning,
+                "postfix.warning",
+                directory.clone(),
+                line.clone(),
+            )
+            .remedy("mend what postconf warns about")
+            .reference("postconf(1)")
+        })
+        .collect();
+    findings.extend(certificate_file(&server));
+    findings.extend(client_ca(&server));
+    match plan::postfix(context, &[]) {
+        Err(error) => findings.push(refused(&error)),
+        Ok(plan) => {
+            for change in &plan.changes {
+                let Change::File(change) = change else { continue };
+                findings.push(
+                    Finding::new(
+                        Severity::Warning,
+                        "postfix.not-as-wanted",
+                        change.path.display().to_string(),
+                        change.reasons.join("; "),
+                    )
+                    .remedy(
+                        "`mailcert plan postfix` shows the difference, `mailcert apply postfix` makes it so",
+                    ),
+                );
+            }
+            findings.extend(
+                plan.notes
+                    .into_iter()
+                    .map(|note| Finding::new(Severity::Info, "postfix.note", directory.clone(), note)),
+            );
+        }
+    }
+    if findings
+        .iter()
+        .all(|finding| finding.severity < Severity::Warning)
+    {
+        findings.push(Finding::new(
+            Severity::Ok,
+            "postfix.ok",
+            directory,
+            "it is as the configuration wants it",
+        ));
+    }
+    findings
+}
+
+/// A certificate file with the leaf alone: peers that verify report an untrusted issuer.
+fn certificate_file(server: &Instance) -> Option<Finding> {
+    let path = server.values.get("smtpd_tls_cert_file");
+    let bytes = files::read_if_exists(Path::new(path), LIMIT).ok()??;
+    let chain = Chain::from_pem(&bytes).ok()?;
+    if chain.intermediates.is_empty() && !chain.leaf.self_issued {
+        return Some(
+            Finding::new(
+                Severity::Error,
+                "postfix.leaf-only",
+                path,
+                "smtpd_tls_cert_file has the leaf without its intermediate certificates",
+            )
+            .remedy("name the full chain: fullchain.pem, not cert.pem")
+            .reference("postconf(5), smtpd_tls_cert_file"),
+        );
+    }
+    chain.leaf.self_issued.then(|| {
+        Finding::new(
+            Severity::Warning,
+            "postfix.self-signed",
+            path,
+            "smtpd_tls_cert_file is a self-signed certificate, such as the distribution's snake oil",
+        )
+        .remedy("`mailcert issue` gets one that others trust")
+        .reference("RFC 8461, 4.2")
+    })
+}
+
+/// A file of trusted roots that holds none: every outgoing session is then logged as untrusted.
+fn client_ca(server: &Instance) -> Option<Finding> {
+    let path = server.values.get("smtp_tls_CAfile");
+    if path.is_empty() {
+        return None;
+    }
+    let bytes = files::read_if_exists(Path::new(path), LIMIT * 4).ok()?;
+    let finding = |evidence: &str| {
+        Some(
+            Finding::new(Severity::Error, "postfix.client-ca", path, evidence)
+                .remedy("set postfix.client_ca = \"system\", then `mailcert apply postfix`")
+                .reference("postconf(5), smtp_tls_CAfile"),
+        )
+    };
+    let Some(bytes) = bytes else {
+        return finding("smtp_tls_CAfile names a file that does not exist");
+    };
+    let certificates = crate::model::certificate::certificates_from_pem(&bytes).ok()?;
+    if certificates.iter().any(|certificate| certificate.is_ca) {
+        return None;
+    }
+    finding("smtp_tls_CAfile holds no CA certificate: it names the roots we trust, not our own certificate")
+}
+
+/// Asks every port that speaks TLS what it serves.
+fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
+    context
+        .progress
+        .step("asking every port which certificate it serves");
+    let server = match mail::inspect(context) {
+        Ok(server) => server,
+        Err(error) => {
+            let evidence = std::iter::once(error.message)
+                .chain(error.causes)
+                .collect::<Vec<_>>()
+                .join(": ");
+            return Ok(vec![
+                Finding::new(
+                    Severity::Error,
+                    "tls.no-endpoints",
+                    context.config.host.name.to_string(),
+                    evidence,
+                )
+                .remedy(error.remedies.join("\n")),
+            ]);
+        }
+    };
+    let roots = roots(context)?;
+    context.wait(async {
+        let expected = mail::expected(context, server.as_ref(), &[]).await;
+        let mut endpoints = server.as_ref().map(mail::endpoints).unwrap_or_default();
+        endpoints.extend(expected.keys().cloned());
+        endpoints.sort();
+        endpoints.dedup();
+        if endpoints.is_empty() {
+            let evidence = "no port of this host speaks TLS";
+            return Ok(vec![
+                Finding::new(
+                    Severity::Warning,
+                    "tls.no-endpoints",
+                    context.config.host.name.to_string(),
+                    evidence,
+                )
+                .remedy("`mailcert apply postfix` switches TLS on"),
+            ]);
+        }
+        let name = &context.config.host.name;
+        let mut targets = Vec::new();
+        for endpoint in &endpoints {
+            targets.extend(Target::resolve(endpoint, Some(name)).await);
+        }
+        let client =
+            Client::new(name.clone()).map_err(|error| Error::failed("ports cannot be asked").cause(error))?;
+        let sightings = client.ask_all(&targets, Dialogue::Greet).await;
+        let mut findings = Vec::new();
+        for sighting in &sightings {
+            let lineage = expected.get(&sighting.asked()).and_then(|lineage| {
+                let record = context.load(lineage).ok()?;
+                Some((lineage.as_str(), record.live()?.leaf_sha256.parse().ok()?))
+            });
+            let expected = tls_check::Expected {
+                name: Some(name),
+                lineage,
+                roots: roots.as_ref(),
+                now: context.now(),
+            };
+            findings.extend(tls_check::findings(sighting, &expected));
+        }
+        Ok(findings)
+    })?
+}
+
+/// The roots that clients trust: the system's. A private CA's directory root says nothing about what it issues.
+fn roots(context: &Context<'_>) -> Result<Option<Roots>> {
+    Ok(load_roots(context.env, None).ok())
+}
+
+fn timer_findings(context: &Context<'_>) -> Vec<Finding> {
+    if context.config.renew.timer == Timer::None {
+        return vec![Finding::new(
+            Severity::Info,
+            "timer.none",
+            "renew.timer",
+            "no timer of ours is wanted",
+        )];
+    }
+    let seen = timer::status(context.env, context.config.renew.timer);
+    let subject = if seen.kind == "none" {
+        "renew.timer"
+    } else {
+        seen.kind
+    };
+    if seen.enabled {
+        return vec![Finding::new(
+            Severity::Ok,
+            "timer.enabled",
+            subject,
+            "`mailcert renew` is woken regularly",
+        )];
+    }
+    vec![
+        Finding::new(
+            Severity::Error,
+            "timer.disabled",
+            subject,
+            "nothing wakes `mailcert renew`",
+        )
+        .remedy("`mailcert apply timer` enables it")
+        .reference("systemd.timer(5)"),
+    ]
+}

@@ -1,0 +1,197 @@
+//! The DNS as commands use it: resolver and provider of the configuration, SPF planned, applied, taken back.
+
+use super::{Context, mail, undo::LaterEdits};
+use crate::{
+    config::Provider as Configured,
+    dns::{
+        apply as applying, desired,
+        error::{DnsError, Refusal},
+        facts::Facts,
+        plan::Decision,
+        provider::Provider,
+        resolver::Resolver,
+        rfc2136::Rfc2136,
+        sending::{Relay, Sending},
+    },
+    error::{Error, Result},
+    model::plan::{Change, Plan, RrsetChange},
+};
+
+/// Returns the resolver that the configuration names, else the system's.
+pub fn resolver(context: &Context<'_>) -> Resolver {
+    Resolver::from_config(&context.config.dns, context.env)
+}
+
+/// Returns the place where records are written.
+///
+/// # Errors
+/// Exit 2 when the configuration names none, or its secret cannot be had.
+pub fn provider(context: &Context<'_>) -> Result<Rfc2136> {
+    match &context.config.dns.provider {
+        None => Err(Error::usage("records cannot be written: dns.provider is not set")
+            .remedy("set it, or publish by hand what `mailcert records` prints")),
+        Some(Configured::Rfc2136(settings)) => Rfc2136::from_config(settings, context.env)
+            .map_err(|error| Error::usage("dns.provider cannot be used").cause(error)),
+    }
+}
+
+/// Turns a failure of the DNS into one for the user.
+pub fn failure(doing: impl Into<String>, error: &DnsError) -> Error {
+    match error {
+        DnsError::NotYet { .. } => Error::not_yet(doing)
+            .cause(error)
+            .remedy("wait until the servers named above agree, then run it again"),
+        DnsError::ChangedMeanwhile { .. } => Error::failed(doing)
+            .cause(error)
+            .remedy("nothing was written; look at the new plan and run it again"),
+        DnsError::Update(update) => {
+            let told = Error::failed(doing).cause(error);
+            match &update.refusal {
+                Refusal::BadKey | Refusal::BadSignature => told
+                    .remedy("compare key_name, algorithm and secret of dns.provider with the server's key"),
+                Refusal::BadTime { .. } => told.remedy("set this host's clock"),
+                _ => told.remedy("look at the server's update-policy and zone list"),
+            }
+        }
+        _ => Error::failed(doing).cause(error),
+    }
+}
+
+/// Gathers by which addresses receivers see this host's mail.
+///
+/// `smtp_bind_address` and `smtp_bind_address6` where they are set, else what the DNS has for the host's name; behind a
+/// relay the relay's addresses count.
+pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
+    let host = context.config.host.name.clone();
+    let server = if context.config.postfix.manage {
+        mail::inspect(context).ok().flatten()
+    } else {
+        None
+    };
+    let value = |name: &str| {
+        server
+            .as_ref()
+            .map(|server| server.values.get(name).to_owned())
+            .unwrap_or_default()
+    };
+    let relay = Relay::parse(&value("relayhost"));
+    let bound = ["smtp_bind_address", "smtp_bind_address6"];
+    let mut addresses: Vec<std::net::IpAddr> =
+        bound.iter().filter_map(|name| value(name).parse().ok()).collect();
+    if addresses.is_empty() {
+        addresses = resolver.addresses(&host).await.unwrap_or_default();
+    }
+    Sending {
+        host,
+        addresses,
+        relay,
+    }
+}
+
+/// Plans the SPF records.
+///
+/// # Errors
+/// When the zone cannot be read, or a record that is there must not be touched.
+pub async fn plan(context: &Context<'_>) -> Result<Plan> {
+    let provider = provider(context)?;
+    let resolver = resolver(context);
+    let sending = sending(context, &resolver).await;
+    let mut facts = Facts::default();
+    let mut plan = Plan::default();
+    for wanted in desired::spf(&context.config) {
+        let doing = format!("the records of {} could not be planned", wanted.name);
+        let decision = applying::propose(&wanted, &sending, &provider, &resolver, &mut facts)
+            .await
+            .map_err(|error| failure(doing, &error))?;
+        match decision {
+            Decision::Change(change, notes) => {
+                plan.changes.push(Change::Rrset(change));
+                plan.notes.extend(notes);
+            }
+            Decision::Nothing(notes) => plan.notes.extend(notes),
+            Decision::Refused(refusal) => {
+                let told = Error::failed(format!("no SPF record is published at {}", wanted.name))
+                    .cause(refusal.message)
+                    .remedy(refusal.remedy);
+                return Err(match refusal.record {
+                    Some(record) => told.remedy(format!("the record to use: {record}")),
+                    None => told,
+                });
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Carries out a change and reads it back from every authoritative server.
+///
+/// # Errors
+/// Exit 1 when the server refuses or the RRset was changed meanwhile; exit 4 when it is not seen everywhere in time.
+pub async fn apply(context: &Context<'_>, change: &RrsetChange) -> Result<()> {
+    let provider = provider(context)?;
+    let resolver = resolver(context);
+    context.progress.step(&format!(
+        "publishing {} TXT and asking every name server for it",
+        change.name
+    ));
+    applying::apply(change, &provider, &resolver, context.config.dns.timeout)
+        .await
+        .map_err(|error| {
+            failure(
+                format!("the records of {} could not be changed", change.name),
+                &error,
+            )
+        })
+}
+
+/// Compares the RRsets with what the apply left, before anything is taken back.
+///
+/// Those already as before are left out.
+///
+/// # Errors
+/// When a later edit is found and must not be overwritten.
+pub async fn still_as_written(
+    context: &Context<'_>,
+    inverses: Vec<RrsetChange>,
+    later_edits: LaterEdits,
+) -> Result<Vec<RrsetChange>> {
+    let provider = provider(context)?;
+    let mut still = Vec::new();
+    for mut change in inverses {
+        let doing = format!("the records of {} could not be read", change.name);
+        let found = provider
+            .list(&change.name)
+            .await
+            .map_err(|error| failure(doing, &error))?;
+        let (mut present, mut written) = (found.values.clone(), change.before.clone());
+        present.sort();
+        written.sort();
+        let mut original = change.after();
+        original.sort();
+        if present == original {
+            continue;
+        }
+        if present != written {
+            let shown = |values: &[crate::model::rrset::Txt]| {
+                values
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            if later_edits == LaterEdits::Refuse {
+                return Err(
+                    Error::failed("the last apply was not taken back: records were changed since")
+                        .cause(format!("{} TXT was left as {}", change.name, shown(&written)))
+                        .cause(format!("{} TXT is now {}", change.name, shown(&present)))
+                        .remedy("`mailcert undo --force` takes back only the values that the apply wrote"),
+                );
+            }
+            // Only our own values are taken back; what others wrote since stays.
+            change.before = found.values;
+            change.remove.retain(|value| change.before.contains(value));
+        }
+        still.push(change);
+    }
+    Ok(still)
+}

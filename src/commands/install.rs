@@ -1,0 +1,140 @@
+//! `install LINEAGE --from DIR`: takes over what another client renewed. DIR is left as it is.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Context, order,
+    outcome::{Action, Run},
+    renew::{self, Configuration},
+    tlsa,
+};
+use crate::{
+    config::Certificate,
+    env::files,
+    error::{Error, Result},
+    model::{certificate::Chain, lineage::State},
+};
+
+/// No key or chain is larger, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// Installs, deploys and verifies what another client left in a directory.
+///
+/// The first certificate of a lineage makes Postfix name it, as `issue` does; later ones leave main.cf alone.
+///
+/// # Errors
+/// When the files are missing or unsafe, do not belong together, have expired, or are for other names.
+pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
+    let _lock = context.lock("install")?;
+    let certificate = context.certificate(name)?;
+    let refused = format!("{name} was not taken over from {}", directory.display());
+    let (key_path, chain_path) =
+        find(certificate, directory).ok_or_else(|| nothing_found(&refused, certificate))?;
+    let read = |path: &Path| {
+        files::read_trusted(path, LIMIT).map_err(|error| Error::failed(refused.clone()).cause(error))
+    };
+    let key = renew::readable_key(&read(&key_path)?, &key_path.display().to_string())?;
+    let chain = Chain::from_pem(&read(&chain_path)?).map_err(|error| {
+        Error::failed(refused.clone()).cause(format!("{}: {error}", chain_path.display()))
+    })?;
+    judge(context, certificate, &chain, &key.public_key_der())
+        .map_err(|reason| Error::failed(refused.clone()).cause(reason))?;
+    let mut lineage = context.load(name)?;
+    let generation = order::describe(&chain, None);
+    if let Some(live) = lineage.live() {
+        if live.leaf_sha256 == generation.leaf_sha256 {
+            let number = lineage.generation.unwrap_or(lineage.newest);
+            // The same certificate again: look whether it is served, as the other client's hook expects.
+            let work = renew::deploying(certificate, lineage, number, Action::Deployed);
+            return Ok(renew::carry_out(context, vec![work], Configuration::Leave));
+        }
+        if generation.not_before < live.not_before {
+            return Err(Error::failed(refused)
+                .cause(format!(
+                    "its certificate is older ({}) than the one in use ({})",
+                    generation.not_before.date(),
+                    live.not_before.date()
+                ))
+                .remedy(format!(
+                    "to go back on purpose: `mailcert deploy {name} --generation N`"
+                )));
+        }
+    }
+    context.wait(tlsa::refuse_unpublished(context, certificate, &chain))??;
+    let first = lineage.newest_complete().is_none();
+    let number = lineage.newest + 1;
+    let access = order::key_access(certificate)?;
+    order::write_generation(context, name, number, &chain, &key.to_pem(), access)?;
+    lineage.newest = number;
+    lineage.generations.insert(number, generation);
+    lineage.renewal_info = None;
+    lineage.state = State::Issued;
+    lineage.failure = None;
+    context.save(&lineage)?;
+    let configuration = if first {
+        Configuration::Write
+    } else {
+        Configuration::Leave
+    };
+    let work = renew::deploying(certificate, lineage, number, Action::Installed);
+    Ok(renew::carry_out(context, vec![work], configuration))
+}
+
+/// Finds key and full chain: as certbot's live directory has them, or as lego's `certificates` directory.
+fn find(certificate: &Certificate, directory: &Path) -> Option<(PathBuf, PathBuf)> {
+    let both = |key: String, chain: String| {
+        let (key, chain) = (directory.join(key), directory.join(chain));
+        (key.is_file() && chain.is_file()).then_some((key, chain))
+    };
+    let first = certificate
+        .identifiers
+        .first()
+        .map(|identifier| identifier.to_string().replace('*', "_"));
+    let lego = |name: &str| both(format!("{name}.key"), format!("{name}.crt"));
+    both("privkey.pem".to_owned(), "fullchain.pem".to_owned())
+        .or_else(|| lego(&certificate.name))
+        .or_else(|| lego(&first?))
+}
+
+fn nothing_found(refused: &str, certificate: &Certificate) -> Error {
+    Error::failed(refused)
+        .cause(format!(
+            "there is neither privkey.pem and fullchain.pem (certbot) nor {0}.key and {0}.crt (lego) in it",
+            certificate.name
+        ))
+        .remedy("name certbot's live directory of the lineage, or the directory with lego's files")
+}
+
+/// Returns why a chain cannot serve this lineage, or nothing.
+fn judge(context: &Context<'_>, certificate: &Certificate, chain: &Chain, spki: &[u8]) -> Result<(), String> {
+    let leaf = &chain.leaf;
+    if !leaf.matches_key(spki) {
+        return Err("the private key does not belong to the certificate".to_owned());
+    }
+    let now = context.now();
+    if leaf.not_after <= now {
+        return Err(format!("its certificate expired on {}", leaf.not_after.date()));
+    }
+    if leaf.not_before > now {
+        return Err(format!("its certificate is valid only from {}", leaf.not_before));
+    }
+    let missing: Vec<String> = certificate
+        .identifiers
+        .iter()
+        .filter(|wanted| {
+            !leaf
+                .dns_names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(&wanted.to_string()))
+        })
+        .map(ToString::to_string)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "its certificate is for {}, and lacks {}",
+        leaf.dns_names.join(", "),
+        missing.join(", ")
+    ))
+}

@@ -1,0 +1,274 @@
+//! The mail server as commands use it: looked at, planned, judged, written, reloaded; and which ports serve which lineage.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use super::{Context, order};
+use crate::{
+    config::{Certificate, Verify},
+    env::Env,
+    error::{Error, Result},
+    model::{endpoint::Endpoint, plan::FileChange},
+    postfix::{
+        apply::{self, ApplyError, Moved},
+        desired::{self, LiveFiles},
+        endpoints::{TlsService, tls_services},
+        inspect::{self, InspectError, Instance},
+        judge::{self, JudgeError},
+        plan::{self, PostfixPlan},
+        syntax::MainCf,
+    },
+    probe::Target,
+};
+
+/// Looks at the Postfix instance; `None` when it is neither managed nor asked.
+///
+/// # Errors
+/// When it is not installed, or refuses its own configuration before we touch it.
+pub fn inspect(context: &Context<'_>) -> Result<Option<Instance>> {
+    let postfix = &context.config.postfix;
+    if !postfix.manage && matches!(postfix.verify, Verify::Auto) {
+        return Ok(None);
+    }
+    match inspect::inspect(context.env, &postfix.config_directory) {
+        Ok(instance) => Ok(Some(instance)),
+        // Endpoints that are listed can be asked without a Postfix that we manage.
+        Err(_) if !postfix.manage => Ok(None),
+        Err(error) => Err(inspect_failure(&error)),
+    }
+}
+
+fn inspect_failure(error: &InspectError) -> Error {
+    let told = Error::failed("Postfix cannot be looked at").cause(error);
+    match error {
+        InspectError::NotInstalled(_) => {
+            told.remedy("install Postfix, or set postfix.manage = false to keep certificates only")
+        }
+        InspectError::Refused { .. } => told.remedy("mend what Postfix says; nothing of it was touched"),
+        InspectError::File(_) => told.remedy("look whether postfix.config_directory is right"),
+        _ => told,
+    }
+}
+
+/// What the host says of itself, for the questions of `init`.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// `myhostname`, or the system's host name.
+    pub host: Option<String>,
+    /// `mydomain`.
+    pub domain: Option<String>,
+}
+
+/// Returns the names that Postfix, or else the system, has for this host; those that are no full names are left out.
+pub fn names(env: &Env, directory: &Path) -> Names {
+    let full = |name: &str| (name.contains('.') && !name.starts_with("localhost")).then(|| name.to_owned());
+    let instance = inspect::inspect(env, directory).ok();
+    let value = |name: &str| {
+        instance
+            .as_ref()
+            .and_then(|instance| full(instance.values.get(name)))
+    };
+    let system = || {
+        nix::unistd::gethostname()
+            .ok()?
+            .into_string()
+            .ok()
+            .as_deref()
+            .and_then(full)
+    };
+    Names {
+        host: value("myhostname").or_else(system),
+        domain: value("mydomain"),
+    }
+}
+
+/// Returns whether a file of a plan is one of the instance's two files.
+pub fn is_postfix_file(context: &Context<'_>, path: &Path) -> bool {
+    let directory = &context.config.postfix.config_directory;
+    ["main.cf", "master.cf"]
+        .iter()
+        .any(|name| path == directory.join(name))
+}
+
+/// Plans main.cf and master.cf for the certificate that Postfix is to name.
+///
+/// # Errors
+/// When the installed version cannot be given what the configuration asks for.
+pub fn plan(
+    context: &Context<'_>,
+    server: &Instance,
+    certificate: &Certificate,
+) -> Result<(Vec<FileChange>, Vec<String>)> {
+    let PostfixPlan { changes, notes, .. } = planned(context, server, certificate)?;
+    Ok((changes, notes))
+}
+
+fn planned(context: &Context<'_>, server: &Instance, certificate: &Certificate) -> Result<PostfixPlan> {
+    let live = LiveFiles::below(&context.store.layout().live(&certificate.name));
+    let request = desired::Request {
+        live: &live,
+        layout: context.config.postfix.tls_layout,
+        client_ca: &context.config.postfix.client_ca,
+        system_bundles: &server.system_bundles,
+    };
+    let main_cf = MainCf::parse(&server.main_cf);
+    let desired = desired::desired(&request, server.version, &main_cf, &server.values).map_err(|error| {
+        Error::failed("Postfix cannot be given what the configuration asks for").cause(error)
+    })?;
+    Ok(plan::plan(&server.current(), &desired))
+}
+
+/// Returns the services that speak TLS, as they are, or as they will be with these changes.
+fn services(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Vec<TlsService> {
+    let after = match context.config.default_certificate() {
+        Some(certificate) if !changes.is_empty() => planned(context, server, certificate).ok(),
+        _ => None,
+    };
+    match after {
+        Some(after) => tls_services(&after.services, &after.values, &server.host).services,
+        None => server.tls_services().services,
+    }
+}
+
+/// Returns which lineage each endpoint is to serve, addresses in the place of names.
+///
+/// With `verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
+/// these endpoints, each with the lineage that the service on its port names, else the one that main.cf names.
+pub async fn expected(
+    context: &Context<'_>,
+    server: Option<&Instance>,
+    changes: &[FileChange],
+) -> BTreeMap<Endpoint, String> {
+    let services = server
+        .map(|server| services(context, server, changes))
+        .unwrap_or_default();
+    let layout = context.store.layout();
+    let ours = |service: &TlsService| {
+        service
+            .certificate_files
+            .iter()
+            .find_map(|file| layout.lineage_of(file))
+    };
+    let wanted: Vec<(Endpoint, String)> = match &context.config.postfix.verify {
+        Verify::Auto => services
+            .iter()
+            .filter_map(|service| Some((service.endpoint.clone(), ours(service)?)))
+            .collect(),
+        Verify::Endpoints(endpoints) => {
+            let default = context
+                .config
+                .default_certificate()
+                .map(|certificate| certificate.name.clone());
+            let named = |endpoint: &Endpoint| {
+                let same_port = services
+                    .iter()
+                    .filter(|service| service.endpoint.port == endpoint.port);
+                same_port.filter_map(ours).next().or_else(|| default.clone())
+            };
+            endpoints
+                .iter()
+                .filter_map(|endpoint| Some((endpoint.clone(), named(endpoint)?)))
+                .collect()
+        }
+    };
+    let resolved = order::join_all(wanted.iter().map(|(endpoint, _)| Target::resolve(endpoint, None))).await;
+    let mut expected = BTreeMap::new();
+    for ((_, lineage), targets) in wanted.into_iter().zip(resolved) {
+        expected.extend(
+            targets
+                .into_iter()
+                .map(|target| (target.asked(), lineage.clone())),
+        );
+    }
+    expected
+}
+
+/// Returns every endpoint that speaks TLS now.
+pub fn endpoints(server: &Instance) -> Vec<Endpoint> {
+    server
+        .tls_services()
+        .services
+        .into_iter()
+        .map(|service| service.endpoint)
+        .collect()
+}
+
+/// Returns the ports that are verified: what TLSA records may speak about.
+pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
+    match &context.config.postfix.verify {
+        Verify::Endpoints(endpoints) => endpoints.iter().map(|endpoint| endpoint.port).collect(),
+        Verify::Auto => {
+            let server = inspect(context).ok().flatten();
+            // A port that Postfix is about to offer TLS on counts as well: the usual one for mail is always looked at.
+            let known = server.iter().flat_map(endpoints).map(|endpoint| endpoint.port);
+            let usual = context.config.postfix.manage.then_some(25);
+            known.chain(usual).collect()
+        }
+    }
+}
+
+/// Has Postfix judge the changes in a staged copy; returns what could not be judged.
+///
+/// # Errors
+/// With what the judges have against them, whole; nothing was written.
+pub fn judge(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
+    judge::judge(context.env, server, changes).map_err(|error| match error {
+        JudgeError::Inspect(error) => inspect_failure(&error),
+        error => Error::failed("Postfix would not take the new configuration; nothing was changed")
+            .cause(error)
+            .remedy("mend what Postfix complains about, then run it again"),
+    })
+}
+
+/// Writes changes that were planned on what is there.
+///
+/// # Errors
+/// When somebody has edited a file since, or one cannot be written; then none is changed.
+pub fn write(changes: &[FileChange]) -> Result<()> {
+    apply::write(changes, Moved::Refuse).map_err(|error| apply_failure(&error))
+}
+
+/// Takes changes back that were written a moment ago.
+///
+/// # Errors
+/// When somebody has edited a file since, or one cannot be written.
+pub fn put_back(changes: &[FileChange]) -> Result<()> {
+    apply::restore(changes, Moved::Refuse).map_err(|error| apply_failure(&error))
+}
+
+/// Reloads Postfix.
+///
+/// # Errors
+/// When it is not running, or refuses.
+pub fn reload(context: &Context<'_>, server: &Instance) -> Result<()> {
+    apply::reload(context.env, server).map_err(|error| apply_failure(&error))
+}
+
+fn apply_failure(error: &ApplyError) -> Error {
+    match error {
+        ApplyError::Inspect(error) => inspect_failure(error),
+        ApplyError::Moved { .. } => {
+            Error::failed("the configuration was not written: it was edited meanwhile")
+                .cause(error)
+                .remedy("look at the new plan and run it again")
+        }
+        ApplyError::NotRunning(directory) => {
+            let command = if directory == Path::new("/etc/postfix") {
+                "postfix start".to_owned()
+            } else {
+                format!("postfix -c {} start", directory.display())
+            };
+            Error::failed("Postfix was not reloaded")
+                .cause(error)
+                .remedy(format!(
+                    "start it (`{command}`), then `mailcert renew` goes on from here"
+                ))
+        }
+        ApplyError::Reload { .. } => Error::failed("Postfix was not reloaded")
+            .cause(error)
+            .remedy("look at the mail log; `mailcert renew` goes on from here"),
+        ApplyError::File { .. } => Error::failed("the configuration could not be written").cause(error),
+    }
+}

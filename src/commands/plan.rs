@@ -1,0 +1,147 @@
+//! `plan`: what differs from the configuration, as a value that `apply` then carries out.
+
+use super::{Context, dns, mail, target::Target};
+use crate::{
+    config::{Issuer, Publish},
+    error::Result,
+    model::{
+        lineage::Lineage,
+        plan::{CertificateChange, Change, FileChange, Plan},
+    },
+    timer,
+};
+
+/// Plans the targets, in the order of an apply.
+///
+/// # Errors
+/// When the host cannot be looked at, or refuses what is wanted.
+pub fn plan(context: &Context<'_>, targets: &[Target]) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let mut coming = Vec::new();
+    for target in targets {
+        match target {
+            Target::Certificates => {
+                let certificates = certificates(context)?;
+                coming = certificates.iter().map(|change| change.lineage.clone()).collect();
+                plan.changes
+                    .extend(certificates.into_iter().map(Change::Certificate));
+                plan.notes.extend(waiting(context)?);
+            }
+            Target::Dns => plan.extend(records(context)?),
+            Target::Postfix => {
+                let coming: Vec<&str> = coming.iter().map(String::as_str).collect();
+                plan.extend(postfix(context, &coming)?);
+            }
+            Target::Timer => plan.extend(timer::plan(context.env, &context.config, &context.config_path)),
+        }
+    }
+    Ok(plan)
+}
+
+/// Plans certificates that are missing, or are for other names than the configuration has.
+fn certificates(context: &Context<'_>) -> Result<Vec<CertificateChange>> {
+    let mut changes = Vec::new();
+    for certificate in context
+        .config
+        .certificates
+        .iter()
+        .filter(|one| one.issuer == Issuer::Acme)
+    {
+        let lineage = context.load(&certificate.name)?;
+        if let Some(reason) = why_wanted(&lineage, &certificate.identifiers) {
+            changes.push(CertificateChange {
+                lineage: certificate.name.clone(),
+                identifiers: certificate.identifiers.clone(),
+                issuer: context
+                    .config
+                    .acme
+                    .as_ref()
+                    .map(|acme| acme.directory.clone())
+                    .unwrap_or_default(),
+                reason: reason.to_owned(),
+            });
+        }
+    }
+    Ok(changes)
+}
+
+fn why_wanted(lineage: &Lineage, identifiers: &[crate::model::name::Identifier]) -> Option<&'static str> {
+    let Some((_, newest)) = lineage.newest_complete() else {
+        return Some(if lineage.order.is_some() {
+            "an order is unfinished"
+        } else {
+            "there is no certificate yet"
+        });
+    };
+    let mut wanted = identifiers.to_vec();
+    wanted.sort();
+    let mut has = newest.identifiers.clone();
+    has.sort();
+    (wanted != has).then_some("the identifiers in the configuration have changed")
+}
+
+/// Names lineages whose certificate has to come from elsewhere.
+fn waiting(context: &Context<'_>) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for certificate in context
+        .config
+        .certificates
+        .iter()
+        .filter(|one| one.issuer == Issuer::External)
+    {
+        if context.load(&certificate.name)?.newest_complete().is_none() {
+            notes.push(format!(
+                "{0} has no certificate yet: `mailcert install {0} --from DIR` takes over another client's",
+                certificate.name
+            ));
+        }
+    }
+    Ok(notes)
+}
+
+/// Plans main.cf and master.cf. `coming`: lineages that will have a certificate by the time the files are written.
+///
+/// # Errors
+/// When Postfix is not installed, or refuses its own configuration before we touch it.
+pub fn postfix(context: &Context<'_>, coming: &[&str]) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let Some(certificate) = context
+        .config
+        .default_certificate()
+        .filter(|_| context.config.postfix.manage)
+    else {
+        return Ok(plan);
+    };
+    let Some(server) = mail::inspect(context)? else {
+        return Ok(plan);
+    };
+    let lineage = context.load(&certificate.name)?;
+    if lineage.newest_complete().is_none() && !coming.contains(&certificate.name.as_str()) {
+        plan.notes.push(format!(
+            "Postfix is left as it is: {} has no certificate yet that it could be given",
+            certificate.name
+        ));
+        return Ok(plan);
+    }
+    let (changes, notes) = mail::plan(context, &server, certificate)?;
+    plan.changes.extend(changes.into_iter().map(Change::File));
+    plan.notes.extend(notes);
+    Ok(plan)
+}
+
+/// Plans the records that `dns.publish` names.
+fn records(context: &Context<'_>) -> Result<Plan> {
+    if !context.config.dns.publish.contains(&Publish::Spf) {
+        return Ok(Plan::default());
+    }
+    context.wait(dns::plan(context))?
+}
+
+/// Returns the file changes of a plan.
+pub fn files(plan: &Plan) -> Vec<FileChange> {
+    let file = |change: &Change| match change {
+        Change::File(file) => Some(file.clone()),
+        Change::Certificate(_) | Change::Rrset(_) | Change::Timer(_) => None,
+    };
+    plan.changes.iter().filter_map(file).collect()
+}

@@ -1,0 +1,504 @@
+//! `issue` and `renew`: what is due is ordered, what is unfinished is continued, everything is deployed with one reload.
+//!
+//! Nothing due: no network, no fsync. One lineage's failure never stops the others.
+
+use std::collections::BTreeMap;
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    Context, Wanted, ca, order,
+    outcome::{Action, Done, Run},
+    plan, rollout, status, store_error,
+};
+use crate::{
+    acme::directory::Directory,
+    config::{Certificate, Issuer},
+    error::{Error, Result},
+    model::{
+        authority,
+        key::PrivateKey,
+        lineage::{Lineage, State, Verify},
+        schedule::{self, Next, Urgency},
+    },
+    store::{Store, journal::Status},
+};
+
+/// How many CAs and certificates are asked for renewal information at the same time.
+const ASKS_AT_ONCE: usize = 16;
+
+/// Whether configuration files may be written in the same step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Configuration {
+    /// They are left alone: a renewal keeps alive what `apply` set up.
+    Leave,
+    /// Postfix is made to name the certificate where it is managed; journalled, so that `undo` takes it back.
+    Write,
+}
+
+/// One lineage with what is to be done for it.
+pub struct Work<'a> {
+    certificate: &'a Certificate,
+    lineage: Lineage,
+    next: Next,
+    first: bool,
+    error: Option<Error>,
+    action: Action,
+}
+
+/// Gets a first certificate for lineages that have none, and deploys it; Postfix is made to name it.
+///
+/// # Errors
+/// When the lock is held or a name is unknown; failures of lineages are in the outcome.
+pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
+    let _lock = context.lock("issue")?;
+    let selected = context.selected(names)?;
+    let mut works = load(context, &selected, Urgency::Ordinary);
+    for work in &mut works {
+        // What has a certificate is renewed by `renew`; here it is only put into service if it is not.
+        let has_one = work.lineage.newest_complete().is_some();
+        if has_one && matches!(work.next, Next::Order(_)) && work.lineage.order.is_none() {
+            work.next = Next::Idle(schedule::Due {
+                at: context.now(),
+                reason: schedule::Reason::Lifetime,
+            });
+        }
+        // A person typed this: the back-off is for the timer.
+        if let (Next::Wait(..), None, Issuer::Acme) = (
+            &work.next,
+            work.lineage.newest_complete(),
+            work.certificate.issuer,
+        ) {
+            work.next = Next::Order("asked for by name".to_owned());
+        }
+    }
+    let run = carry_out(context, works, Configuration::Write);
+    Ok(run)
+}
+
+/// Renews what is due, continues what is unfinished, deploys and verifies.
+///
+/// # Errors
+/// When the lock is held or a name is unknown; failures of lineages are in the outcome.
+pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<Run> {
+    let _lock = context.lock("renew")?;
+    let selected = context.selected(names)?;
+    let mut works = load(context, &selected, urgency);
+    ask_when_to_renew(context, &mut works, urgency)?;
+    let run = carry_out(context, works, Configuration::Leave);
+    note_last_run(context);
+    Ok(run)
+}
+
+/// Reads every record, mends links, and decides.
+fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgency) -> Vec<Work<'a>> {
+    let one = |certificate: &&'a Certificate| {
+        let mut work = Work {
+            certificate,
+            lineage: Lineage::new(&certificate.name),
+            next: Next::Wait(context.now(), String::new()),
+            first: false,
+            error: None,
+            action: Action::Nothing,
+        };
+        match context
+            .load(&certificate.name)
+            .and_then(|lineage| heal(context, lineage))
+        {
+            Ok(lineage) => {
+                work.first = lineage.newest_complete().is_none();
+                work.lineage = lineage;
+                work.next = decide(context, certificate, &work.lineage, urgency);
+            }
+            Err(error) => {
+                work.error = Some(error);
+                work.action = Action::Failed;
+            }
+        }
+        work
+    };
+    selected.iter().map(one).collect()
+}
+
+fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, urgency: Urgency) -> Next {
+    let verify = lineage
+        .deployment
+        .as_ref()
+        .map_or(Verify::On, |deployment| deployment.verify);
+    let wanted = Wanted::new(context, certificate, verify == Verify::On);
+    schedule::next(lineage, &wanted.policy(), context.now(), urgency)
+}
+
+/// Mends what the record and the disk disagree on: the record is right about what is in use, the disk about what there is.
+fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
+    let name = lineage.name.clone();
+    let missing: Vec<u64> = lineage
+        .generations
+        .keys()
+        .copied()
+        .filter(|number| !context.store.is_complete(&name, *number))
+        .collect();
+    if !missing.is_empty() {
+        for number in &missing {
+            lineage.generations.remove(number);
+        }
+        if lineage.generation.is_some_and(|live| missing.contains(&live)) {
+            lineage.generation = None;
+            lineage.state = if lineage.generations.is_empty() {
+                State::Due
+            } else {
+                State::Issued
+            };
+        }
+        context.progress.done(&format!(
+            "{name}: files of generation {missing:?} are missing or empty"
+        ));
+        context.save(&lineage)?;
+    }
+    if let Some(live) = lineage.generation {
+        if context.store.live_points_at(&name) != Some(live) {
+            context.progress.done(&format!(
+                "{name}: mending the live link, which did not point at generation {live}"
+            ));
+            let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
+            context.store.point_live_at(&name, live).map_err(failed)?;
+            lineage.state = lineage.state.min(State::Installed);
+            context.save(&lineage)?;
+        }
+    }
+    Ok(lineage)
+}
+
+/// Asks the CAs about certificates whose last answer is no longer good, and decides again.
+fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urgency) -> Result<()> {
+    let now = context.now();
+    let Some(acme) = context.config.acme.as_ref() else {
+        return Ok(());
+    };
+    let is_due = |work: &Work<'_>| {
+        let live = work.lineage.newest_complete().map(|(_, generation)| generation);
+        let ours = live.is_some_and(|live| live.directory.as_deref() == Some(acme.directory.as_str()));
+        let known = live.and_then(|live| live.certificate_id.as_ref());
+        let info = work
+            .lineage
+            .renewal_info
+            .as_ref()
+            .filter(|info| Some(&info.certificate_id) == known);
+        ours && known.is_some()
+            && matches!(work.next, Next::Idle(_))
+            && info.is_none_or(|info| info.ask_at <= now)
+    };
+    let mut asked: Vec<&mut Work<'_>> = works.iter_mut().filter(|work| is_due(work)).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    context.progress.step("asking the CA when to renew");
+    let http = ca::http(acme)?;
+    context.wait(async {
+        // A CA that is down must not stop anything: the remaining lifetime decides then.
+        let directory = Directory::fetch(&http, &acme.directory).await.ok();
+        let asks = asked.iter_mut().map(|work| async {
+            let Some((_, generation)) = work.lineage.newest_complete() else {
+                return;
+            };
+            let earlier = work.lineage.renewal_info.as_ref();
+            let info = order::ask_renewal_info(&http, directory.as_ref(), generation, earlier, now).await;
+            if info.is_some() {
+                work.lineage.renewal_info = info;
+            }
+        });
+        order::concurrently(asks, ASKS_AT_ONCE).await
+    })?;
+    for work in asked {
+        if let Err(error) = context.save(&work.lineage) {
+            work.error = Some(error);
+            work.action = Action::Failed;
+        }
+        work.next = decide(context, work.certificate, &work.lineage, urgency);
+    }
+    Ok(())
+}
+
+/// Orders, deploys and verifies; several lineages at once, one reload.
+pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Configuration) -> Run {
+    let mut notes = Vec::new();
+    let works = order_what_is_due(context, works, &mut notes);
+    let works = deploy(context, works, configuration, &mut notes);
+    context.progress.clear();
+    let mut run = Run {
+        lineages: Vec::new(),
+        notes,
+        dry_run: false,
+    };
+    for work in works {
+        let next_try = match &work.next {
+            Next::Wait(at, _) if work.action == Action::Waiting && *at > context.now() => Some(*at),
+            _ => work
+                .lineage
+                .failure
+                .as_ref()
+                .filter(|_| work.error.is_some())
+                .map(|failure| failure.retry_at),
+        };
+        run.lineages.push(Done {
+            action: work.action,
+            status: status::describe(context, work.certificate, &work.lineage),
+            next_try,
+            error: work.error,
+        });
+    }
+    run
+}
+
+fn order_what_is_due<'a>(
+    context: &Context<'_>,
+    works: Vec<Work<'a>>,
+    notes: &mut Vec<String>,
+) -> Vec<Work<'a>> {
+    let (mut jobs, mut places) = (Vec::new(), BTreeMap::new());
+    let mut works = works;
+    for (place, work) in works.iter_mut().enumerate() {
+        match &work.next {
+            _ if work.error.is_some() => {}
+            Next::Order(reason) => {
+                places.insert(work.certificate.name.clone(), place);
+                let lineage = work.lineage.clone();
+                jobs.push(order::Job {
+                    certificate: work.certificate,
+                    lineage,
+                    reason: reason.clone(),
+                });
+            }
+            Next::Wait(_, why) => {
+                work.action = Action::Waiting;
+                if work.lineage.failure.is_none() {
+                    notes.push(format!("{}: {why}", work.certificate.name));
+                }
+            }
+            Next::Deploy(_) | Next::Idle(_) => {}
+        }
+    }
+    if jobs.is_empty() {
+        return works;
+    }
+    let ordered = match context.wait(order::run(context, jobs)) {
+        Ok(ordered) => ordered,
+        Err(error) => {
+            for place in places.values() {
+                works[*place].error = Some(error.clone());
+                works[*place].action = Action::Failed;
+            }
+            return works;
+        }
+    };
+    for done in ordered {
+        let Some(work) = places
+            .get(&done.certificate.name)
+            .and_then(|place| works.get_mut(*place))
+        else {
+            continue;
+        };
+        notes.extend(done.notes);
+        work.lineage = done.lineage;
+        match done.result {
+            Ok(generation) => {
+                work.action = if work.first {
+                    Action::Issued
+                } else {
+                    Action::Renewed
+                };
+                work.next = Next::Deploy(generation);
+            }
+            Err(error) => {
+                work.action = Action::Failed;
+                work.error = Some(error);
+            }
+        }
+    }
+    works
+}
+
+/// Puts everything that is complete and not in service into service, with one reload.
+fn deploy<'a>(
+    context: &Context<'_>,
+    mut works: Vec<Work<'a>>,
+    configuration: Configuration,
+    notes: &mut Vec<String>,
+) -> Vec<Work<'a>> {
+    let mut moves = Vec::new();
+    for work in &mut works {
+        if let (Next::Deploy(generation), None) = (&work.next, &work.error) {
+            if work.action == Action::Nothing {
+                work.action = Action::Deployed;
+            }
+            let lineage = work.lineage.clone();
+            moves.push(rollout::Move {
+                certificate: work.certificate,
+                lineage,
+                generation: *generation,
+            });
+        }
+    }
+    if moves.is_empty() {
+        return works;
+    }
+    let rolled = match configuration {
+        Configuration::Leave => rollout::run(
+            context,
+            moves,
+            rollout::Files {
+                changes: &[],
+                journal: None,
+            },
+        ),
+        Configuration::Write => deploy_with_configuration(context, moves, notes),
+    };
+    match rolled {
+        Ok(rolled) => {
+            notes.extend(rolled.notes);
+            for moved in rolled.moves {
+                let name = &moved.certificate.name;
+                if let Some(work) = works.iter_mut().find(|work| work.certificate.name == *name) {
+                    work.lineage = moved.lineage;
+                    work.error = moved.error;
+                }
+            }
+        }
+        Err(error) => {
+            for work in works
+                .iter_mut()
+                .filter(|work| matches!(work.next, Next::Deploy(_)) && work.error.is_none())
+            {
+                work.error = Some(error.clone());
+            }
+        }
+    }
+    works
+}
+
+/// As `apply postfix` does it, in the same step as the first certificate.
+fn deploy_with_configuration<'a>(
+    context: &Context<'_>,
+    moves: Vec<rollout::Move<'a>>,
+    notes: &mut Vec<String>,
+) -> Result<rollout::Rolled<'a>> {
+    let coming: Vec<&str> = moves.iter().map(|one| one.certificate.name.as_str()).collect();
+    let planned = plan::postfix(context, &coming)?;
+    let changes = plan::files(&planned);
+    notes.extend(planned.notes);
+    if changes.is_empty() {
+        return rollout::run(
+            context,
+            moves,
+            rollout::Files {
+                changes: &[],
+                journal: None,
+            },
+        );
+    }
+    for change in &changes {
+        context.progress.done(change.diff().trim_end());
+    }
+    let failed = |error| store_error("the journal could not be used", &error);
+    let mut entry = context
+        .store
+        .begin_entry("issue", context.now())
+        .map_err(failed)?;
+    let rolled = rollout::run(
+        context,
+        moves,
+        rollout::Files {
+            changes: &changes,
+            journal: Some(&mut entry),
+        },
+    )?;
+    if !entry.is_empty() {
+        let status = if rolled.files_written {
+            Status::Done
+        } else {
+            Status::RolledBack
+        };
+        rollout::close(context, entry, status)?;
+    }
+    Ok(rolled)
+}
+
+/// Runs a full order at the CA's staging directory, with a key of its own; saves and deploys nothing.
+///
+/// # Errors
+/// When a name is unknown, or there is no ACME CA.
+pub fn rehearse(context: &Context<'_>, names: &[String]) -> Result<Run> {
+    let selected = context.selected(names)?;
+    let mut acme = ca::configured(context)?.clone();
+    let mut notes = Vec::new();
+    match authority::by_directory(&acme.directory).and_then(|known| known.staging) {
+        Some(staging) => staging.clone_into(&mut acme.directory),
+        None => notes.push(format!(
+            "{} has no staging directory that mailcert knows: this rehearsal spends real orders there",
+            acme.directory
+        )),
+    }
+    let mut lineages = Vec::new();
+    for certificate in selected
+        .into_iter()
+        .filter(|certificate| certificate.issuer == Issuer::Acme)
+    {
+        context
+            .progress
+            .step(&format!("{}: rehearsing at {}", certificate.name, acme.directory));
+        let rehearsed = context.wait(order::rehearse(context, &acme, certificate))?;
+        lineages.push(Done {
+            action: if rehearsed.is_ok() {
+                Action::Renewed
+            } else {
+                Action::Failed
+            },
+            status: status::describe(context, certificate, &context.load(&certificate.name)?),
+            next_try: None,
+            error: rehearsed.err(),
+        });
+    }
+    context.progress.clear();
+    Ok(Run {
+        lineages,
+        notes,
+        dry_run: true,
+    })
+}
+
+/// Puts work together for commands that already know what is to be deployed.
+pub fn deploying<'a>(
+    certificate: &'a Certificate,
+    lineage: Lineage,
+    generation: u64,
+    action: Action,
+) -> Work<'a> {
+    Work {
+        certificate,
+        lineage,
+        next: Next::Deploy(generation),
+        first: false,
+        error: None,
+        action,
+    }
+}
+
+/// Leaves when `renew` ran last; for people, so nothing is synced and a failure is no failure.
+fn note_last_run(context: &Context<'_>) {
+    if let Ok(text) = context.now().format(&Rfc3339) {
+        context.store.note_last_run(&text);
+    }
+}
+
+/// Returns when `renew` ran last.
+pub fn last_run(store: &Store) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(store.last_run()?.trim(), &Rfc3339).ok()
+}
+
+/// Returns whether a key may replace the one in use: it must be good and belong to the certificate.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn readable_key(pem: &[u8], what: &str) -> Result<PrivateKey> {
+    PrivateKey::from_pem(pem).map_err(|error| Error::failed(format!("{what} cannot be used")).cause(error))
+}

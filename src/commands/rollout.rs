@@ -1,0 +1,656 @@
+//! Puts generations into service: links, configuration, reload, proof on the wire; and back when something got worse.
+//!
+//! Every endpoint is probed before the change too. One that completed TLS before and now does not, or serves neither the
+//! old nor the new leaf, takes the change back. One that was down or wrong before, or still serves the old leaf, is a
+//! failure and takes nothing back (`design`, section 1).
+
+use std::collections::BTreeMap;
+
+use time::Duration;
+
+use super::{Context, Wanted, mail, order, store_error};
+use crate::{
+    config::{Certificate, Reload},
+    error::{Error, Result},
+    model::{
+        certificate::Sha256,
+        endpoint::Endpoint,
+        lineage::{Before, Deployment, Lineage, Served, State, Step, Verify},
+        plan::FileChange,
+    },
+    postfix::inspect::Instance,
+    probe::{
+        Client, Dialogue, Target,
+        judge::{Expectation, Judgment, Verdict},
+        verify::{self, Goal, Patience},
+    },
+    store::journal::{Entry, Status},
+};
+
+/// How long a port may take to be as it was after a change was taken back: Postfix holds a service that failed to start
+/// back for up to a minute.
+const PATIENCE_AFTER_TAKING_BACK: std::time::Duration = std::time::Duration::from_secs(65);
+
+/// A certificate is never rolled back to one with less than this left.
+const WORTH_GOING_BACK_TO: Duration = Duration::days(3);
+
+/// One lineage and the generation that is to serve.
+pub struct Move<'a> {
+    /// The lineage as the configuration has it.
+    pub certificate: &'a Certificate,
+    /// Its record.
+    pub lineage: Lineage,
+    /// The generation to put into service.
+    pub generation: u64,
+}
+
+/// What became of a move.
+pub struct Moved<'a> {
+    /// The lineage as the configuration has it.
+    pub certificate: &'a Certificate,
+    /// Its record, saved.
+    pub lineage: Lineage,
+    /// Why it is not as far as it should be.
+    pub error: Option<Error>,
+}
+
+/// What a rollout did.
+pub struct Rolled<'a> {
+    /// The moves, in their order.
+    pub moves: Vec<Moved<'a>>,
+    /// What the operator should know besides.
+    pub notes: Vec<String>,
+    /// A failure that is nobody's in particular: the configuration was refused or taken back.
+    pub error: Option<Error>,
+    /// Whether the configuration files were written and stayed.
+    pub files_written: bool,
+}
+
+/// Configuration files to write in the same step.
+pub struct Files<'a> {
+    /// The changes; empty for a renewal, which never edits configuration.
+    pub changes: &'a [FileChange],
+    /// Where they are kept for undo; already on disk, as begun.
+    pub journal: Option<&'a mut Entry>,
+}
+
+/// Puts all these generations into service with one reload.
+///
+/// # Errors
+/// Only for what stops everything before anything was touched; the rest is told per move.
+pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) -> Result<Rolled<'a>> {
+    let server = mail::inspect(context);
+    let mut rollout = Rollout {
+        context,
+        notes: Vec::new(),
+        expected: BTreeMap::new(),
+        baseline: Vec::new(),
+        moves: moves.into_iter().map(Moving::from).collect(),
+        error: None,
+        written: Vec::new(),
+    };
+    let server = match server {
+        Ok(server) => server,
+        Err(error) => {
+            // Files on disk are still put where they belong: a daemon that is mended finds them.
+            rollout.install();
+            rollout.fail_all(Step::Deploy, &error);
+            return Ok(rollout.finish());
+        }
+    };
+    rollout.run(server.as_ref(), files);
+    Ok(rollout.finish())
+}
+
+/// A move on its way.
+struct Moving<'a> {
+    certificate: &'a Certificate,
+    lineage: Lineage,
+    generation: u64,
+    previous: Option<u64>,
+    error: Option<Error>,
+}
+
+impl<'a> From<Move<'a>> for Moving<'a> {
+    fn from(one: Move<'a>) -> Self {
+        let resumed = one
+            .lineage
+            .deployment
+            .as_ref()
+            .filter(|deployment| deployment.generation == one.generation)
+            .and_then(|deployment| deployment.previous);
+        let previous = resumed
+            .or(one.lineage.generation)
+            .filter(|previous| *previous != one.generation);
+        Self {
+            certificate: one.certificate,
+            lineage: one.lineage,
+            generation: one.generation,
+            previous,
+            error: None,
+        }
+    }
+}
+
+struct Rollout<'c, 'e, 'a> {
+    context: &'c Context<'e>,
+    notes: Vec<String>,
+    /// Which lineage each endpoint is to serve.
+    expected: BTreeMap<Endpoint, String>,
+    baseline: Vec<Before>,
+    moves: Vec<Moving<'a>>,
+    error: Option<Error>,
+    /// Configuration files that were written and stay.
+    written: Vec<FileChange>,
+}
+
+impl<'a> Rollout<'_, '_, 'a> {
+    fn run(&mut self, server: Option<&Instance>, files: Files<'_>) {
+        let context = self.context;
+        if context.config.postfix.verify != crate::config::Verify::Endpoints(Vec::new()) {
+            match context.wait(mail::expected(context, server, files.changes)) {
+                Ok(expected) => self.expected = expected,
+                Err(error) => return self.fail_all(Step::Deploy, &error),
+            }
+        }
+        if context.config.postfix.reload == Reload::Never {
+            self.install();
+            self.write_files(server, files);
+            return;
+        }
+        self.baseline = self.look();
+        self.install();
+        let Some(server) = server else {
+            self.reach(State::Deployed);
+            return;
+        };
+        if !self.write_files(Some(server), files) {
+            return;
+        }
+        if !context.config.postfix.manage {
+            self.reach(State::Deployed);
+        } else if let Err(error) = self.reload(server) {
+            self.fail_all(Step::Deploy, &error);
+            return;
+        } else {
+            self.reach(State::Deployed);
+        }
+        self.prove(server);
+    }
+
+    /// Probes every endpoint as it is before the change; a baseline kept by a run that was killed is used again.
+    fn look(&self) -> Vec<Before> {
+        let kept = self
+            .moves
+            .iter()
+            .filter_map(|one| one.lineage.deployment.as_ref().map(|d| (one, d)));
+        let kept: Vec<Before> = kept
+            .filter(|(one, deployment)| {
+                deployment.generation == one.generation && one.lineage.state < State::Verified
+            })
+            .flat_map(|(_, deployment)| deployment.baseline.clone())
+            .collect();
+        let unknown: Vec<&Endpoint> = self
+            .expected
+            .keys()
+            .filter(|endpoint| !kept.iter().any(|before| before.endpoint == **endpoint))
+            .collect();
+        let mut baseline = kept;
+        if !unknown.is_empty() {
+            self.context.progress.step("looking at what is served now");
+            let sighted = self.context.wait(sight(self.context, &unknown));
+            baseline.extend(sighted.and_then(|sighted| sighted).unwrap_or_default());
+        }
+        baseline
+    }
+
+    /// Points the live links at the new generations.
+    fn install(&mut self) {
+        let context = self.context;
+        for one in &mut self.moves {
+            let name = &one.certificate.name;
+            let served = self.expected.values().any(|lineage| lineage == name);
+            one.lineage.deployment = Some(Deployment {
+                generation: one.generation,
+                previous: one.previous,
+                verify: if served { Verify::On } else { Verify::Off },
+                baseline: if served { self.baseline.clone() } else { Vec::new() },
+                endpoints: Vec::new(),
+            });
+            // The baseline is on disk before the link moves: a run that is killed in between still knows it.
+            let installed = context.save(&one.lineage).and_then(|()| {
+                let failed = |error| store_error(format!("{name} could not be installed"), &error);
+                context
+                    .store
+                    .point_live_at(name, one.generation)
+                    .map_err(failed)?;
+                one.lineage.generation = Some(one.generation);
+                one.lineage.state = State::Installed;
+                context.save(&one.lineage)
+            });
+            if let Err(error) = installed {
+                order::remember(
+                    context,
+                    one.certificate,
+                    &mut one.lineage,
+                    Step::Install,
+                    &error,
+                    None,
+                );
+                one.error = Some(error);
+            }
+        }
+        self.notes.extend(context.store.label(context.env));
+    }
+
+    /// Judges the configuration in a staged copy and writes it. Returns whether to go on.
+    fn write_files(&mut self, server: Option<&Instance>, files: Files<'_>) -> bool {
+        let Files { changes, journal } = files;
+        if changes.is_empty() {
+            return true;
+        }
+        let Some(server) = server else { return true };
+        self.context
+            .progress
+            .step("asking Postfix to judge the new configuration");
+        let judged = mail::judge(self.context, server, changes);
+        let written = judged.and_then(|notes| {
+            self.notes.extend(notes);
+            if let Some(entry) = journal {
+                entry.files.extend(changes.iter().cloned());
+                let failed =
+                    |error| store_error("the journal could not be written; nothing was changed", &error);
+                self.context.store.save_entry(entry).map_err(failed)?;
+            }
+            mail::write(changes)
+        });
+        match written {
+            Ok(()) => {
+                self.written = changes.to_vec();
+                true
+            }
+            Err(error) => {
+                self.fail_all(Step::Deploy, &error);
+                self.error = Some(error);
+                false
+            }
+        }
+    }
+
+    fn reload(&self, server: &Instance) -> Result<()> {
+        self.context.progress.step("reloading Postfix");
+        mail::reload(self.context, server)
+    }
+
+    /// Asks every endpoint until it serves what it should, or patience is over; takes back what got worse.
+    fn prove(&mut self, server: &Instance) {
+        if self.expected.is_empty() {
+            return;
+        }
+        self.context
+            .progress
+            .step("asking every port which certificate it serves");
+        let judged = match self.context.wait(self.verify()) {
+            Ok(Ok(judged)) => judged,
+            Ok(Err(error)) | Err(error) => return self.fail_all(Step::Verify, &error),
+        };
+        let worse: Vec<(Endpoint, String)> = judged
+            .iter()
+            .filter(|(_, judgment)| judgment.verdict == Verdict::Worse)
+            .map(|(endpoint, judgment)| (endpoint.clone(), judgment.detail.clone()))
+            .collect();
+        for one in &mut self.moves {
+            let mine = judged
+                .iter()
+                .filter(|(endpoint, _)| self.expected.get(endpoint) == Some(&one.certificate.name));
+            let served: Vec<Served> = mine
+                .map(|(endpoint, judgment)| Served {
+                    endpoint: endpoint.clone(),
+                    verified: judgment.verdict == Verdict::Good,
+                    detail: judgment.detail.clone(),
+                })
+                .collect();
+            let good = !served.is_empty() && served.iter().all(|served| served.verified);
+            if let Some(deployment) = &mut one.lineage.deployment {
+                deployment.endpoints = served;
+            }
+            if good && one.error.is_none() {
+                one.lineage.state = State::Verified;
+                one.lineage.failure = None;
+            }
+        }
+        if worse.is_empty() {
+            self.tell_unverified();
+        } else {
+            self.take_back(server, &worse);
+        }
+    }
+
+    async fn verify(&self) -> Result<Vec<(Endpoint, Judgment)>> {
+        let mut checks = Vec::new();
+        for (endpoint, lineage) in &self.expected {
+            let leaf = self.leaf_of(lineage)?;
+            let before = self
+                .baseline
+                .iter()
+                .find(|before| before.endpoint == *endpoint)
+                .cloned();
+            let old = before
+                .as_ref()
+                .and_then(|before| before.leaf_sha256.as_ref()?.parse::<Sha256>().ok());
+            let expectation = Expectation {
+                before,
+                old: old.into_iter().collect(),
+                new: leaf,
+            };
+            checks.push((endpoint.clone(), expectation));
+        }
+        ask_until_proven(self.context, checks, Patience::default()).await
+    }
+
+    /// Returns the leaf that a lineage serves now: of a move, or as the record of an untouched one has it.
+    fn leaf_of(&self, name: &str) -> Result<Sha256> {
+        let moving = self
+            .moves
+            .iter()
+            .find(|one| one.certificate.name == name)
+            .map(|one| &one.lineage);
+        let lineage = match moving {
+            Some(lineage) => lineage.clone(),
+            None => self.context.load(name)?,
+        };
+        let leaf = lineage.live().and_then(|live| live.leaf_sha256.parse().ok());
+        leaf.ok_or_else(|| Error::failed(format!("the record of {name} does not know its certificate")))
+    }
+
+    /// Keeps and tells what is not verified, and takes nothing back.
+    fn tell_unverified(&mut self) {
+        for one in &mut self.moves {
+            let Some(deployment) = &one.lineage.deployment else {
+                continue;
+            };
+            if deployment.verify == Verify::Off || one.lineage.state == State::Verified || one.error.is_some()
+            {
+                continue;
+            }
+            let wrong = deployment.endpoints.iter().filter(|served| !served.verified);
+            let error = wrong.fold(
+                Error::failed(format!(
+                    "{} is deployed, but not every port serves it",
+                    one.certificate.name
+                )),
+                |error, served| error.cause(format!("{}: {}", served.endpoint, served.detail)),
+            );
+            let error = error.remedy(format!(
+                "mend that port, then `mailcert deploy {}`; the next `renew` looks again",
+                one.certificate.name
+            ));
+            order::remember(
+                self.context,
+                one.certificate,
+                &mut one.lineage,
+                Step::Verify,
+                &error,
+                None,
+            );
+            one.error = Some(error);
+        }
+    }
+
+    /// Puts back what got worse by us: the configuration, and the lineages of the endpoints that got worse.
+    fn take_back(&mut self, server: &Instance, worse: &[(Endpoint, String)]) {
+        let context = self.context;
+        context.progress.done("a port got worse: putting everything back");
+        let mut error = worse.iter().fold(
+            Error::failed("the change was taken back: a port that worked before did not after it"),
+            |error, (endpoint, detail)| error.cause(format!("{endpoint}: {detail}")),
+        );
+        let lineages: Vec<String> = worse
+            .iter()
+            .filter_map(|(endpoint, _)| self.expected.get(endpoint).cloned())
+            .collect();
+        for one in self
+            .moves
+            .iter_mut()
+            .filter(|one| lineages.contains(&one.certificate.name))
+        {
+            let back = one.previous.filter(|number| {
+                let generation = one.lineage.generations.get(number);
+                generation.is_some_and(|old| old.not_after - context.now() >= WORTH_GOING_BACK_TO)
+            });
+            let Some(back) = back else { continue };
+            let failed = |failure| {
+                store_error(
+                    format!("{} could not be put back", one.certificate.name),
+                    &failure,
+                )
+            };
+            match context
+                .store
+                .point_live_at(&one.certificate.name, back)
+                .map_err(failed)
+            {
+                Ok(()) => {
+                    one.lineage.generation = Some(back);
+                    one.lineage.state = State::RolledBack;
+                }
+                Err(failure) => error = error.cause(failure),
+            }
+        }
+        if !self.written.is_empty() {
+            match mail::put_back(&self.written) {
+                Ok(()) => self.written.clear(),
+                Err(failure) => error = error.cause(failure),
+            }
+        }
+        if let Err(failure) = self.reload(server) {
+            error = error.cause(failure);
+        }
+        error = self.look_after_taking_back(error);
+        for one in self.moves.iter_mut() {
+            if lineages.contains(&one.certificate.name) || one.lineage.state != State::Verified {
+                if one.lineage.state != State::RolledBack {
+                    one.lineage.state = State::Installed;
+                }
+                let told = error.clone().remedy(format!(
+                    "mend what the cause says, then `mailcert deploy {}`",
+                    one.certificate.name
+                ));
+                order::remember(
+                    context,
+                    one.certificate,
+                    &mut one.lineage,
+                    Step::Verify,
+                    &told,
+                    None,
+                );
+                one.error = Some(told);
+            }
+        }
+        self.error = Some(error);
+    }
+
+    /// Looks whether what was put back works as before; a service that Postfix throttles takes up to a minute.
+    fn look_after_taking_back(&self, error: Error) -> Error {
+        let context = self.context;
+        context.progress.step("asking every port whether it is as before");
+        let checks: Vec<(Endpoint, Expectation)> = self
+            .baseline
+            .iter()
+            .filter(|before| self.expected.contains_key(&before.endpoint))
+            .filter_map(|before| {
+                let leaf = before.leaf_sha256.as_ref()?.parse().ok()?;
+                let expectation = Expectation {
+                    before: Some(before.clone()),
+                    old: Vec::new(),
+                    new: leaf,
+                };
+                Some((before.endpoint.clone(), expectation))
+            })
+            .collect();
+        let patience = Patience {
+            within: PATIENCE_AFTER_TAKING_BACK,
+            within_if_failing: PATIENCE_AFTER_TAKING_BACK,
+            ..Patience::default()
+        };
+        let looked = context.wait(ask_until_proven(context, checks, patience));
+        match looked.and_then(|looked| looked) {
+            Err(failure) => error.cause(failure),
+            Ok(judged) => judged
+                .iter()
+                .filter(|(_, judgment)| judgment.verdict != Verdict::Good)
+                .fold(error, |error, (endpoint, judgment)| {
+                    error.cause(format!(
+                        "{endpoint} is not as before, even now: {}",
+                        judgment.detail
+                    ))
+                }),
+        }
+    }
+
+    /// Notes how far all moves have come that nothing has stopped.
+    fn reach(&mut self, state: State) {
+        let context = self.context;
+        for one in self.moves.iter_mut().filter(|one| one.error.is_none()) {
+            one.lineage.state = state;
+            let verified_elsewhere = one
+                .lineage
+                .deployment
+                .as_ref()
+                .is_some_and(|d| d.verify == Verify::Off);
+            if verified_elsewhere {
+                one.lineage.failure = None;
+            }
+            if let Err(error) = context.save(&one.lineage) {
+                one.error = Some(error);
+            }
+        }
+    }
+
+    fn fail_all(&mut self, step: Step, error: &Error) {
+        for one in self.moves.iter_mut().filter(|one| one.error.is_none()) {
+            order::remember(self.context, one.certificate, &mut one.lineage, step, error, None);
+            one.error = Some(error.clone());
+        }
+    }
+
+    /// Saves every record, deletes surplus generations, and hands the result over.
+    fn finish(self) -> Rolled<'a> {
+        let context = self.context;
+        let mut notes = self.notes;
+        let mut moves = Vec::new();
+        for mut one in self.moves {
+            let wanted = Wanted::new(context, one.certificate, true);
+            if one.error.is_none() && one.lineage.state >= wanted.policy().goal {
+                one.lineage.failure = None;
+            }
+            for number in one.lineage.prunable(context.config.renew.keep_generations) {
+                match context.store.prune(&one.certificate.name, number) {
+                    Ok(()) => drop(one.lineage.generations.remove(&number)),
+                    Err(error) => notes.push(error.to_string()),
+                }
+            }
+            let saved = context.save(&one.lineage);
+            let error = one.error.or(saved.err());
+            moves.push(Moved {
+                certificate: one.certificate,
+                lineage: one.lineage,
+                error,
+            });
+        }
+        Rolled {
+            moves,
+            notes,
+            error: self.error,
+            files_written: !self.written.is_empty(),
+        }
+    }
+}
+
+/// Puts configuration files back for `undo`, reloads, and looks whether ports that completed TLS still do.
+///
+/// # Errors
+/// When Postfix would refuse what comes back, or a file cannot be written.
+pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
+    let Some(server) = mail::inspect(context)? else {
+        mail::write(changes)?;
+        return Ok(Vec::new());
+    };
+    let endpoints = mail::endpoints(&server);
+    let endpoints: Vec<&Endpoint> = endpoints.iter().collect();
+    let before = context.wait(sight(context, &endpoints))??;
+    mail::write(changes)?;
+    if context.config.postfix.reload == Reload::Never {
+        return Ok(Vec::new());
+    }
+    if let Err(error) = mail::reload(context, &server) {
+        return Ok(vec![format!(
+            "the files are as they were, but Postfix was not reloaded: {error}"
+        )]);
+    }
+    let after = context.wait(sight(context, &endpoints))??;
+    let worse = before
+        .iter()
+        .filter(|was| was.leaf_sha256.is_some())
+        .filter(|was| {
+            !after
+                .iter()
+                .any(|now| now.endpoint == was.endpoint && now.leaf_sha256.is_some())
+        });
+    Ok(worse
+        .map(|was| format!("{} completed TLS before the undo and does not now", was.endpoint))
+        .collect())
+}
+
+fn client(context: &Context<'_>) -> Result<Client> {
+    let client = Client::new(context.config.host.name.clone())
+        .map_err(|error| Error::failed("ports cannot be asked").cause(error))?;
+    // A transaction shows what recipients' restrictions do only for a domain that is served here.
+    Ok(match context.config.host.domains.first() {
+        Some(domain) => client.mail_domain(domain.clone()),
+        None => client,
+    })
+}
+
+/// Looks at each endpoint once.
+async fn sight(context: &Context<'_>, endpoints: &[&Endpoint]) -> Result<Vec<Before>> {
+    let client = client(context)?;
+    let name = &context.config.host.name;
+    let mut targets = Vec::new();
+    for endpoint in endpoints {
+        targets.extend(Target::resolve(endpoint, Some(name)).await);
+    }
+    let sightings = client.ask_all(&targets, Dialogue::Transaction).await;
+    Ok(sightings.iter().map(crate::probe::Sighting::before).collect())
+}
+
+/// Asks endpoints until each is proven, or patience is over.
+async fn ask_until_proven(
+    context: &Context<'_>,
+    checks: Vec<(Endpoint, Expectation)>,
+    patience: Patience,
+) -> Result<Vec<(Endpoint, Judgment)>> {
+    let client = client(context)?;
+    let mut goals = Vec::new();
+    for (endpoint, expectation) in checks {
+        let targets = Target::resolve(&endpoint, Some(&context.config.host.name)).await;
+        goals.extend(targets.into_iter().map(|target| Goal {
+            target,
+            expectation: expectation.clone(),
+        }));
+    }
+    let verified = verify::verify(&client, goals, patience).await;
+    Ok(verified
+        .into_iter()
+        .map(|one| (one.last.asked(), one.judgment))
+        .collect())
+}
+
+/// Marks a journal entry as done, or as taken back.
+pub fn close(context: &Context<'_>, mut entry: Entry, status: Status) -> Result<()> {
+    entry.status = status;
+    context
+        .store
+        .save_entry(&entry)
+        .map_err(|error| store_error("the journal could not be written", &error))
+}

@@ -1,0 +1,112 @@
+//! Wires the challenge of the configuration: http-01 by our listener or a web root, dns-01 by the DNS provider.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Context, dns};
+use crate::{
+    acme::challenge::{
+        BoxFuture, Present,
+        dns01::{Dns01, DnsFailure, Records, TxtValue},
+        http01::Listener,
+        webroot::Webroot,
+    },
+    config::{Acme, Challenge, Http01},
+    dns::{
+        challenge::{self, Presented},
+        resolver::Resolver,
+        rfc2136::Rfc2136,
+    },
+    error::Result,
+    model::name::DomainName,
+};
+
+/// The one solver of a run; orders share it.
+pub struct Solvers(Arc<dyn Present>);
+
+impl Solvers {
+    /// Makes what the configuration wants; nothing is bound or written yet.
+    ///
+    /// # Errors
+    /// When the DNS provider cannot be used.
+    pub fn new(context: &Context<'_>, acme: &Acme) -> Result<Self> {
+        Ok(Self(match &acme.challenge {
+            Challenge::Http01(Http01::Listen(addresses)) => Arc::new(Listener::new(addresses.clone())),
+            Challenge::Http01(Http01::Webroot(root)) => Arc::new(Webroot::new(root.clone())),
+            Challenge::Dns01 => {
+                let resolver = dns::resolver(context);
+                let provider = dns::provider(context)?;
+                let timeout = context.config.dns.timeout;
+                Arc::new(Records(Writer {
+                    resolver,
+                    provider,
+                    timeout,
+                    presented: Mutex::default(),
+                }))
+            }
+        }))
+    }
+
+    /// Returns the solver.
+    pub fn solver(&self) -> &Arc<dyn Present> {
+        &self.0
+    }
+}
+
+/// Writes challenge records through the DNS provider.
+struct Writer {
+    resolver: Resolver,
+    provider: Rfc2136,
+    timeout: std::time::Duration,
+    /// Where values were put, so that they are taken away there even when a CNAME changes meanwhile.
+    presented: Mutex<HashMap<Vec<(DomainName, String)>, Presented>>,
+}
+
+impl Writer {
+    fn challenges(&self) -> challenge::Dns01<'_, Rfc2136> {
+        challenge::Dns01 {
+            resolver: &self.resolver,
+            provider: &self.provider,
+            timeout: self.timeout,
+        }
+    }
+}
+
+fn pairs(values: &[TxtValue]) -> Vec<(DomainName, String)> {
+    values
+        .iter()
+        .map(|each| (each.name.clone(), each.value.clone()))
+        .collect()
+}
+
+impl Dns01 for Writer {
+    fn present<'a>(&'a self, values: &'a [TxtValue]) -> BoxFuture<'a, Result<(), DnsFailure>> {
+        Box::pin(async move {
+            let values = pairs(values);
+            let presented = self.challenges().present(&values).await?;
+            self.presented
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(values, presented);
+            Ok(())
+        })
+    }
+
+    fn cleanup<'a>(&'a self, values: &'a [TxtValue]) -> BoxFuture<'a, Result<(), DnsFailure>> {
+        Box::pin(async move {
+            let values = pairs(values);
+            let known = self
+                .presented
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&values);
+            let presented = match known {
+                Some(presented) => presented,
+                None => self.challenges().locate(&values).await?,
+            };
+            Ok(self.challenges().cleanup(&presented).await?)
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! `status`: lineages, generations, state, expiry, when renewal is due and why then, what failed last.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::{Context, Wanted};
+use crate::{
+    config::{Certificate, Timer},
+    error::{ExitCode, Result},
+    model::{
+        lineage::{Lineage, State, Verify},
+        name::Identifier,
+        schedule,
+    },
+    timer,
+};
+
+/// What `status` returns.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The lineages, as the configuration orders them.
+    pub lineages: Vec<LineageStatus>,
+    /// What wakes `renew`.
+    pub timer: TimerStatus,
+}
+
+/// One lineage.
+#[derive(Debug, Serialize)]
+pub struct LineageStatus {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub identifiers: Vec<Identifier>,
+    /// How far it has come.
+    pub state: State,
+    /// The generation in use.
+    pub generation: Option<u64>,
+    /// When the certificate in use expires.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub not_after: Option<OffsetDateTime>,
+    /// When it is to be renewed.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub renew_at: Option<OffsetDateTime>,
+    /// Why then.
+    pub renew_reason: Option<String>,
+    /// SHA-256 of the leaf in use.
+    pub leaf_sha256: Option<String>,
+    /// Whether endpoints prove it: `on` or `off`.
+    pub verify: Verify,
+    /// What failed last.
+    pub last_error: Option<String>,
+    /// What each endpoint served at last.
+    pub endpoints: Vec<crate::model::lineage::Served>,
+    /// Whether all is well with it.
+    #[serde(skip)]
+    pub good: bool,
+}
+
+/// What wakes `renew`.
+#[derive(Debug, Serialize)]
+pub struct TimerStatus {
+    /// Whether it will wake.
+    pub enabled: bool,
+    /// `systemd`, `cron` or `none`.
+    pub kind: &'static str,
+    /// When `renew` ran last.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_run: Option<OffsetDateTime>,
+    /// When it will run next, where that is known.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub next_run: Option<OffsetDateTime>,
+    /// Whether the operator wants no timer of ours.
+    #[serde(skip)]
+    pub wanted: bool,
+}
+
+impl Status {
+    /// Returns 3 when something is not verified or the timer is off.
+    pub fn exit_code(&self) -> ExitCode {
+        let timer_good = self.timer.enabled || !self.timer.wanted;
+        if timer_good && self.lineages.iter().all(|lineage| lineage.good) {
+            ExitCode::Done
+        } else {
+            ExitCode::Findings
+        }
+    }
+}
+
+/// Reads the state of every lineage.
+///
+/// # Errors
+/// When a record cannot be read.
+pub fn run(context: &Context<'_>) -> Result<Status> {
+    let mut lineages = Vec::new();
+    for certificate in &context.config.certificates {
+        lineages.push(describe(context, certificate, &context.load(&certificate.name)?));
+    }
+    let wanted = context.config.renew.timer != Timer::None;
+    let seen = timer::status(context.env, context.config.renew.timer);
+    let last_run = seen.last_run.or_else(|| super::renew::last_run(&context.store));
+    Ok(Status {
+        lineages,
+        timer: TimerStatus {
+            enabled: seen.enabled,
+            kind: seen.kind,
+            last_run,
+            next_run: seen.next_run,
+            wanted,
+        },
+    })
+}
+
+/// Describes one lineage; also used for the outcome of commands that change it.
+pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> LineageStatus {
+    let verify = lineage
+        .deployment
+        .as_ref()
+        .map_or(Verify::On, |deployment| deployment.verify);
+    let wanted = Wanted::new(context, certificate, verify == Verify::On);
+    let live = lineage.live();
+    let due =
+        live.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
+    let goal = wanted.policy().goal;
+    let expired = live.is_some_and(|live| live.not_after <= context.now());
+    let reached = lineage.state >= goal && lineage.state != State::RolledBack;
+    let state = if lineage.order.is_some() {
+        State::Ordered
+    } else {
+        lineage.state
+    };
+    let mut last_error = lineage.failure.as_ref().map(|failure| failure.message.clone());
+    let linked = context.store.live_points_at(&lineage.name);
+    if lineage.generation.is_some() && linked != lineage.generation {
+        let text = format!(
+            "{} does not point at the generation in use",
+            context.store.layout().live(&lineage.name).display()
+        );
+        last_error.get_or_insert(text);
+    }
+    LineageStatus {
+        name: certificate.name.clone(),
+        identifiers: certificate.identifiers.clone(),
+        state,
+        generation: lineage.generation,
+        not_after: live.map(|live| live.not_after),
+        renew_at: due.as_ref().map(|due| due.at),
+        renew_reason: due.map(|due| due.reason.to_string()),
+        leaf_sha256: live.map(|live| live.leaf_sha256.clone()),
+        verify: if goal < State::Verified {
+            Verify::Off
+        } else {
+            verify
+        },
+        good: reached && !expired && last_error.is_none(),
+        last_error,
+        endpoints: lineage
+            .deployment
+            .as_ref()
+            .map(|deployment| deployment.endpoints.clone())
+            .unwrap_or_default(),
+    }
+}

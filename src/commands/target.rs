@@ -1,0 +1,66 @@
+//! What `plan`, `apply` and `check` can be limited to. Pure.
+
+use crate::error::{Error, Result};
+
+/// A part of the host that can be planned and applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Certificates that are missing.
+    Certificates,
+    /// Records to publish.
+    Dns,
+    /// main.cf and master.cf.
+    Postfix,
+    /// What wakes `renew`.
+    Timer,
+}
+
+impl Target {
+    /// Every target, in the order of an apply.
+    pub const ALL: [Self; 4] = [Self::Certificates, Self::Postfix, Self::Dns, Self::Timer];
+
+    /// Reads targets from the command line; none is all of them. The order of an apply is kept.
+    ///
+    /// # Errors
+    /// Exit 2 for a word that is no target, or one that is not yet supported.
+    pub fn parse(words: &[String]) -> Result<Vec<Self>> {
+        let named: Vec<Self> = words.iter().map(|word| Self::one(word)).collect::<Result<_>>()?;
+        let wanted = |target: &Self| named.is_empty() || named.contains(target);
+        Ok(Self::ALL.into_iter().filter(wanted).collect())
+    }
+
+    fn one(word: &str) -> Result<Self> {
+        match word {
+            "certificates" => Ok(Self::Certificates),
+            "dns" => Ok(Self::Dns),
+            "postfix" => Ok(Self::Postfix),
+            "timer" => Ok(Self::Timer),
+            "dovecot" | "firewall" => Err(Error::usage(format!("the target {word} is not yet supported"))),
+            _ => Err(Error::usage(format!("`{}` is no target", word.escape_debug()))
+                .remedy("name certificates, postfix, dns or timer; without a target all of them are meant")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_order_of_an_apply() {
+        let parse =
+            |words: &[&str]| Target::parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(parse(&[]).unwrap(), Target::ALL);
+        assert_eq!(
+            parse(&["timer", "postfix"]).unwrap(),
+            [Target::Postfix, Target::Timer]
+        );
+        assert!(
+            parse(&["firewall"])
+                .unwrap_err()
+                .message
+                .contains("not yet supported")
+        );
+        assert!(parse(&["postfx"]).is_err());
+    }
+}

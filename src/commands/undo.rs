@@ -1,0 +1,138 @@
+//! `undo`: takes the last apply that changed something back, byte for byte.
+//!
+//! Issued certificates stay. A file or RRset that is no longer what the apply wrote is not touched unless forced: the
+//! difference is shown instead.
+
+use super::{Context, dns as dns_gate, mail, outcome::Changes, rollout, store_error};
+use crate::{
+    env::files,
+    error::{Error, ExitCode, Result},
+    model::plan::{Change, FileChange, Plan, TimerChange},
+    store::journal::{Entry, Status},
+    timer,
+};
+
+/// Whether later edits are overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaterEdits {
+    /// They are lost; typed by a person as `--force`.
+    Overwrite,
+    /// They refuse the undo.
+    Refuse,
+}
+
+/// No configuration file is larger, in bytes.
+const LIMIT: u64 = 16 << 20;
+
+/// Takes the last apply back.
+///
+/// # Errors
+/// When there were later edits, a file cannot be written, the configuration that would come back is broken, or the DNS
+/// server refuses.
+pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
+    let _lock = context.lock("undo")?;
+    let journal = |error| store_error("the journal could not be used", &error);
+    let Some(mut entry) = context.store.last_entry().map_err(journal)? else {
+        return Ok(Changes {
+            applied: true,
+            ..Changes::planned(Plan::default(), ExitCode::Done)
+        });
+    };
+    let files = files_to_restore(&entry, later_edits)?;
+    let mut rrsets: Vec<_> = entry
+        .rrsets
+        .iter()
+        .rev()
+        .map(crate::model::plan::RrsetChange::inverse)
+        .collect();
+    if !rrsets.is_empty() {
+        rrsets = context.wait(dns_gate::still_as_written(context, rrsets, later_edits))??;
+    }
+    let mut changes: Vec<Change> = Vec::new();
+    if let Some(timer) = &entry.timer {
+        timer::disable(context.env, &timer.unit)
+            .map_err(|error| Error::failed(format!("{} could not be disabled", timer.unit)).cause(error))?;
+        changes.push(Change::Timer(TimerChange {
+            unit: timer.unit.clone(),
+            reason: "undo: disabled".to_owned(),
+        }));
+    }
+    let postfix: Vec<FileChange> = files
+        .iter()
+        .filter(|file| mail::is_postfix_file(context, &file.path))
+        .cloned()
+        .collect();
+    for file in files.iter().filter(|file| !postfix.contains(file)) {
+        restore(file)?;
+    }
+    let mut notes = Vec::new();
+    if !postfix.is_empty() {
+        notes.extend(rollout::restore_postfix(context, &postfix)?);
+    }
+    changes.extend(files.into_iter().map(Change::File));
+    for change in rrsets {
+        context.wait(dns_gate::apply(context, &change))??;
+        changes.push(Change::Rrset(change));
+    }
+    entry.status = Status::Undone;
+    context.store.save_entry(&entry).map_err(journal)?;
+    if !context.config.certificates.is_empty() && !postfix.is_empty() {
+        notes.push(
+            "issued certificates stay; `renew` goes on renewing their files, and `apply` puts them back"
+                .to_owned(),
+        );
+    }
+    Ok(Changes {
+        changes,
+        notes,
+        lineages: Vec::new(),
+        error: None,
+        when_pending: ExitCode::Done,
+        applied: true,
+    })
+}
+
+/// Returns the changes that bring the files back, last one first; those already back are left out.
+fn files_to_restore(entry: &Entry, later_edits: LaterEdits) -> Result<Vec<FileChange>> {
+    let mut changes = Vec::new();
+    let mut refusal: Option<Error> = None;
+    for written in entry.files.iter().rev() {
+        let present = files::read_if_exists(&written.path, LIMIT)
+            .map_err(|error| Error::failed("the last apply could not be taken back").cause(error))?;
+        let mut change = written.inverse();
+        if present == change.after {
+            continue;
+        }
+        if present != change.before {
+            let edits = FileChange {
+                path: written.path.clone(),
+                before: written.after.clone(),
+                after: present.clone(),
+                reasons: Vec::new(),
+            };
+            if later_edits == LaterEdits::Refuse {
+                let error = refusal.unwrap_or_else(|| {
+                    Error::failed("the last apply was not taken back: files were changed since")
+                        .remedy("`mailcert undo --force` brings the old content back and loses these changes")
+                });
+                refusal = Some(error.cause(format!(
+                    "{} was changed since:\n{}",
+                    written.path.display(),
+                    edits.diff()
+                )));
+                continue;
+            }
+            change.before = present;
+        }
+        changes.push(change);
+    }
+    refusal.map_or(Ok(changes), Err)
+}
+
+fn restore(change: &FileChange) -> Result<()> {
+    let written = match &change.after {
+        Some(bytes) => files::replace_config(&change.path, bytes).map(|_| ()),
+        None => files::remove(&change.path),
+    };
+    written.map_err(|error| Error::failed("the last apply was not taken back whole").cause(error))
+}

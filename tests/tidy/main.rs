@@ -1,0 +1,192 @@
+//! The rules of the house that a program can check: direction of imports, purity, and that every example and hook is
+//! read by a test.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Who may use whom: a module and everything of the crate it may name.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("error", &[]),
+    ("model", &["error", "model"]),
+    ("config", &["config", "error", "model"]),
+    ("env", &["env", "error"]),
+    ("store", &["config", "env", "error", "model", "store"]),
+    ("acme", &["acme", "config", "env", "error", "model"]),
+    ("dns", &["config", "dns", "env", "error", "model"]),
+    ("postfix", &["config", "env", "error", "model", "postfix"]),
+    ("probe", &["config", "env", "error", "model", "probe"]),
+    ("timer", &["config", "env", "error", "model"]),
+    (
+        "commands",
+        &["acme", "commands", "config", "dns", "env", "error", "model", "postfix", "probe", "store", "timer"],
+    ),
+    ("cli", &["cli", "commands", "config", "env", "error", "model"]),
+];
+
+/// What a file that says `Pure.` may not name.
+const IMPURE: &[&str] = &["crate::env", "std::fs", "std::process", "tokio::", "TcpStream", "UdpSocket", "SystemTime"];
+
+fn sources(directory: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)];
+    while let Some(next) = waiting.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Returns the source without comments and without its unit tests, which may name anything.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn module(path: &Path) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let first = path.strip_prefix(root).unwrap().components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Returns the modules of the crate that a source names: `crate::x`, and `use crate::{x, y}`.
+fn named_modules(code: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut word = String::new();
+            for character in list.chars() {
+                match character {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => named.push(std::mem::take(&mut word)),
+                    _ if depth == 0 => word.push(character),
+                    _ => {}
+                }
+            }
+            named.push(word);
+        } else {
+            named.push(rest.to_owned());
+        }
+    }
+    let first = |text: &String| {
+        let text = text.trim();
+        text.split(|character: char| !character.is_alphanumeric() && character != '_').next().unwrap_or("").to_owned()
+    };
+    named.iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn imports_point_down_only() {
+    let mut wrong = Vec::new();
+    for path in sources("src", ".rs") {
+        let module = module(&path);
+        if matches!(module.as_str(), "lib" | "main") {
+            continue;
+        }
+        let allowed = MAY_USE.iter().find(|(name, _)| *name == module);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{module} is not in the table of who may use whom"));
+        for named in named_modules(&code(&path)) {
+            if !allowed.contains(&named.as_str()) {
+                wrong.push(format!("{}: {module} may not use {named}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_files_are_pure() {
+    let mut wrong = Vec::new();
+    let mut n_pure = 0;
+    for path in sources("src", ".rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let about: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        if !about.contains("Pure") {
+            assert!(!matches!(module(&path).as_str(), "model" | "error" | "config"), "{} is not pure", path.display());
+            continue;
+        }
+        n_pure += 1;
+        let code = code(&path);
+        wrong.extend(
+            IMPURE.iter().filter(|name| code.contains(**name)).map(|name| format!("{}: {name}", path.display())),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(n_pure > 10, "only {n_pure} files say that they are pure");
+}
+
+#[test]
+fn only_the_edge_reads_files_clock_and_processes() {
+    // Modules whose business it is; everything else goes through `env`.
+    let edges = ["env", "store", "acme", "dns", "probe", "postfix"];
+    let mut wrong = Vec::new();
+    for path in sources("src", ".rs") {
+        let code = code(&path);
+        let banned = ["OffsetDateTime::now_utc", "std::process::Command", "SystemTime::now", "std::env::var"];
+        let module = module(&path);
+        for name in banned {
+            if code.contains(name) && !(module == "env") {
+                wrong.push(format!("{}: {name}", path.display()));
+            }
+        }
+        if code.contains("std::fs") && !edges.contains(&module.as_str()) {
+            wrong.push(format!("{}: std::fs", path.display()));
+        }
+        if code.contains("println!") || code.contains("eprintln!") {
+            wrong.push(format!("{}: prints past Env", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for path in sources("src", ".rs").into_iter().chain(sources("tests", ".rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//!"), "{} has no module documentation", path.display());
+    }
+}
+
+#[test]
+fn every_example_and_hook_is_read_by_a_test() {
+    let readers: String = sources("src", ".rs")
+        .into_iter()
+        .chain(sources("tests", ""))
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .collect::<String>()
+        + &fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
+    for path in sources("examples", "").into_iter().chain(sources("hooks", "")) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(readers.contains(&name), "nothing reads {}", path.display());
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let mut inside = false;
+    let mut wrong = Vec::new();
+    let mut before = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.contains("dependencies]");
+        } else if inside && line.contains('=') && !line.starts_with('#') && !before.starts_with('#') {
+            wrong.push(line);
+        }
+        before = line;
+    }
+    assert!(wrong.is_empty(), "dependencies without a reason:\n{}", wrong.join("\n"));
+}
