@@ -320,7 +320,9 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
         }
         // `source` of an io::Error steps over the error that it wraps.
         next = match error.downcast_ref::<std::io::Error>() {
-            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+            Some(io) => io
+                .get_ref()
+                .map(|inner| inner as &(dyn std::error::Error + 'static)),
             None => error.source(),
         };
     }

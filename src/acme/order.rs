@@ -183,7 +183,8 @@ impl Run<'_> {
     async fn obtain(&self, orders: &dyn SaveOrder, placed: &mut Placed) -> Result<Chain, AcmeError> {
         let mut order = self.begin(orders).await?;
         if order.state().status == OrderStatus::Pending {
-            self.authorize(&mut order, placed).await?;
+            let authorized = self.authorize(&mut order, placed).await;
+            authorized.map_err(|error| self.lost_meanwhile(error))?;
         }
         // The port is closed and the DNS clean before the CA goes on.
         placed.take_away().await;
@@ -357,6 +358,17 @@ impl Run<'_> {
             return Err(self.why_lost(order).await);
         }
         Ok(())
+    }
+
+    /// Reads the failure of a challenge in an order that was resumed: the CA may have looked while nothing was in place.
+    fn lost_meanwhile(&self, error: AcmeError) -> AcmeError {
+        match (self.request.resume, &error) {
+            (Some(url), AcmeError::Challenge(_)) => AcmeError::OrderLost {
+                url: url.to_owned(),
+                reason: error.to_string(),
+            },
+            _ => error,
+        }
     }
 
     /// Reads one authorization.

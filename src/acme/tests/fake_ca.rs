@@ -142,8 +142,13 @@ fn http(request: Duration) -> Http {
     };
     // No roots are needed for plain HTTP, but there have to be some.
     let mut params = rcgen::CertificateParams::new(["ca.test".to_owned()]).unwrap();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "another root");
-    let root = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "another root");
+    let root = params
+        .self_signed(&rcgen::KeyPair::generate().unwrap())
+        .unwrap()
+        .pem();
     Http::new(&Trust::Only(root.into()), limits).unwrap()
 }
 
