@@ -139,6 +139,12 @@ fn write_pki(directory: &Path, address: Ipv4Addr) -> String {
     root
 }
 
+/// Shows figures, with `--nocapture`: they are half of what these tests are run for.
+#[expect(clippy::print_stdout, reason = "cargo shows it only when asked")]
+fn show(what: &str, n_requests: u32, begin: Instant) {
+    println!("{what}: {n_requests} requests, {:?}", begin.elapsed());
+}
+
 /// Polls a future only while this is true; `None` when it was dropped in its middle.
 async fn until<T>(future: impl Future<Output = T>, goes_on: impl Fn() -> bool) -> Option<T> {
     let mut future = std::pin::pin!(future);
@@ -163,11 +169,7 @@ async fn issues_by_http01_with_few_requests() {
         .obtain(&session, &present, &Saved::default(), None, None)
         .await
         .unwrap();
-    println!(
-        "first, with a new account: {} requests, {:?}",
-        http.n_requests(),
-        begin.elapsed()
-    );
+    show("with a new account", http.n_requests(), begin);
     assert_eq!(issued.chain.certificates.len(), 2);
     assert_eq!(issued.leftovers, None);
 
@@ -182,11 +184,7 @@ async fn issues_by_http01_with_few_requests() {
         wish.obtain(&session, &present, &Saved::default(), None, None)
             .await
             .unwrap();
-        println!(
-            "again, with the account: {} requests, {:?}",
-            http.n_requests(),
-            begin.elapsed()
-        );
+        show("with an account", http.n_requests(), begin);
         // Directory, nonce, order, authorization, challenge, order, finalize, order, certificate; more questions about
         // the order where the machine is slow.
         assert!(http.n_requests() < 20);
@@ -227,11 +225,7 @@ async fn issues_in(vars: &[(&str, &str)], n: usize) {
         wish.obtain(&session, &pebble.listener(), &Saved::default(), None, None)
             .await
             .unwrap();
-        println!(
-            "{} requests, {:?}",
-            session.http.n_requests() - before,
-            begin.elapsed()
-        );
+        show("three names", session.http.n_requests() - before, begin);
     }
 }
 
@@ -347,7 +341,6 @@ async fn says_which_name_was_not_confirmed_and_why() {
         .obtain(&session, &present, &saved, None, None)
         .await
         .unwrap_err();
-    println!("{error}");
     let AcmeError::Challenge(failures) = &error else {
         panic!("{error:?}")
     };
@@ -367,7 +360,6 @@ async fn says_which_name_was_not_confirmed_and_why() {
         .obtain(&session, &present, &saved, None, None)
         .await
         .unwrap_err();
-    println!("{error}");
     assert!(
         matches!(&error, AcmeError::Problem { problem, .. } if problem.acme_kind() == Some("rejectedIdentifier"))
     );
