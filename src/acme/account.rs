@@ -181,7 +181,7 @@ async fn register(
     let answer = jws::post(http, directory, key, &directory.links.new_account, &payload).await?;
     match answer.header(header::LOCATION) {
         Some(url) => Ok((url.to_owned(), answer.nonce())),
-        None => Err(answer.not_acme("the new account has no Location")),
+        None => Err(answer.not_acme(&"the new account has no Location")),
     }
 }
 

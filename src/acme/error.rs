@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
 
-use crate::model::{name::DomainName, plan::printable};
+use crate::model::plan::printable;
 
 /// A problem document (RFC 9457; RFC 8555, 6.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -377,15 +377,6 @@ fn later(retry_after: Option<Duration>) -> String {
     retry_after.map_or_else(String::new, |after| {
         format!(", try again after {} s", after.as_secs())
     })
-}
-
-/// Reads a challenge's identifier for an error message, with the wildcard put back.
-pub(crate) fn shown(name: &DomainName, wildcard: bool) -> String {
-    if wildcard {
-        format!("*.{name}")
-    } else {
-        name.to_string()
-    }
 }
 
 #[cfg(test)]

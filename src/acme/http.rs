@@ -245,7 +245,7 @@ impl Answer {
     }
 
     /// Returns the error for an answer that has the wrong shape.
-    pub fn not_acme(&self, reason: impl ToString) -> AcmeError {
+    pub fn not_acme(&self, reason: &impl ToString) -> AcmeError {
         AcmeError::NotAcme {
             url: self.url.clone(),
             reason: reason.to_string(),
@@ -255,7 +255,7 @@ impl Answer {
 
     /// Reads the body as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, AcmeError> {
-        serde_json::from_slice(&self.body).map_err(|error| self.not_acme(error))
+        serde_json::from_slice(&self.body).map_err(|error| self.not_acme(&error))
     }
 }
 

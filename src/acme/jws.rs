@@ -111,7 +111,7 @@ async fn new_nonce(http: &Http, directory: &Directory) -> Result<String, AcmeErr
         .success()?;
     answer
         .nonce()
-        .ok_or_else(|| answer.not_acme("there is no Replay-Nonce header"))
+        .ok_or_else(|| answer.not_acme(&"there is no Replay-Nonce header"))
 }
 
 #[cfg(test)]

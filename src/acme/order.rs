@@ -19,7 +19,7 @@ use super::{
     account::Session,
     chain::Chain,
     challenge::{ChallengeResponse, ChallengeType, Present, is_token},
-    error::{AcmeError, ChallengeFailure, Problem, ProblemIdentifier, shown},
+    error::{AcmeError, ChallengeFailure, Problem, ProblemIdentifier},
     poll::Pauses,
     renewal_info::CertificateId,
     wire::{Wire, call},
@@ -183,7 +183,8 @@ impl Run<'_> {
     async fn obtain(&self, orders: &dyn SaveOrder, placed: &mut Placed) -> Result<Chain, AcmeError> {
         let mut order = self.begin(orders).await?;
         if order.state().status == OrderStatus::Pending {
-            self.authorize(&mut order, placed).await?;
+            let authorized = self.authorize(&mut order, placed).await;
+            authorized.map_err(|error| self.lost_meanwhile(error))?;
         }
         // The port is closed and the DNS clean before the CA goes on.
         placed.take_away().await;
@@ -226,19 +227,21 @@ impl Run<'_> {
             .filter(|_| self.session.directory.has_renewal_info());
         match self.place(&account, replaces, orders).await {
             Err(error) if replaces.is_some() && is_refusal(&error) => {
-                self.place(&account, None, orders).await
+                self.place(&account, None, orders).await?
             }
-            result => result,
+            result => result?,
         }
     }
 
     /// Makes a new order, and has its URL saved.
+    ///
+    /// The outer failure is that of making it, the inner one that of an order that was made.
     async fn place(
         &self,
         account: &Account,
         replaces: Option<&CertificateId>,
         orders: &dyn SaveOrder,
-    ) -> Result<Order, AcmeError> {
+    ) -> Result<Result<Order, AcmeError>, AcmeError> {
         let names: Vec<instant_acme::Identifier> = self
             .request
             .identifiers
@@ -271,9 +274,9 @@ impl Run<'_> {
         });
         match (placed, saved) {
             (_, Some(Err(error))) => Err(error),
-            (Ok(order), _) => Ok(order),
+            (Ok(order), _) => Ok(Ok(order)),
             // The order is there, but its first answer is of no use: ask again.
-            (Err(_), Some(Ok(url))) => call!(self.wire, account.order(url.clone())),
+            (Err(_), Some(Ok(url))) => Ok(call!(self.wire, account.order(url.clone()))),
             (Err(error), None) => Err(error),
         }
     }
@@ -359,6 +362,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Reads the failure of a challenge in an order that was resumed: the CA may have looked while nothing was in place.
+    fn lost_meanwhile(&self, error: AcmeError) -> AcmeError {
+        match (self.request.resume, &error) {
+            (Some(url), AcmeError::Challenge(_)) => AcmeError::OrderLost {
+                url: url.to_owned(),
+                reason: error.to_string(),
+            },
+            _ => error,
+        }
+    }
+
     /// Reads one authorization.
     fn look<'h>(
         &self,
@@ -410,7 +424,11 @@ impl Run<'_> {
             _ => None,
         };
         let name = name.ok_or_else(|| not_ours("an authorization for something that is no domain name"))?;
-        let identifier = shown(&name, authorized.wildcard);
+        let identifier = if authorized.wildcard {
+            format!("*.{name}")
+        } else {
+            name.to_string()
+        };
         if !self
             .request
             .identifiers

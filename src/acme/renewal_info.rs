@@ -111,7 +111,7 @@ impl RenewalInfo {
             .success()?;
         let document: Document = answer.json()?;
         Self::read(document, answer.retry_after())
-            .ok_or_else(|| answer.not_acme("the window ends before it begins"))
+            .ok_or_else(|| answer.not_acme(&"the window ends before it begins"))
     }
 
     /// Judges the answer; `None` for a window that ends before it begins.

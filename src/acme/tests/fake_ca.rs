@@ -426,7 +426,7 @@ async fn wants_terms_agreed_to_and_no_external_account() {
             .await
             .err();
         assert!(
-            error.as_ref().is_none_or(expected) && error.is_some() == !agreed,
+            error.as_ref().is_none_or(expected) && error.is_some() != agreed,
             "{error:?}"
         );
         // Nothing was sent but for the directory, the nonce and the account.
