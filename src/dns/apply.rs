@@ -1,14 +1,54 @@
-//! Carries out a planned change of a TXT RRset and reads it back from every authoritative server.
+//! Gathers what a plan needs; carries out a planned change of a TXT RRset and reads it back from every authoritative
+//! server.
 
 use std::time::Duration;
 
 use super::{
+    desired::Wanted,
     error::DnsError,
+    facts::Facts,
+    plan::{self, Decision, Refusal},
     propagation::{self, Expected},
     provider::Provider,
     resolver::Resolver,
+    sending::Sending,
 };
 use crate::model::plan::RrsetChange;
+
+/// Looks at the name where records are written, and decides what is to be done there.
+///
+/// # Errors
+/// When the name, its zone or the records there cannot be found out.
+pub async fn propose(
+    wanted: &Wanted,
+    sending: &Sending,
+    provider: &impl Provider,
+    resolver: &Resolver,
+    facts: &mut Facts,
+) -> Result<Decision, DnsError> {
+    let owner = resolver.canonical_name(&wanted.name).await?;
+    if owner != wanted.name {
+        // RFC 1034, 3.6.2: beside a CNAME nothing may stand. The records of the other name are not ours to edit.
+        return Ok(Decision::Refused(Refusal {
+            message: format!(
+                "{} is an alias (CNAME) of {owner}, so it cannot have a TXT record of its own",
+                wanted.name
+            ),
+            remedy: format!(
+                "publish the record at {owner}, or give {} addresses instead of the alias",
+                wanted.name
+            ),
+            record: Some(wanted.text.clone()),
+        }));
+    }
+    let zone = resolver.zone_of(&wanted.name).await?;
+    let existing = provider.list(&wanted.name).await?;
+    Ok(resolver
+        .settle(facts, |facts| {
+            plan::decide(wanted, &zone, &existing, sending, facts)
+        })
+        .await)
+}
 
 /// Carries out the change and waits until every authoritative server of its zone shows it.
 ///

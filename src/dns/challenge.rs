@@ -135,7 +135,7 @@ impl<P: Provider> Dns01<'_, P> {
                 .add(&record.zone, &record.name, &record.values, TTL)
                 .await;
             // A server that refused has written nothing; one that fell silent may have.
-            if !matches!(result, Err(DnsError::Update { .. })) {
+            if !matches!(result, Err(DnsError::Update(_))) {
                 added.records.push(record.clone());
             }
             if result.is_err() {

@@ -54,18 +54,22 @@ pub enum DnsError {
         failure: ServerFailure,
     },
     /// A dynamic update was not carried out.
-    Update {
-        /// The server.
-        server: SocketAddr,
-        /// The zone.
-        zone: DomainName,
-        /// The owner name.
-        name: DomainName,
-        /// The TSIG key's name.
-        key: DomainName,
-        /// Why.
-        refusal: Refusal,
-    },
+    Update(Box<UpdateFailure>),
+}
+
+/// A dynamic update that was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateFailure {
+    /// The server.
+    pub server: SocketAddr,
+    /// The zone.
+    pub zone: DomainName,
+    /// The owner name.
+    pub name: DomainName,
+    /// The TSIG key's name.
+    pub key: DomainName,
+    /// Why.
+    pub refusal: Refusal,
 }
 
 /// A server that does not show a change yet.
@@ -176,13 +180,14 @@ impl fmt::Display for DnsError {
                     printable(question.as_bytes())
                 )
             }
-            Self::Update {
-                server,
-                zone,
-                name,
-                key,
-                refusal,
-            } => {
+            Self::Update(failure) => {
+                let UpdateFailure {
+                    server,
+                    zone,
+                    name,
+                    key,
+                    refusal,
+                } = failure.as_ref();
                 write!(
                     f,
                     "{server} did not update {name} in the zone {zone} with the TSIG key {key}: {refusal}"

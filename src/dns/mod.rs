@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod challenge;
+pub mod check;
 pub mod desired;
 pub mod error;
 pub mod exchange;
@@ -15,3 +16,6 @@ pub mod secret;
 pub mod sending;
 pub mod spf;
 pub mod tlsa;
+
+#[cfg(test)]
+mod real;

@@ -54,8 +54,8 @@ pub async fn wait(
     loop {
         let mut lagging = Vec::new();
         let mut aside = Vec::new();
-        for (server, sighting) in look(&open, name, expected, deadline).await {
-            match sighting {
+        for (server, answer) in ask_all(&open, name).await {
+            match judge(&server, answer, expected) {
                 Sighting::Agrees => n_agreed += 1,
                 Sighting::Aside(said) => aside.push((server, said)),
                 Sighting::Lags(said) => lagging.push((server, said)),
@@ -88,34 +88,19 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(LONGEST_PAUSE)
 }
 
-/// Asks all servers at once.
-async fn look(
-    servers: &[Server],
-    name: &DomainName,
-    expected: Expected<'_>,
-    deadline: time::Instant,
-) -> Vec<(Server, Sighting)> {
+/// Asks all servers at once for the TXT records that each has itself at exactly this name; sorted by server.
+pub async fn ask_all(servers: &[Server], name: &DomainName) -> Vec<(Server, Result<TxtRrset, DnsError>)> {
     let mut questions = JoinSet::new();
     for server in servers.iter().cloned() {
         let name = name.clone();
         questions.spawn(async move {
-            // At least one honest try, also at the very end of the time.
-            let end = deadline.max(time::Instant::now() + Duration::from_secs(1));
-            let answer = time::timeout_at(end, txt_at(server.address, &name)).await;
+            let answer = txt_at(server.address, &name).await;
             (server, answer)
         });
     }
-    let mut sightings = Vec::new();
-    while let Some(joined) = questions.join_next().await {
-        let Ok((server, answer)) = joined else { continue };
-        let sighting = match answer {
-            Ok(answer) => judge(&server, answer, expected),
-            Err(_) => Sighting::Lags("it does not answer in time".to_owned()),
-        };
-        sightings.push((server, sighting));
-    }
-    sightings.sort_by(|(one, _), (other, _)| one.cmp(other));
-    sightings
+    let mut answers = questions.join_all().await;
+    answers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    answers
 }
 
 /// Decides what an answer means.

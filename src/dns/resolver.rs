@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config,
     env::{Env, files},
-    model::{name::DomainName, rrset::Txt},
+    model::{name::DomainName, plan::printable, rrset::Txt},
 };
 
 /// CNAME records that are followed one after the other.
@@ -66,10 +66,11 @@ pub struct Server {
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = printable(self.name.as_bytes());
         if self.address.port() == PORT {
-            write!(f, "{} ({})", self.name, self.address.ip())
+            write!(f, "{name} ({})", self.address.ip())
         } else {
-            write!(f, "{} ({})", self.name, self.address)
+            write!(f, "{name} ({})", self.address)
         }
     }
 }

@@ -17,7 +17,7 @@ use hickory_proto::{
 };
 
 use super::{
-    error::{DnsError, Refusal, ServerFailure},
+    error::{DnsError, Refusal, ServerFailure, UpdateFailure},
     exchange,
     provider::Provider,
     resolver::{TxtRrset, code_name, txt_at, wire_name},
@@ -89,12 +89,14 @@ impl Rfc2136 {
             failure,
         };
         let garbled = |reason: String| failed(ServerFailure::Garbled(reason));
-        let refused = |refusal| DnsError::Update {
-            server: self.server,
-            zone: zone.clone(),
-            name: name.clone(),
-            key: self.key.clone(),
-            refusal,
+        let refused = |refusal| {
+            DnsError::Update(Box::new(UpdateFailure {
+                server: self.server,
+                zone: zone.clone(),
+                name: name.clone(),
+                key: self.key.clone(),
+                refusal,
+            }))
         };
         let mut message = Message::new(Message::query().metadata.id, MessageType::Query, OpCode::Update);
         message.add_query(Query::query(wire_name(zone)?, RecordType::SOA));

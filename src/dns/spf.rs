@@ -251,7 +251,7 @@ impl<'a> Run<'a> {
 
     /// Returns the one SPF record of a domain (RFC 7208, 4.4 and 4.5).
     fn record_of(&mut self, domain: &str) -> Result<Option<Vec<u8>>, Stop> {
-        let texts = match self.ask(Question::Txt(domain.to_owned()))? {
+        let texts = match self.ask(&Question::Txt(domain.to_owned()))? {
             Answer::Failed(why) => return Err(Stop::TempError(format!("TXT of {}: {why}", shown(domain)))),
             Answer::Texts(texts) => texts.as_slice(),
             _ => &[],
@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
         if !is_askable(target) {
             return Ok(false);
         }
-        let names = match self.ask(Question::Mx(target.to_owned()))? {
+        let names = match self.ask(&Question::Mx(target.to_owned()))? {
             Answer::Failed(why) => return Err(Stop::TempError(format!("MX of {}: {why}", shown(target)))),
             Answer::Names(names) => names.clone(),
             _ => Vec::new(),
@@ -353,7 +353,7 @@ impl<'a> Run<'a> {
         if !is_askable(name) {
             return Ok(Vec::new());
         }
-        let addresses = match self.ask(Question::Addresses(name.to_owned(), family))? {
+        let addresses = match self.ask(&Question::Addresses(name.to_owned(), family))? {
             Answer::Addresses(addresses) => addresses.clone(),
             Answer::Failed(why) => return Err(Stop::TempError(format!("address of {}: {why}", shown(name)))),
             _ => Vec::new(),
@@ -367,7 +367,7 @@ impl<'a> Run<'a> {
     /// Failures do not count here: such a name is passed over.
     fn validated_names(&mut self) -> Result<Vec<String>, Stop> {
         let address = self.request.address;
-        let names = match self.ask(Question::Ptr(address))? {
+        let names = match self.ask(&Question::Ptr(address))? {
             Answer::Names(names) => names.clone(),
             Answer::Failed(_) => return Ok(Vec::new()),
             _ => Vec::new(),
@@ -380,7 +380,7 @@ impl<'a> Run<'a> {
             .map(|name| canonical(name))
             .filter(|name| is_askable(name))
         {
-            match self.ask(Question::Addresses(name.clone(), Family::of(address)))? {
+            match self.ask(&Question::Addresses(name.clone(), Family::of(address)))? {
                 Answer::Addresses(addresses) if addresses.contains(&address) => validated.push(name),
                 _ => {}
             }
@@ -388,8 +388,8 @@ impl<'a> Run<'a> {
         Ok(validated)
     }
 
-    fn ask(&self, question: Question) -> Result<&'a Answer, Stop> {
-        self.facts.get(&question).map_err(Stop::Ask)
+    fn ask(&self, question: &Question) -> Result<&'a Answer, Stop> {
+        self.facts.get(question).map_err(Stop::Ask)
     }
 
     /// Counts a term that asks the DNS.

@@ -1,0 +1,731 @@
+//! What is wrong with a domain's SPF, as findings.
+//!
+//! [`gather`] asks every authoritative server and the resolver; [`judge`] decides over what they said. A domain that is
+//! not ours is judged by its record alone; for one of ours the addresses that we send from count too. Rules: RFC 7208,
+//! each at its finding.
+
+use super::{
+    desired::Role,
+    error::{DnsError, ServerFailure},
+    facts::{Asked, Facts},
+    propagation,
+    resolver::{Resolver, Server, TxtRrset},
+    sending::{Judged, Sending, not_passing},
+    spf::{self, MAX_LOOKUPS, MAX_VOID_LOOKUPS},
+};
+use crate::model::{
+    finding::{Finding, Severity},
+    name::DomainName,
+    plan::printable,
+    record::spf::{DomainSpec, Mechanism, Qualifier, Record, TermKind, is_record},
+    rrset::Txt,
+};
+
+/// TXT data at one name that still fits a UDP answer of 512 octets (RFC 7208, 3.4).
+const MAX_LENGTH: usize = 450;
+
+/// A server and what it answers.
+pub type Told = (Server, Result<TxtRrset, DnsError>);
+
+/// What the servers say about one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The name as it was asked for.
+    pub name: DomainName,
+    /// What it is to this host.
+    pub role: Role,
+    /// What the resolver answers.
+    pub resolved: Result<TxtRrset, DnsError>,
+    /// What each authoritative server answers; or why they were not found.
+    pub servers: Result<Vec<Told>, DnsError>,
+}
+
+/// Asks the resolver and every authoritative server for the TXT records of a name.
+pub async fn gather(resolver: &Resolver, name: &DomainName, role: Role) -> Observed {
+    Observed {
+        name: name.clone(),
+        role,
+        resolved: resolver.txt(name).await,
+        servers: ask_authoritative_servers(resolver, name).await,
+    }
+}
+
+async fn ask_authoritative_servers(resolver: &Resolver, name: &DomainName) -> Result<Vec<Told>, DnsError> {
+    let owner = resolver.canonical_name(name).await?;
+    let zone = resolver.zone_of(&owner).await?;
+    let servers = resolver.authoritative_servers(&zone).await?;
+    Ok(propagation::ask_all(&servers, &owner).await)
+}
+
+/// Judges what was gathered; `sending` is `None` for a domain that is not ours.
+///
+/// # Errors
+/// Names the next open question.
+pub fn judge(observed: &Observed, sending: Option<&Sending>, facts: &Facts) -> Asked<Vec<Finding>> {
+    let subject = observed.name.as_str();
+    let mut findings = server_findings(observed);
+    let Some(values) = values(observed) else {
+        let why = observed
+            .resolved
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        findings.push(
+            Finding::new(
+                Severity::Error,
+                "spf.unanswered",
+                subject,
+                format!("no server tells its TXT records: {why}"),
+            )
+            .remedy("find out why the name servers do not answer; mail to others may be deferred meanwhile")
+            .reference("RFC 7208, 2.6.6"),
+        );
+        return Ok(findings);
+    };
+    findings.extend(unrecognized(subject, values));
+    let records: Vec<&Txt> = values.iter().filter(|value| is_record(&value.joined())).collect();
+    match records.as_slice() {
+        [] => findings.push(missing(observed, sending)),
+        [value] => match Record::parse(&value.joined()) {
+            Ok(record) => {
+                findings.extend(of_the_text(subject, &record, value));
+                findings.extend(of_the_walk(subject, &record, facts)?);
+                findings.extend(of_the_senders(observed, &record, sending, facts)?);
+            }
+            Err(error) => findings.push(
+                Finding::new(
+                    Severity::Error,
+                    "spf.syntax",
+                    subject,
+                    format!("{error}, in {value}"),
+                )
+                .remedy("correct the record: receivers treat the whole of it as a permanent error")
+                .reference("RFC 7208, 4.6"),
+            ),
+        },
+        several => findings.push(
+            Finding::new(
+                Severity::Error,
+                "spf.multiple-records",
+                subject,
+                format!("{} SPF records: {}", several.len(), joined(several)),
+            )
+            .remedy(
+                "merge them into one: `v=spf1` once, the mechanisms of all, `all` last; delete the others",
+            )
+            .reference("RFC 7208, 3.2"),
+        ),
+    }
+    if findings
+        .iter()
+        .all(|finding| finding.severity < Severity::Warning)
+    {
+        findings.push(Finding::new(Severity::Ok, "spf.ok", subject, joined(&records)));
+    }
+    Ok(findings)
+}
+
+/// Returns the TXT values that count: an authoritative server's, or else the resolver's.
+fn values(observed: &Observed) -> Option<&[Txt]> {
+    let listed = observed
+        .servers
+        .as_ref()
+        .ok()
+        .and_then(|servers| servers.iter().find_map(|(_, answer)| answer.as_ref().ok()));
+    listed
+        .or(observed.resolved.as_ref().ok())
+        .map(|rrset| rrset.values.as_slice())
+}
+
+fn joined(values: &[&Txt]) -> String {
+    values
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<String>>()
+        .join(", ")
+}
+
+/// Judges the servers: those that are silent, and those that differ.
+fn server_findings(observed: &Observed) -> Vec<Finding> {
+    let subject = observed.name.as_str();
+    let servers = match &observed.servers {
+        Ok(servers) => servers,
+        Err(error) => {
+            let evidence = format!("the authoritative servers were not asked: {error}");
+            return vec![
+                Finding::new(Severity::Warning, "spf.servers-unknown", subject, evidence)
+                    .remedy("see that the zone's NS records name servers that have addresses"),
+            ];
+        }
+    };
+    let mut findings = Vec::new();
+    let mut answers: Vec<(Vec<Txt>, Vec<String>)> = Vec::new();
+    for (server, answer) in servers {
+        match answer {
+            Ok(rrset) => {
+                let mut records: Vec<Txt> = rrset
+                    .values
+                    .iter()
+                    .filter(|value| is_record(&value.joined()))
+                    .cloned()
+                    .collect();
+                records.sort();
+                match answers.iter_mut().find(|(same, _)| *same == records) {
+                    Some((_, names)) => names.push(server.to_string()),
+                    None => answers.push((records, vec![server.to_string()])),
+                }
+            }
+            // Not to be asked from here, or by us: says nothing about the server.
+            Err(DnsError::Server {
+                failure: ServerFailure::Unreachable(_),
+                ..
+            }) => {}
+            Err(_) if !server.is_listed => {}
+            Err(error) => findings.push(
+                Finding::new(
+                    Severity::Warning,
+                    "spf.server-silent",
+                    subject,
+                    format!("{server}: {error}"),
+                )
+                .remedy("mend the server, or take its NS record out of the zone and of the parent")
+                .reference("RFC 1034, 4.1"),
+            ),
+        }
+    }
+    if answers.len() > 1 {
+        let told = answers.iter().map(|(records, names)| {
+            let records: Vec<&Txt> = records.iter().collect();
+            let records = if records.is_empty() {
+                "no SPF record".to_owned()
+            } else {
+                joined(&records)
+            };
+            format!("{}: {records}", names.join(", "))
+        });
+        let evidence = printable(told.collect::<Vec<String>>().join("; ").as_bytes());
+        findings.push(
+            Finding::new(Severity::Error, "spf.servers-disagree", subject, evidence)
+                .remedy(
+                    "see why the zone was not transferred to all of them (serial, NOTIFY, allow-transfer)",
+                )
+                .reference("RFC 1034, 4.3.5"),
+        );
+    }
+    findings
+}
+
+/// Returns a finding for each value that was meant as SPF and is not.
+fn unrecognized(subject: &str, values: &[Txt]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for value in values {
+        let text = value.joined().to_ascii_lowercase();
+        if text.starts_with(b"spf2.0/") {
+            findings.push(
+                Finding::new(
+                    Severity::Info,
+                    "spf.sender-id",
+                    subject,
+                    format!("{value} is Sender ID"),
+                )
+                .remedy("delete it: nobody reads it any more")
+                .reference("RFC 6686, 5"),
+            );
+        } else if text.trim_ascii_start().starts_with(b"v=spf") && !is_record(&text) {
+            findings.push(
+                Finding::new(
+                    Severity::Warning,
+                    "spf.unrecognized",
+                    subject,
+                    format!("{value} is no SPF record"),
+                )
+                .remedy("let it begin with `v=spf1` and a space; as it is, receivers do not see it")
+                .reference("RFC 7208, 4.5"),
+            );
+        }
+    }
+    findings
+}
+
+fn missing(observed: &Observed, sending: Option<&Sending>) -> Finding {
+    let subject = observed.name.as_str();
+    let behind_relay = sending.is_some_and(|sending| sending.relay.is_some());
+    let remedy = |record: &str| match behind_relay {
+        true => "publish a record that covers the relay; `mailcert plan dns` shows which".to_owned(),
+        false => format!("publish `{record}`: `mailcert apply dns` with publish = [\"spf\"], or by hand"),
+    };
+    match observed.role {
+        Role::Host => Finding::new(
+            Severity::Warning,
+            "spf.host-missing",
+            subject,
+            "the host name has no SPF record",
+        )
+        .remedy(remedy("v=spf1 a -all"))
+        .reference("RFC 7208, 10.1.3"),
+        Role::Any | Role::MailDomain => {
+            Finding::new(Severity::Error, "spf.missing", subject, "there is no SPF record")
+                .remedy(remedy("v=spf1 mx -all"))
+                .reference("RFC 7208, 3")
+        }
+    }
+}
+
+/// Judges what can be seen in the record itself.
+fn of_the_text(subject: &str, record: &Record, value: &Txt) -> Vec<Finding> {
+    let evidence = || value.to_string();
+    let finding = |severity, id, remedy: &str, reference| {
+        Finding::new(severity, id, subject, evidence())
+            .remedy(remedy)
+            .reference(reference)
+    };
+    let mut findings = Vec::new();
+    match record.all() {
+        Some(Qualifier::Pass) => findings.push(finding(
+            Severity::Error,
+            "spf.all-passes",
+            "end the record with `-all`: as it is, everybody may send in your name",
+            "RFC 7208, 5.1",
+        )),
+        Some(Qualifier::Neutral) => findings.push(finding(
+            Severity::Warning,
+            "spf.all-neutral",
+            "end the record with `-all` or `~all`: `?all` says nothing about anybody",
+            "RFC 7208, 2.6.2",
+        )),
+        Some(Qualifier::SoftFail) => findings.push(finding(
+            Severity::Info,
+            "spf.all-softfail",
+            "`-all` is stricter; with an enforced DMARC policy `~all` is as good",
+            "RFC 7208, 2.6.5",
+        )),
+        Some(Qualifier::Fail) => {}
+        None if record.redirect().is_none() => findings.push(finding(
+            Severity::Warning,
+            "spf.no-all",
+            "end the record with `-all`: without it, it says nothing about other senders",
+            "RFC 7208, 4.7",
+        )),
+        None => {}
+    }
+    let is_all = |kind: &TermKind| matches!(kind, TermKind::Directive(_, Mechanism::All));
+    let after_all = record
+        .terms()
+        .iter()
+        .skip_while(|term| !is_all(&term.kind))
+        .skip(1);
+    if after_all
+        .clone()
+        .any(|term| matches!(term.kind, TermKind::Directive(..) | TermKind::Redirect(_)))
+    {
+        findings.push(finding(
+            Severity::Warning,
+            "spf.after-all",
+            "put `all` last: the mechanisms after it are ignored",
+            "RFC 7208, 5.1",
+        ));
+    } else if record.all().is_some() && record.redirect().is_some() {
+        findings.push(finding(
+            Severity::Warning,
+            "spf.redirect-ignored",
+            "remove `redirect=` or `all`: beside `all`, the redirection is ignored",
+            "RFC 7208, 6.1",
+        ));
+    }
+    if record.directives().any(|(_, mechanism)| asks_ptr(mechanism))
+        || record.redirect().is_some_and(uses_ptr)
+    {
+        findings.push(finding(
+            Severity::Warning,
+            "spf.ptr-mechanism",
+            "replace `ptr` and `%{p}` by `a`, `mx`, `ip4` or `ip6`: they are slow, unreliable and not to be published",
+            "RFC 7208, 5.5",
+        ));
+    }
+    if record.as_str().len() > MAX_LENGTH {
+        findings.push(
+            Finding::new(
+                Severity::Warning,
+                "spf.length",
+                subject,
+                format!("the record is {} octets long", record.as_str().len()),
+            )
+            .remedy("keep it below 450 octets, so that the answer fits a UDP packet: move parts into an `include`")
+            .reference("RFC 7208, 3.4"),
+        );
+    }
+    findings
+}
+
+fn asks_ptr(mechanism: &Mechanism) -> bool {
+    match mechanism {
+        Mechanism::Ptr(_) => true,
+        Mechanism::A(Some(spec), _)
+        | Mechanism::Exists(spec)
+        | Mechanism::Include(spec)
+        | Mechanism::Mx(Some(spec), _) => uses_ptr(spec),
+        _ => false,
+    }
+}
+
+fn uses_ptr(spec: &DomainSpec) -> bool {
+    spec.uses('p')
+}
+
+/// Judges what the record leads to: lookups, and other domains' records.
+fn of_the_walk(subject: &str, record: &Record, facts: &Facts) -> Asked<Vec<Finding>> {
+    let world = facts.with_txt(subject, vec![record.as_str().as_bytes().to_vec()]);
+    let cost = spf::cost(subject, &world)?;
+    let mut findings = Vec::new();
+    if cost.lookups > MAX_LOOKUPS {
+        let evidence = format!(
+            "{} terms ask the DNS, with all that is included; {MAX_LOOKUPS} may",
+            cost.lookups
+        );
+        findings.push(
+            Finding::new(Severity::Error, "spf.lookup-limit", subject, evidence)
+                .remedy("replace `include`, `a` and `mx` by the addresses they stand for, or remove what nobody uses")
+                .reference("RFC 7208, 4.6.4"),
+        );
+    } else {
+        for problem in &cost.problems {
+            findings.push(
+                Finding::new(Severity::Error, "spf.broken-reference", subject, problem.clone())
+                    .remedy("remove the term, or have the record that it leads to mended")
+                    .reference("RFC 7208, 5.2"),
+            );
+        }
+    }
+    if cost.void_lookups > MAX_VOID_LOOKUPS {
+        let evidence = format!(
+            "{} lookups find nothing; {MAX_VOID_LOOKUPS} may",
+            cost.void_lookups
+        );
+        findings.push(
+            Finding::new(Severity::Error, "spf.void-lookups", subject, evidence)
+                .remedy("remove the terms whose names do not exist any more")
+                .reference("RFC 7208, 4.6.4"),
+        );
+    }
+    Ok(findings)
+}
+
+/// Judges whether those who send in the domain's name may.
+fn of_the_senders(
+    observed: &Observed,
+    record: &Record,
+    sending: Option<&Sending>,
+    facts: &Facts,
+) -> Asked<Vec<Finding>> {
+    let subject = observed.name.as_str();
+    let no_mx = |severity, evidence: String| {
+        Finding::new(severity, "spf.no-mx", subject, evidence)
+            .remedy(format!("publish `{}`", record.insert_mx_before_all()))
+            .reference("RFC 7208, 5.4")
+    };
+    let lacks_mx = !record.has_mx();
+    let Some(sending) = sending else {
+        // Others may send from elsewhere than their MX hosts.
+        let note = no_mx(Severity::Info, format!("`{record}` has no `mx`"));
+        return Ok(if lacks_mx && observed.role == Role::Any {
+            vec![note]
+        } else {
+            Vec::new()
+        });
+    };
+    let judged = sending.judge(&observed.name, record.as_str(), facts)?;
+    if let Some(relay) = &sending.relay {
+        if !judged.is_empty() && judged.iter().all(Judged::passes) {
+            return Ok(Vec::new());
+        }
+        let host = printable(relay.host().as_bytes());
+        let seen = if judged.is_empty() {
+            "its address is not known".to_owned()
+        } else {
+            not_passing(&judged)
+        };
+        let covered = record.insert_before_all(&relay.covering_term(facts)?);
+        let evidence = format!("mail leaves by the relay {host}, which `{record}` does not cover: {seen}");
+        return Ok(vec![
+            Finding::new(Severity::Error, "spf.relayhost-not-covered", subject, evidence)
+                .remedy(format!(
+                    "publish `{covered}`, or what the relay's operator tells to"
+                ))
+                .reference("RFC 7208, 10.1.1"),
+        ]);
+    }
+    if judged.is_empty() {
+        let evidence =
+            format!("`{record}` has no `mx`, and the addresses this host sends from are not known");
+        let is_domain = observed.role == Role::MailDomain;
+        return Ok(if lacks_mx && is_domain {
+            vec![no_mx(Severity::Warning, evidence)]
+        } else {
+            Vec::new()
+        });
+    }
+    if judged.iter().all(Judged::passes) {
+        return Ok(Vec::new());
+    }
+    let evidence = format!(
+        "`{record}` does not let this host send from {}",
+        not_passing(&judged)
+    );
+    if lacks_mx && observed.role == Role::MailDomain {
+        return Ok(vec![no_mx(Severity::Error, evidence)]);
+    }
+    let remedy = match observed.role {
+        Role::Host => format!(
+            "publish `{}`: at a host name without MX records, `mx` matches nothing",
+            record.insert_before_all("a")
+        ),
+        _ => {
+            "add the address by `ip4:` or `ip6:`, or let the MX records and their addresses lead to this host"
+                .to_owned()
+        }
+    };
+    Ok(vec![
+        Finding::new(Severity::Error, "spf.host-not-covered", subject, evidence)
+            .remedy(remedy)
+            .reference("RFC 7208, 2.4"),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::{
+        facts::{Answer, Family, Question},
+        sending::Relay,
+    };
+
+    fn server(name: &str, is_listed: bool) -> Server {
+        Server {
+            name: name.to_owned(),
+            address: "192.0.2.53:53".parse().unwrap(),
+            is_listed,
+        }
+    }
+
+    fn rrset(values: &[&str]) -> TxtRrset {
+        TxtRrset {
+            ttl: 60,
+            values: values.iter().map(|text| Txt::from_text(text)).collect(),
+        }
+    }
+
+    /// `mail.test` has its MX at 192.0.2.1; nothing else exists.
+    fn findings(observed: &Observed, sending: Option<&Sending>) -> Vec<(Severity, &'static str)> {
+        let mut facts = Facts::default();
+        loop {
+            let question = match judge(observed, sending, &facts) {
+                Ok(findings) => {
+                    assert!(
+                        findings.iter().all(|finding| !finding.evidence.contains('\x1b')),
+                        "{findings:?}"
+                    );
+                    return findings
+                        .iter()
+                        .map(|finding| (finding.severity, finding.id))
+                        .collect();
+                }
+                Err(question) => question,
+            };
+            let answer = match &question {
+                Question::Mx(name) if name == "mail.test" => Answer::Names(vec!["mx.mail.test".to_owned()]),
+                Question::Addresses(name, Family::V4) if name == "mx.mail.test" => {
+                    Answer::Addresses(vec!["192.0.2.1".parse().unwrap()])
+                }
+                Question::Addresses(..) => Answer::Addresses(vec![]),
+                Question::Txt(_) => Answer::Texts(vec![]),
+                _ => Answer::Names(vec![]),
+            };
+            facts.insert(question, answer);
+        }
+    }
+
+    fn observed(name: &str, role: Role, values: &[&str]) -> Observed {
+        let answers = vec![
+            (server("ns1", true), Ok(rrset(values))),
+            (server("ns2", true), Ok(rrset(values))),
+        ];
+        Observed {
+            name: name.parse().unwrap(),
+            role,
+            resolved: Ok(rrset(&[])),
+            servers: Ok(answers),
+        }
+    }
+
+    fn sending(address: &str, relay: &str) -> Sending {
+        Sending {
+            host: "mx.mail.test".parse().unwrap(),
+            addresses: vec![address.parse().unwrap()],
+            relay: Relay::parse(relay),
+        }
+    }
+
+    #[test]
+    fn finds_what_is_wrong_in_any_domain() {
+        use Severity::{Error, Info, Ok, Warning};
+        let check = |values: &[&str], expected: &[(Severity, &str)]| {
+            assert_eq!(
+                findings(&observed("mail.test", Role::Any, values), None),
+                expected,
+                "{values:?}"
+            );
+        };
+        check(&["v=spf1 mx -all"], &[(Ok, "spf.ok")]);
+        check(
+            &["v=spf1 mx ~all", "x"],
+            &[(Info, "spf.all-softfail"), (Ok, "spf.ok")],
+        );
+        check(&[], &[(Error, "spf.missing")]);
+        check(&["x"], &[(Error, "spf.missing")]);
+        check(&["v=spf1 mx", "V=spf1 -all"], &[(Error, "spf.multiple-records")]);
+        check(&["v=spf1 mx, -all"], &[(Error, "spf.syntax")]);
+        check(&["v=spf1 \x1b[31m"], &[(Error, "spf.syntax")]);
+        check(&["v=spf1 -all"], &[(Info, "spf.no-mx"), (Ok, "spf.ok")]);
+        check(&["v=spf1 mx"], &[(Warning, "spf.no-all")]);
+        check(&["v=spf1 mx ?all"], &[(Warning, "spf.all-neutral")]);
+        check(&["v=spf1 mx +all"], &[(Error, "spf.all-passes")]);
+        check(&["v=spf1 mx ptr -all"], &[(Warning, "spf.ptr-mechanism")]);
+        check(
+            &["v=spf1 mx -all redirect=mail.test"],
+            &[(Warning, "spf.after-all")],
+        );
+        check(
+            &["v=spf1 mx redirect=mail.test -all"],
+            &[(Warning, "spf.redirect-ignored")],
+        );
+        check(&["v=spf1 mx -all mx"], &[(Warning, "spf.after-all")]);
+        check(
+            &["v=spf1 mx include:gone.test -all"],
+            &[(Error, "spf.broken-reference")],
+        );
+        check(
+            &["v=spf1 mx include:mail.test -all"],
+            &[(Error, "spf.lookup-limit")],
+        );
+        check(
+            &["v=spf1 mx a:a.test a:b.test a:c.test -all"],
+            &[(Error, "spf.void-lookups")],
+        );
+        check(
+            &["v=spf1mx"],
+            &[(Warning, "spf.unrecognized"), (Error, "spf.missing")],
+        );
+        check(
+            &["spf2.0/pra -all", "v=spf1 mx -all"],
+            &[(Info, "spf.sender-id"), (Ok, "spf.ok")],
+        );
+        let long = format!("v=spf1 mx {}-all", "ip4:192.0.2.1 ".repeat(40));
+        check(&[&long], &[(Warning, "spf.length")]);
+    }
+
+    #[test]
+    fn finds_what_keeps_this_host_from_sending() {
+        let check = |name: &str, value: &str, sending: &Sending, expected: &[(Severity, &str)]| {
+            let role = if name == "mail.test" {
+                Role::MailDomain
+            } else {
+                Role::Host
+            };
+            let values = if value.is_empty() { vec![] } else { vec![value] };
+            assert_eq!(
+                findings(&observed(name, role, &values), Some(sending)),
+                expected,
+                "{name} {value}"
+            );
+        };
+        let (ours, other) = (sending("192.0.2.1", ""), sending("203.0.113.9", ""));
+        let relay = sending("192.0.2.1", "[192.0.2.77]");
+        let good = [(Severity::Ok, "spf.ok")];
+        check("mail.test", "v=spf1 mx -all", &ours, &good);
+        check("mail.test", "v=spf1 ip4:192.0.2.0/24 -all", &ours, &good);
+        check(
+            "mail.test",
+            "v=spf1 -all",
+            &ours,
+            &[(Severity::Error, "spf.no-mx")],
+        );
+        check(
+            "mail.test",
+            "v=spf1 mx -all",
+            &other,
+            &[(Severity::Error, "spf.host-not-covered")],
+        );
+        check("mail.test", "", &ours, &[(Severity::Error, "spf.missing")]);
+        check(
+            "mx.mail.test",
+            "",
+            &ours,
+            &[(Severity::Warning, "spf.host-missing")],
+        );
+        check("mx.mail.test", "v=spf1 a -all", &ours, &good);
+        check(
+            "mx.mail.test",
+            "v=spf1 mx -all",
+            &ours,
+            &[(Severity::Error, "spf.host-not-covered")],
+        );
+        check(
+            "mail.test",
+            "v=spf1 mx -all",
+            &relay,
+            &[(Severity::Error, "spf.relayhost-not-covered")],
+        );
+        check("mail.test", "v=spf1 ip4:192.0.2.77 -all", &relay, &good);
+        let unknown = Sending {
+            addresses: vec![],
+            ..ours
+        };
+        check(
+            "mail.test",
+            "v=spf1 -all",
+            &unknown,
+            &[(Severity::Warning, "spf.no-mx")],
+        );
+        check("mail.test", "v=spf1 mx -all", &unknown, &good);
+    }
+
+    #[test]
+    fn compares_the_servers() {
+        let failed = |failure| {
+            Err(DnsError::Server {
+                server: "192.0.2.53:53".parse().unwrap(),
+                question: "x\x1b".to_owned(),
+                failure,
+            })
+        };
+        let check = |second: (bool, Result<TxtRrset, DnsError>), expected: &[(Severity, &str)]| {
+            let mut observed = observed("mail.test", Role::Any, &["v=spf1 mx -all"]);
+            observed.servers.as_mut().unwrap()[1] = (server("ns2\x1b", second.0), second.1);
+            assert_eq!(findings(&observed, None), expected);
+        };
+        let refused = || failed(ServerFailure::ResponseCode("REFUSED".to_owned()));
+        check(
+            (true, Ok(rrset(&[]))),
+            &[(Severity::Error, "spf.servers-disagree")],
+        );
+        check(
+            (true, Ok(rrset(&["other", "v=spf1 mx -all"]))),
+            &[(Severity::Ok, "spf.ok")],
+        );
+        check((true, refused()), &[(Severity::Warning, "spf.server-silent")]);
+        check((false, refused()), &[(Severity::Ok, "spf.ok")]);
+        check(
+            (true, failed(ServerFailure::Unreachable(String::new()))),
+            &[(Severity::Ok, "spf.ok")],
+        );
+        let mut nobody = observed("mail.test", Role::Any, &[]);
+        nobody.servers = Err(DnsError::NoResolver);
+        nobody.resolved = Err(DnsError::NoResolver);
+        let expected = [
+            (Severity::Warning, "spf.servers-unknown"),
+            (Severity::Error, "spf.unanswered"),
+        ];
+        assert_eq!(findings(&nobody, None), expected);
+    }
+}

@@ -1,0 +1,610 @@
+//! Tests against BIND: what we write is read back by dig, and what BIND refuses is told as what it is.
+//!
+//! Each test has name servers of its own, on port 53 of addresses of its own: authoritative servers are asked there and
+//! nowhere else. They are given to `lo` for the time of the test, so the tests run as root.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+use super::{
+    apply::{apply, propose},
+    challenge::Dns01,
+    check,
+    desired::{self, Role, Wanted},
+    error::{DnsError, Refusal},
+    facts::Facts,
+    plan::Decision,
+    provider::Provider,
+    resolver::{Resolver, Server},
+    rfc2136::Rfc2136,
+    secret::TsigSecret,
+    sending::Sending,
+    tlsa,
+};
+use crate::{
+    config::{self, SecretSource, TsigAlgorithm},
+    env::Clock,
+    model::{finding::Finding, name::DomainName, plan::RrsetChange, rrset::Txt},
+};
+
+const KEY: &str = "c2VjcmV0IGZvciB0ZXN0cyBvbmx5ICAgICAgICAgICA=";
+const OTHER_KEY: &str = "YW5vdGhlciBzZWNyZXQgICAgICAgICAgICAgICAgICA=";
+
+/// A BIND with the zones `test`, `mail.test` and `challenges.test`; ended on drop.
+struct Named {
+    address: IpAddr,
+    child: Child,
+    /// Removed after the child has ended.
+    _directory: TempDir,
+}
+
+impl Named {
+    /// Starts one on an address; `servers` are the NS of `mail.test`, `records` stand in it besides.
+    fn start(address: IpAddr, servers: &[IpAddr], records: &str) -> Self {
+        ip("add", address);
+        let directory = tempfile::tempdir().unwrap();
+        let soa = "$TTL 300\n@ SOA ns1.mail.test. root.mail.test. 1 60 60 600 60\n";
+        let mut zone = soa.to_owned();
+        for (index, server) in servers.iter().enumerate() {
+            let index = index + 1;
+            zone.push_str(&format!("@ NS ns{index}\nns{index} A {server}\n"));
+        }
+        zone.push_str(records);
+        zone.push('\n');
+        let ours = format!("{soa}@ NS ns1.mail.test.\n");
+        fs::write(directory.path().join("mail"), zone).unwrap();
+        fs::write(directory.path().join("challenges"), &ours).unwrap();
+        fs::write(
+            directory.path().join("test"),
+            format!("{ours}mail NS ns1.mail\nns1.mail A {address}\n"),
+        )
+        .unwrap();
+        let conf = format!(
+            r#"options {{ directory "{}"; listen-on {{ {address}; }}; listen-on-v6 {{ none; }}; recursion no; notify no;
+                 dnssec-validation no; pid-file none; session-keyfile none; }};
+               controls {{ }};
+               key "lab" {{ algorithm hmac-sha256; secret "{KEY}"; }};
+               key "narrow" {{ algorithm hmac-sha256; secret "{KEY}"; }};
+               zone "test" {{ type primary; file "test"; }};
+               zone "mail.test" {{ type primary; file "mail";
+                 update-policy {{ grant lab zonesub TXT; grant narrow name _acme-challenge.mail.test. TXT; }}; }};
+               zone "challenges.test" {{ type primary; file "challenges"; update-policy {{ grant lab zonesub TXT; }}; }};"#,
+            directory.path().display()
+        );
+        let conf_path = directory.path().join("named.conf");
+        fs::write(&conf_path, conf).unwrap();
+        let mut child = Command::new("named")
+            .arg("-g")
+            .arg("-c")
+            .arg(&conf_path)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut log = Vec::new();
+        let is_running = lines.by_ref().map_while(Result::ok).any(|line| {
+            log.push(line.clone());
+            line.ends_with(" running")
+        });
+        assert!(is_running, "named did not start:\n{}", log.join("\n"));
+        // Read on, so that named never blocks on a full pipe.
+        thread::spawn(move || lines.for_each(drop));
+        Self {
+            address,
+            child,
+            _directory: directory,
+        }
+    }
+
+    fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, 53)
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver::new(vec![self.socket()])
+    }
+
+    fn provider(&self) -> Rfc2136 {
+        self.provider_with("lab", TsigAlgorithm::HmacSha256, KEY, Clock::System)
+    }
+
+    fn provider_with(&self, key: &str, algorithm: TsigAlgorithm, secret: &str, clock: Clock) -> Rfc2136 {
+        let settings = config::Rfc2136 {
+            server: self.socket(),
+            key_name: name(key),
+            algorithm,
+            secret: SecretSource::Env(String::new()),
+        };
+        Rfc2136::new(
+            &settings,
+            &TsigSecret::from_base64(secret, "the test").unwrap(),
+            clock,
+        )
+        .unwrap()
+    }
+
+    /// Returns what dig sees: `TTL value` lines, sorted.
+    fn dig(&self, owner: &str) -> Vec<String> {
+        let output = Command::new("dig")
+            .args([
+                &format!("@{}", self.address),
+                "+norec",
+                "+noall",
+                "+answer",
+                owner,
+                "TXT",
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut lines: Vec<String> = text
+            .lines()
+            .map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                format!("{} {}", words[1], words[4..].join(" "))
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        ip("del", self.address);
+    }
+}
+
+fn ip(verb: &str, address: IpAddr) {
+    let status = Command::new("ip")
+        .args(["addr", verb, &format!("{address}/32"), "dev", "lo"])
+        .status()
+        .unwrap();
+    assert!(status.success(), "ip addr {verb} {address}: are we root?");
+}
+
+/// Returns two addresses that no other test of this process has.
+fn addresses() -> [IpAddr; 2] {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let third = NEXT.fetch_add(1, Ordering::Relaxed);
+    [[127, 153, third, 1].into(), [127, 153, third, 2].into()]
+}
+
+fn name(text: &str) -> DomainName {
+    DomainName::from_dns(text).unwrap()
+}
+
+fn texts(values: &[&str]) -> Vec<Txt> {
+    values.iter().map(|text| Txt::from_text(text)).collect()
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn one_server(records: &str) -> Named {
+    let [address, _] = addresses();
+    Named::start(address, &[address], records)
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn a_name_and_its_wildcard_share_an_rrset_with_others() {
+    let named = one_server("_acme-challenge 777 TXT \"theirs\"");
+    let (resolver, provider) = (named.resolver(), named.provider());
+    let dns01 = Dns01 {
+        resolver: &resolver,
+        provider: &provider,
+        timeout: SOON,
+    };
+    let values = [
+        (name("mail.test"), "one".to_owned()),
+        (name("mail.test"), "two".to_owned()),
+    ];
+    let presented = dns01.present(&values).await.unwrap();
+    assert_eq!(
+        named.dig("_acme-challenge.mail.test"),
+        ["777 \"one\"", "777 \"theirs\"", "777 \"two\""]
+    );
+    dns01.cleanup(&presented).await.unwrap();
+    assert_eq!(named.dig("_acme-challenge.mail.test"), ["777 \"theirs\""]);
+    // Again: what is gone is no error.
+    dns01.cleanup(&presented).await.unwrap();
+    let values = [(name("a.mail.test"), "three".to_owned())];
+    let presented = dns01.present(&values).await.unwrap();
+    assert_eq!(named.dig("_acme-challenge.a.mail.test"), ["60 \"three\""]);
+    dns01.cleanup(&presented).await.unwrap();
+    assert_eq!(named.dig("_acme-challenge.a.mail.test"), Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn a_cname_delegates_challenges() {
+    let named = one_server(
+        "_acme-challenge.a CNAME b\nb CNAME a.challenges.test.\n_acme-challenge.loop CNAME l1\nl1 CNAME l2\nl2 CNAME l1",
+    );
+    let (resolver, provider) = (named.resolver(), named.provider());
+    let dns01 = Dns01 {
+        resolver: &resolver,
+        provider: &provider,
+        timeout: SOON,
+    };
+    let presented = dns01
+        .present(&[(name("a.mail.test"), "one".to_owned())])
+        .await
+        .unwrap();
+    assert_eq!(presented.records[0].zone, name("challenges.test"));
+    assert_eq!(named.dig("a.challenges.test"), ["60 \"one\""]);
+    dns01.cleanup(&presented).await.unwrap();
+    assert_eq!(named.dig("a.challenges.test"), Vec::<String>::new());
+    let error = dns01
+        .present(&[(name("loop.mail.test"), "one".to_owned())])
+        .await
+        .unwrap_err();
+    assert!(matches!(error.error, DnsError::CnameChain { .. }), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn a_wrong_key_is_told_as_what_it_is() {
+    let named = one_server("");
+    let refusal = |error: DnsError| match error {
+        DnsError::Update(failure) => failure.refusal,
+        error => panic!("{error}"),
+    };
+    let day = time::Duration::DAY;
+    let cases = [
+        (
+            "lab",
+            TsigAlgorithm::HmacSha256,
+            OTHER_KEY,
+            Clock::System,
+            Refusal::BadSignature,
+        ),
+        (
+            "nobody",
+            TsigAlgorithm::HmacSha256,
+            KEY,
+            Clock::System,
+            Refusal::BadKey,
+        ),
+        (
+            "lab",
+            TsigAlgorithm::HmacSha512,
+            KEY,
+            Clock::System,
+            Refusal::BadKey,
+        ),
+        (
+            "narrow",
+            TsigAlgorithm::HmacSha256,
+            KEY,
+            Clock::System,
+            Refusal::Refused,
+        ),
+    ];
+    for (key, algorithm, secret, clock, expected) in cases {
+        let provider = named.provider_with(key, algorithm, secret, clock);
+        let result = provider
+            .add(&name("mail.test"), &name("x.mail.test"), &texts(&["one"]), 60)
+            .await;
+        assert_eq!(refusal(result.unwrap_err()), expected, "{key}");
+    }
+    let late = Clock::Fixed(OffsetDateTime::now_utc() - day);
+    let provider = named.provider_with("lab", TsigAlgorithm::HmacSha256, KEY, late);
+    let result = provider
+        .add(&name("mail.test"), &name("x.mail.test"), &texts(&["one"]), 60)
+        .await;
+    let Refusal::BadTime { ahead: Some(ahead) } = refusal(result.unwrap_err()) else {
+        panic!()
+    };
+    assert!((86_399..86_500).contains(&ahead), "{ahead}");
+    let provider = named.provider();
+    let result = provider
+        .add(&name("other.test"), &name("x.other.test"), &texts(&["one"]), 60)
+        .await;
+    assert_eq!(refusal(result.unwrap_err()), Refusal::NotAuthoritative);
+    let result = provider
+        .add(&name("mail.test"), &name("x.other.test"), &texts(&["one"]), 60)
+        .await;
+    assert_eq!(refusal(result.unwrap_err()), Refusal::NotInZone);
+    assert_eq!(named.dig("x.mail.test"), Vec::<String>::new());
+    // What was refused was not written, so there is nothing to complain about when cleaning up.
+    let provider = named.provider_with("lab", TsigAlgorithm::HmacSha256, OTHER_KEY, Clock::System);
+    let resolver = named.resolver();
+    let dns01 = Dns01 {
+        resolver: &resolver,
+        provider: &provider,
+        timeout: SOON,
+    };
+    let error = dns01
+        .present(&[(name("mail.test"), "one".to_owned())])
+        .await
+        .unwrap_err();
+    assert_eq!(error.left, None);
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn an_edit_made_meanwhile_is_not_overwritten() {
+    let named = one_server("@ 555 TXT \"v=spf1 -all\"\n@ 555 TXT \"other\"");
+    let (resolver, provider) = (named.resolver(), named.provider());
+    let change = |before: &[&str], add: &[&str], remove: &[&str], owner: &str| RrsetChange {
+        zone: name("mail.test"),
+        name: name(owner),
+        ttl: 3600,
+        before: texts(before),
+        add: texts(add),
+        remove: texts(remove),
+        reason: String::new(),
+    };
+    let first = change(
+        &["other", "v=spf1 -all"],
+        &["v=spf1 mx -all"],
+        &["v=spf1 -all"],
+        "mail.test",
+    );
+    // Somebody adds a value between our look and our change.
+    provider
+        .add(&name("mail.test"), &name("mail.test"), &texts(&["late"]), 60)
+        .await
+        .unwrap();
+    let error = apply(&first, &provider, &resolver, SOON).await.unwrap_err();
+    assert!(matches!(error, DnsError::ChangedMeanwhile { .. }), "{error}");
+    assert_eq!(
+        named.dig("mail.test"),
+        ["555 \"late\"", "555 \"other\"", "555 \"v=spf1 -all\""]
+    );
+    let second = RrsetChange {
+        before: provider.list(&name("mail.test")).await.unwrap().values,
+        ..first
+    };
+    apply(&second, &provider, &resolver, SOON).await.unwrap();
+    assert_eq!(
+        named.dig("mail.test"),
+        ["555 \"late\"", "555 \"other\"", "555 \"v=spf1 mx -all\""]
+    );
+    let error = apply(&second, &provider, &resolver, SOON).await.unwrap_err();
+    assert!(matches!(error, DnsError::ChangedMeanwhile { .. }), "{error}");
+    // A name that should have none.
+    let fresh = change(&[], &["v=spf1 a -all"], &[], "mx.mail.test");
+    apply(&fresh, &provider, &resolver, SOON).await.unwrap();
+    assert_eq!(named.dig("mx.mail.test"), ["3600 \"v=spf1 a -all\""]);
+    let error = apply(&fresh, &provider, &resolver, SOON).await.unwrap_err();
+    assert!(matches!(error, DnsError::ChangedMeanwhile { .. }), "{error}");
+    apply(&fresh.inverse(), &provider, &resolver, SOON).await.unwrap();
+    assert_eq!(named.dig("mx.mail.test"), Vec::<String>::new());
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn waits_for_the_server_that_lags() {
+    let [first, second] = addresses();
+    let named = Named::start(first, &[first, second], "");
+    let lagging = Named::start(second, &[first, second], "");
+    let (resolver, provider) = (named.resolver(), named.provider());
+    let short = Dns01 {
+        resolver: &resolver,
+        provider: &provider,
+        timeout: Duration::from_millis(200),
+    };
+    let values = [(name("mail.test"), "one".to_owned())];
+    let error = short.present(&values).await.unwrap_err();
+    let DnsError::NotYet { lagging: lags, .. } = &error.error else {
+        panic!("{error}")
+    };
+    assert_eq!(lags.len(), 1, "{error}");
+    assert_eq!(lags[0].server, format!("ns2.mail.test ({second})"));
+    assert_eq!(lags[0].said, "it answers without \"one\"");
+    // Cleaned up after the failure.
+    assert_eq!(
+        (error.left, named.dig("_acme-challenge.mail.test")),
+        (None, vec![])
+    );
+
+    let dns01 = Dns01 {
+        resolver: &resolver,
+        provider: &provider,
+        timeout: SOON,
+    };
+    let catches_up = async {
+        let zone = name("mail.test");
+        let owner = name("_acme-challenge.mail.test");
+        while provider.list(&owner).await.unwrap().values.is_empty() {}
+        lagging
+            .provider()
+            .add(&zone, &owner, &texts(&["one"]), 60)
+            .await
+            .unwrap();
+    };
+    let (presented, ()) = tokio::join!(dns01.present(&values), catches_up);
+    presented.unwrap();
+    // A server that does not run lags too, and is named.
+    drop(lagging);
+    let error = short.present(&values).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("ns2.mail.test ({second})")), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn spf_is_planned_applied_and_taken_back() {
+    let records = "@ 555 TXT \"v=spf1 include:isp.mail.test ~all\"\n@ 555 TXT \"other\"\nisp TXT \"v=spf1 -all\"\n\
+                   @ MX 10 mx\nmx A 192.0.2.1\nalias CNAME mx";
+    let named = one_server(records);
+    let (resolver, provider) = (named.resolver(), named.provider());
+    let sending = Sending {
+        host: name("mx.mail.test"),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        relay: None,
+    };
+    let wanted = |owner: &str, text: &str, role| Wanted {
+        name: name(owner),
+        text: text.to_owned(),
+        ttl: 3600,
+        reason: String::new(),
+        role,
+    };
+    let mut facts = Facts::default();
+    let domain = wanted("mail.test", "v=spf1 mx -all", Role::MailDomain);
+    let Ok(Decision::Change(change, notes)) =
+        propose(&domain, &sending, &provider, &resolver, &mut facts).await
+    else {
+        panic!()
+    };
+    assert_eq!((change.zone.as_str(), notes.len()), ("mail.test", 0));
+    apply(&change, &provider, &resolver, SOON).await.unwrap();
+    let after = ["555 \"other\"", "555 \"v=spf1 include:isp.mail.test mx ~all\""];
+    assert_eq!(named.dig("mail.test"), after);
+    let again = propose(&domain, &sending, &provider, &resolver, &mut facts)
+        .await
+        .unwrap();
+    assert_eq!(again, Decision::Nothing(vec![]));
+    apply(&change.inverse(), &provider, &resolver, SOON)
+        .await
+        .unwrap();
+    assert_eq!(
+        named.dig("mail.test"),
+        ["555 \"other\"", "555 \"v=spf1 include:isp.mail.test ~all\""]
+    );
+
+    let host = wanted("mx.mail.test", "v=spf1 a -all", Role::Host);
+    let Ok(Decision::Change(change, _)) = propose(&host, &sending, &provider, &resolver, &mut facts).await
+    else {
+        panic!()
+    };
+    assert_eq!((change.zone.as_str(), change.ttl), ("mail.test", 3600));
+    let alias = wanted("alias.mail.test", "v=spf1 a -all", Role::Host);
+    let refused = propose(&alias, &sending, &provider, &resolver, &mut facts)
+        .await
+        .unwrap();
+    assert!(matches!(refused, Decision::Refused(_)), "{refused:?}");
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn check_sees_servers_that_disagree() {
+    let [first, second] = addresses();
+    let named = Named::start(
+        first,
+        &[first, second],
+        "@ TXT \"v=spf1 mx -all\"\n@ MX 10 mx\nmx A 192.0.2.1",
+    );
+    let _other = Named::start(second, &[first, second], "");
+    let resolver = named.resolver();
+    let observed = check::gather(&resolver, &name("mail.test"), Role::Any).await;
+    let findings = resolver
+        .settle(&mut Facts::default(), |facts| {
+            check::judge(&observed, None, facts)
+        })
+        .await;
+    let ids: Vec<&str> = findings.iter().map(|finding: &Finding| finding.id).collect();
+    assert_eq!(ids, ["spf.servers-disagree"], "{findings:?}");
+    assert!(findings[0].evidence.contains("ns2.mail.test"), "{findings:?}");
+}
+
+#[tokio::test]
+#[ignore = "real: needs named"]
+async fn zones_servers_and_large_answers_are_found() {
+    let many: Vec<String> = (0..90)
+        .map(|n| format!("big TXT \"value {n:03} {}\"", "x".repeat(100)))
+        .collect();
+    let records = format!(
+        "_25._tcp.mx TLSA 3 1 1 ABCD\nother CNAME _25._tcp.mx\n{}",
+        many.join("\n")
+    );
+    let named = one_server(&records);
+    let resolver = named.resolver();
+    let zone = |text: &str| {
+        let (resolver, owner) = (resolver.clone(), name(text));
+        async move { resolver.zone_of(&owner).await.map(String::from) }
+    };
+    assert_eq!(zone("a.b.mail.test").await.as_deref(), Ok("mail.test"));
+    assert_eq!(zone("mail.test").await.as_deref(), Ok("mail.test"));
+    assert_eq!(zone("other.mail.test").await.as_deref(), Ok("mail.test"));
+    assert_eq!(zone("nowhere.test").await.as_deref(), Ok("test"));
+    assert!(matches!(zone("mail.example").await, Err(DnsError::Server { .. })));
+    // Where the resolvers know nothing, the primary is asked.
+    let blind = Resolver::new(vec![SocketAddr::new(named.address, 1)]);
+    assert!(blind.zone_of(&name("mail.test")).await.is_err());
+    let knowing = blind.with_primary(named.socket());
+    assert_eq!(knowing.zone_of(&name("x.mail.test")).await, Ok(name("mail.test")));
+    let listed = Server {
+        name: "ns1.mail.test".to_owned(),
+        address: named.socket(),
+        is_listed: true,
+    };
+    assert_eq!(
+        knowing.authoritative_servers(&name("mail.test")).await,
+        Ok(vec![listed])
+    );
+    // Ninety values do not fit a datagram.
+    assert_eq!(
+        resolver.txt(&name("big.mail.test")).await.unwrap().values.len(),
+        90
+    );
+    assert_eq!(
+        resolver.txt(&name("none.mail.test")).await.unwrap().values.len(),
+        0
+    );
+    let found = tlsa::look_up(&resolver, &name("mx.mail.test"), 25).await.unwrap();
+    assert_eq!(
+        found,
+        [tlsa::Tlsa {
+            usage: 3,
+            selector: 1,
+            matching: 1,
+            data: vec![0xab, 0xcd]
+        }]
+    );
+    assert_eq!(
+        tlsa::look_up(&resolver, &name("none.mail.test"), 25).await,
+        Ok(vec![])
+    );
+}
+
+#[test]
+#[ignore = "real: needs named"]
+fn zone_text_is_accepted_by_named_checkzone() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = format!("v=spf1 {}-all", "ip4:192.0.2.1 ".repeat(30));
+    let wanted = [
+        ("mail.test", "v=spf1 mx -all"),
+        ("mx.mail.test", "v=spf1 exists:%{i}.x\\\";.test -all"),
+        ("l.mail.test", &long),
+    ]
+    .map(|(owner, text)| Wanted {
+        name: name(owner),
+        text: text.to_owned(),
+        ttl: 3600,
+        reason: "why".to_owned(),
+        role: Role::Any,
+    });
+    let zone = format!(
+        "$TTL 1\n@ SOA ns root 1 1 1 1 1\n@ NS ns\nns A 192.0.2.1\n{}",
+        desired::zone_text(&wanted)
+    );
+    let path: &Path = &directory.path().join("zone");
+    fs::write(path, zone).unwrap();
+    let output = Command::new("named-checkzone")
+        .args(["-D", "mail.test"])
+        .arg(path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("\"v=spf1 mx -all\"") && text.contains("exists:%{i}.x\\\\\\\";.test"),
+        "{text}"
+    );
+}
