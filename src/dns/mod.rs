@@ -1,5 +1,16 @@
 //! The DNS: questions to resolvers and to authoritative servers, dynamic updates, SPF judged and planned.
+//!
+//! Asking: [`resolver`] over [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions. Writing: a
+//! [`provider`], of which there is [`rfc2136`] (its key from [`secret`]); [`propagation`] waits until every authoritative
+//! server agrees. With these, [`challenge`] does dns-01 and [`apply`] carries out an RRset change.
+//!
+//! Deciding, pure: [`spf`] evaluates a record for a sender, [`desired`] says which records this host should have,
+//! [`plan`] what to change, [`check`] what is wrong, [`tlsa`] whether a new key may go into service. [`sending`] is how
+//! mail leaves this host.
+//!
+//! Nothing here edits a zone but by single TXT values, and nothing is cached.
 
+pub mod answer;
 pub mod apply;
 pub mod challenge;
 pub mod check;
@@ -7,6 +18,8 @@ pub mod desired;
 pub mod error;
 pub mod exchange;
 pub mod facts;
+mod lint;
+mod macros;
 pub mod plan;
 pub mod propagation;
 pub mod provider;

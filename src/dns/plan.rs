@@ -5,9 +5,9 @@
 //! not cover the relay.
 
 use super::{
+    answer::TxtRrset,
     desired::{Role, Wanted},
     facts::{Asked, Facts},
-    resolver::TxtRrset,
     sending::{Judged, Sending, not_passing},
     spf::SpfResult,
 };

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::{task::JoinSet, time};
 
 use super::{
+    answer::TxtRrset,
     error::{DnsError, Lag, ServerFailure},
-    resolver::{Server, TxtRrset, txt_at},
+    resolver::{Server, txt_at},
 };
 use crate::model::{name::DomainName, rrset::Txt};
 

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::{error::DnsError, resolver::TxtRrset};
+use super::{answer::TxtRrset, error::DnsError};
 use crate::model::{name::DomainName, plan::RrsetChange, rrset::Txt};
 
 /// Lists and changes TXT records by value.

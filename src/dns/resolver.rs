@@ -9,13 +9,17 @@ use std::{
 };
 
 use hickory_proto::{
-    op::{Message, ResponseCode},
-    rr::{DNSClass, Name, RData, Record, RecordType},
+    op::Message,
+    rr::{Name, RData, Record, RecordType},
 };
 use tokio::time::Instant;
 
 use super::{
-    error::{DnsError, ServerFailure},
+    answer::{
+        Found, MAX_CHAIN, TxtRrset, addresses, domain_name, follow, names, raw_name, records_at, text_of,
+        txt_rrset, unusable, wire_name, zone_in,
+    },
+    error::DnsError,
     exchange::{self, Recursion},
     facts::{Answer, Asked, Facts, Family, Question},
 };
@@ -25,8 +29,6 @@ use crate::{
     model::{name::DomainName, plan::printable, rrset::Txt},
 };
 
-/// CNAME records that are followed one after the other.
-const MAX_CHAIN: usize = 16;
 /// Authoritative servers of a zone that are looked at.
 const MAX_SERVERS: usize = 32;
 /// Questions that one decision may ask.
@@ -42,15 +44,6 @@ pub struct Resolver {
     servers: Vec<SocketAddr>,
     /// The server that takes updates; it may be hidden, or know zones that the resolvers do not.
     primary: Option<SocketAddr>,
-}
-
-/// The TXT records at a name; none when there is no such name or no TXT there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TxtRrset {
-    /// The TTL in seconds; from a resolver, what is left of it. 0 when there are none.
-    pub ttl: u32,
-    /// The values, in the order of the answer.
-    pub values: Vec<Txt>,
 }
 
 /// An authoritative server at one of its addresses.
@@ -73,13 +66,6 @@ impl std::fmt::Display for Server {
             write!(f, "{name} ({})", self.address)
         }
     }
-}
-
-/// An answer after its CNAME chain.
-struct Found {
-    records: Vec<Record>,
-    /// The name that the chain led to.
-    owner: Name,
 }
 
 impl Resolver {
@@ -385,148 +371,6 @@ pub async fn txt_at(server: SocketAddr, name: &DomainName) -> Result<TxtRrset, D
     Ok(txt_rrset(&records))
 }
 
-/// Returns why a message answers nothing, or `None` when it does.
-fn unusable(message: &Message) -> Option<ServerFailure> {
-    match message.response_code {
-        ResponseCode::NoError if is_referral(message) => Some(ServerFailure::Referral),
-        ResponseCode::NoError | ResponseCode::NXDomain => None,
-        code => Some(ServerFailure::ResponseCode(code_name(code))),
-    }
-}
-
-/// Returns a response code as RFC 2136 and RFC 6895 write it.
-pub(super) fn code_name(code: ResponseCode) -> String {
-    match code {
-        ResponseCode::FormErr => "FORMERR".to_owned(),
-        ResponseCode::NXRRSet => "NXRRSET".to_owned(),
-        ResponseCode::NotAuth => "NOTAUTH".to_owned(),
-        ResponseCode::NotImp => "NOTIMP".to_owned(),
-        ResponseCode::NotZone => "NOTZONE".to_owned(),
-        ResponseCode::Refused => "REFUSED".to_owned(),
-        ResponseCode::ServFail => "SERVFAIL".to_owned(),
-        ResponseCode::YXDomain => "YXDOMAIN".to_owned(),
-        ResponseCode::YXRRSet => "YXRRSET".to_owned(),
-        code => format!("response code {}", u16::from(code)),
-    }
-}
-
-/// Returns whether a server only says whom else to ask (RFC 2308, 2.2).
-fn is_referral(message: &Message) -> bool {
-    let has = |kind| {
-        message
-            .authorities
-            .iter()
-            .any(|record| record.record_type() == kind)
-    };
-    message.answers.is_empty() && !message.authoritative && has(RecordType::NS) && !has(RecordType::SOA)
-}
-
-fn records_at<'a>(
-    message: &'a Message,
-    name: &'a Name,
-    kind: RecordType,
-) -> impl Iterator<Item = &'a Record> {
-    message.answers.iter().filter(move |record| {
-        record.record_type() == kind && record.dns_class == DNSClass::IN && record.name == *name
-    })
-}
-
-/// Follows the CNAME chain within one message.
-fn follow(message: &Message, name: &Name, kind: RecordType) -> Found {
-    let mut owner = name.clone();
-    for _ in 0..MAX_CHAIN {
-        let records: Vec<Record> = records_at(message, &owner, kind).cloned().collect();
-        let target = records_at(message, &owner, RecordType::CNAME).find_map(|record| match &record.data {
-            RData::CNAME(target) => Some(target.0.clone()),
-            _ => None,
-        });
-        match target {
-            Some(target) if records.is_empty() => owner = target,
-            _ => return Found { records, owner },
-        }
-    }
-    Found {
-        records: Vec::new(),
-        owner,
-    }
-}
-
-/// Returns the zone that an answer to a SOA question names, if it is one that can hold the name.
-fn zone_in(message: &Message, asked: &Name) -> Option<Name> {
-    if let Some(own) = records_at(message, asked, RecordType::SOA).next() {
-        return Some(own.name.clone());
-    }
-    // Behind a CNAME the SOA is that of the target's zone.
-    if records_at(message, asked, RecordType::CNAME).next().is_some() {
-        return None;
-    }
-    let soa = message
-        .authorities
-        .iter()
-        .find(|record| record.record_type() == RecordType::SOA)?;
-    soa.name.zone_of(asked).then(|| soa.name.clone())
-}
-
-fn txt_rrset(records: &[Record]) -> TxtRrset {
-    let values = records.iter().filter_map(|record| match &record.data {
-        RData::TXT(txt) => Some(Txt::from_strings(txt.txt_data.iter())),
-        _ => None,
-    });
-    TxtRrset {
-        ttl: records.iter().map(|record| record.ttl).min().unwrap_or(0),
-        values: values.collect(),
-    }
-}
-
-fn addresses(records: &[Record]) -> Vec<IpAddr> {
-    let addresses = records.iter().filter_map(|record| match &record.data {
-        RData::A(address) => Some(IpAddr::V4(address.0)),
-        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        _ => None,
-    });
-    addresses.collect()
-}
-
-fn names(records: &[Record]) -> Vec<String> {
-    let mut found: Vec<(u16, String)> = Vec::new();
-    for record in records {
-        match &record.data {
-            RData::MX(mx) => found.push((mx.preference, text_of(&mx.exchange))),
-            RData::PTR(host) => found.push((0, text_of(&host.0))),
-            _ => {}
-        }
-    }
-    // Stable, so that names of an address keep their order.
-    found.sort_by_key(|(preference, _)| *preference);
-    found.into_iter().map(|(_, host)| host).collect()
-}
-
-/// Returns a name as hickory has it; always absolute.
-pub(super) fn wire_name(name: &DomainName) -> Result<Name, DnsError> {
-    raw_name(name.as_str())
-}
-
-/// Returns any text as a name, each label as it is: what macros make need not be a host name.
-fn raw_name(text: &str) -> Result<Name, DnsError> {
-    let labels = text
-        .split('.')
-        .filter(|label| !label.is_empty())
-        .map(str::as_bytes);
-    let mut name = Name::from_labels(labels).map_err(|error| DnsError::Name(format!("`{text}`: {error}")))?;
-    name.set_fqdn(true);
-    Ok(name)
-}
-
-/// Returns a name's text in lower case without the trailing dot; odd octets are escaped as `\DDD`.
-fn text_of(name: &Name) -> String {
-    let text = name.to_ascii().to_ascii_lowercase();
-    text.strip_suffix('.').map_or(text.clone(), str::to_owned)
-}
-
-fn domain_name(text: &str) -> Result<DomainName, DnsError> {
-    DomainName::from_dns(text).map_err(|error| DnsError::Name(error.to_string()))
-}
-
 /// Returns the `nameserver` lines of resolv.conf(5).
 fn nameservers(text: &str) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = text
@@ -549,34 +393,7 @@ fn nameservers(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::{
-        op::{OpCode, Query},
-        rr::rdata::{A, CNAME, NS, SOA, TXT},
-    };
-
     use super::*;
-
-    fn name(text: &str) -> Name {
-        raw_name(text).unwrap()
-    }
-
-    fn message(asked: &str, kind: RecordType) -> Message {
-        let mut message = Message::response(1, OpCode::Query);
-        message.add_query(Query::query(name(asked), kind));
-        message
-    }
-
-    fn soa(owner: &str) -> Record {
-        Record::from_rdata(
-            name(owner),
-            60,
-            RData::SOA(SOA::new(name("ns"), name("root"), 1, 2, 3, 4, 5)),
-        )
-    }
-
-    fn cname(owner: &str, target: &str) -> Record {
-        Record::from_rdata(name(owner), 60, RData::CNAME(CNAME(name(target))))
-    }
 
     #[test]
     fn reads_resolv_conf() {
@@ -593,89 +410,5 @@ mod tests {
             &["127.0.0.1:53"],
         );
         check("", &["127.0.0.1:53"]);
-    }
-
-    #[test]
-    fn follows_a_chain_within_one_answer() {
-        let mut answer = message("a.test", RecordType::A);
-        answer.add_answer(cname("a.test", "B.test"));
-        answer.add_answer(cname("b.test", "c.test"));
-        answer.add_answer(Record::from_rdata(
-            name("c.test"),
-            60,
-            RData::A(A(Ipv4Addr::new(192, 0, 2, 1))),
-        ));
-        answer.add_answer(Record::from_rdata(
-            name("d.test"),
-            60,
-            RData::A(A(Ipv4Addr::new(192, 0, 2, 2))),
-        ));
-        let found = follow(&answer, &name("a.test"), RecordType::A);
-        assert_eq!(
-            addresses(&found.records),
-            [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]
-        );
-        answer.answers.pop();
-        answer.answers.pop();
-        answer.add_answer(cname("c.test", "a.test"));
-        assert!(follow(&answer, &name("a.test"), RecordType::A).records.is_empty());
-    }
-
-    #[test]
-    fn finds_the_zone_in_an_answer() {
-        let check = |answer: Option<Record>, authority: Option<Record>, expected: Option<&str>| {
-            let mut found = message("x.mail.test", RecordType::SOA);
-            found.add_answers(answer);
-            found.add_authorities(authority);
-            assert_eq!(zone_in(&found, &name("x.mail.test")), expected.map(name));
-        };
-        check(Some(soa("x.mail.test")), None, Some("x.mail.test"));
-        check(None, Some(soa("mail.test")), Some("mail.test"));
-        check(None, Some(soa("other.test")), None);
-        check(Some(cname("x.mail.test", "y.test")), Some(soa("test")), None);
-        check(None, None, None);
-    }
-
-    #[test]
-    fn tells_referrals_from_empty_answers() {
-        let mut found = message("x.mail.test", RecordType::TXT);
-        assert_eq!(unusable(&found), None);
-        found.add_authority(Record::from_rdata(
-            name("mail.test"),
-            60,
-            RData::NS(NS(name("ns.test"))),
-        ));
-        assert_eq!(unusable(&found), Some(ServerFailure::Referral));
-        found.metadata.authoritative = true;
-        assert_eq!(unusable(&found), None);
-        found.metadata.response_code = ResponseCode::ServFail;
-        assert_eq!(
-            unusable(&found),
-            Some(ServerFailure::ResponseCode("SERVFAIL".to_owned()))
-        );
-    }
-
-    #[test]
-    fn keeps_the_strings_and_the_ttl_of_txt() {
-        let txt = |ttl, strings: Vec<&[u8]>| {
-            Record::from_rdata(name("a.test"), ttl, RData::TXT(TXT::from_bytes(strings)))
-        };
-        let rrset = txt_rrset(&[txt(300, vec![b"v=spf1 ", b"-all"]), txt(200, vec![b"\xff", b""])]);
-        assert_eq!(rrset.ttl, 200);
-        assert_eq!(
-            rrset.values,
-            [
-                Txt::from_strings(["v=spf1 ", "-all"]),
-                Txt::from_strings([&b"\xff"[..], b""])
-            ]
-        );
-    }
-
-    #[test]
-    fn asks_for_odd_names_as_they_are() {
-        assert_eq!(name("joe+x.b_c.test").to_ascii(), "joe\\+x.b_c.test.");
-        assert!(raw_name(&format!("{}.test", "a".repeat(64))).is_err());
-        assert_eq!(text_of(&name("Mail.TEST")), "mail.test");
-        assert_eq!(text_of(&Name::root()), "");
     }
 }

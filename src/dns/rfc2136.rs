@@ -17,10 +17,11 @@ use hickory_proto::{
 };
 
 use super::{
+    answer::{TxtRrset, code_name, wire_name},
     error::{DnsError, Refusal, ServerFailure, UpdateFailure},
     exchange,
     provider::Provider,
-    resolver::{TxtRrset, code_name, txt_at, wire_name},
+    resolver::txt_at,
     secret::{SecretError, TsigSecret},
 };
 use crate::{

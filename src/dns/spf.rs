@@ -6,13 +6,16 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
 };
 
-use super::facts::{Answer, Asked, Facts, Family, Question};
+use super::{
+    facts::{Answer, Asked, Facts, Family, Question},
+    macros::{dotted, transform},
+};
 use crate::model::{
     plan::printable,
-    record::spf::{DomainSpec, DualCidr, Macro, Mechanism, Part, Qualifier, Record, TermKind, is_record},
+    record::spf::{DomainSpec, DualCidr, Mechanism, Part, Qualifier, Record, TermKind, is_record},
 };
 
 /// Terms that may ask the DNS in one evaluation (RFC 7208, 4.6.4).
@@ -527,53 +530,6 @@ fn in_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
     }
 }
 
-/// Returns an address as `%{i}` has it: IPv6 as dot-separated nibbles.
-fn dotted(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => nibbles(address),
-    }
-}
-
-fn nibbles(address: Ipv6Addr) -> String {
-    let digits = format!("{:032x}", address.to_bits());
-    let mut text = String::with_capacity(63);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 {
-            text.push('.');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Splits, reverses, cuts and escapes a macro's value (RFC 7208, 7.3).
-fn transform(found: &Macro, value: &str) -> String {
-    let is_delimiter = |character: char| match found.delimiters.as_str() {
-        "" => character == '.',
-        delimiters => delimiters.contains(character),
-    };
-    let mut parts: Vec<&str> = value.split(is_delimiter).collect();
-    if found.reverse {
-        parts.reverse();
-    }
-    let skipped = found.keep.map_or(0, |keep| parts.len().saturating_sub(keep));
-    let text = parts.get(skipped..).unwrap_or_default().join(".");
-    if found.escape { url_escaped(&text) } else { text }
-}
-
-fn url_escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
-}
-
 fn shown(name: &str) -> String {
     printable(name.as_bytes())
 }
@@ -582,7 +538,7 @@ fn shown(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A scripted DNS: `name TYPE value` lines; TXT values have spaces, `-` is an empty answer, `!` a failure.
+    /// A scripted DNS: `name TYPE value` lines; TXT values have spaces, `!` is a failure.
     fn world(lines: &[&str]) -> Facts {
         let mut facts = Facts::default();
         for line in lines {
@@ -590,7 +546,7 @@ mod tests {
             let (name, kind, value) = (
                 words.next().unwrap(),
                 words.next().unwrap(),
-                words.next().unwrap_or("-"),
+                words.next().unwrap(),
             );
             let question = match kind {
                 "A" => Question::Addresses(name.to_owned(), Family::V4),
@@ -599,29 +555,26 @@ mod tests {
                 "PTR" => Question::Ptr(name.parse().unwrap()),
                 _ => Question::Txt(name.to_owned()),
             };
-            let values = if value == "-" { vec![] } else { vec![value] };
-            let mut answer = match (&question, value) {
+            let answer = match (facts.get(&question).ok().cloned(), value) {
                 (_, "!") => Answer::Failed("no answer".to_owned()),
-                (Question::Addresses(..), _) => {
-                    Answer::Addresses(values.iter().map(|value| value.parse().unwrap()).collect())
+                (Some(Answer::Addresses(mut known)), value) => {
+                    known.push(value.parse().unwrap());
+                    Answer::Addresses(known)
                 }
-                (Question::Txt(_), _) => {
-                    Answer::Texts(values.iter().map(|value| value.as_bytes().to_vec()).collect())
+                (Some(Answer::Names(mut known)), value) => {
+                    known.push(value.to_owned());
+                    Answer::Names(known)
                 }
-                _ => Answer::Names(values.iter().map(|&value| value.to_owned()).collect()),
+                (Some(Answer::Texts(mut known)), value) => {
+                    known.push(value.as_bytes().to_vec());
+                    Answer::Texts(known)
+                }
+                (_, value) => match &question {
+                    Question::Addresses(..) => Answer::Addresses(vec![value.parse().unwrap()]),
+                    Question::Txt(_) => Answer::Texts(vec![value.as_bytes().to_vec()]),
+                    _ => Answer::Names(vec![value.to_owned()]),
+                },
             };
-            match (facts.get(&question).ok(), &mut answer) {
-                (Some(Answer::Addresses(old)), Answer::Addresses(new)) => {
-                    new.splice(0..0, old.clone()).for_each(drop)
-                }
-                (Some(Answer::Names(old)), Answer::Names(new)) => {
-                    new.splice(0..0, old.clone()).for_each(drop)
-                }
-                (Some(Answer::Texts(old)), Answer::Texts(new)) => {
-                    new.splice(0..0, old.clone()).for_each(drop)
-                }
-                _ => {}
-            }
             facts.insert(question, answer);
         }
         facts

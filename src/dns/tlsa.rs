@@ -215,12 +215,15 @@ mod tests {
         let anchor = tlsa(2, 1, 1, b"a CA");
         check(&[], Verdict::Absent { ignored: vec![] });
         check(
-            &[anchor.clone()],
+            std::slice::from_ref(&anchor),
             Verdict::Absent {
                 ignored: vec![anchor.clone()],
             },
         );
-        check(&[old.clone()], Verdict::KeepKey { record: old.clone() });
+        check(
+            std::slice::from_ref(&old),
+            Verdict::KeepKey { record: old.clone() },
+        );
         check(
             &[old.clone(), next.clone()],
             Verdict::MatchesNext { record: next },
@@ -236,12 +239,20 @@ mod tests {
         check(&[stale.clone(), anchor], refuse(&stale));
         // The whole certificate: a renewal breaks it, whatever the key.
         let whole = tlsa(3, 0, 1, b"old certificate");
-        check(&[whole.clone()], refuse(&whole));
+        check(std::slice::from_ref(&whole), refuse(&whole));
         let full = tlsa(1, 1, 0, OLD.spki);
-        check(&[full.clone()], Verdict::KeepKey { record: full });
+        check(
+            std::slice::from_ref(&full),
+            Verdict::KeepKey { record: full.clone() },
+        );
         let odd = tlsa(3, 1, 9, OLD.spki);
-        check(&[odd.clone()], Verdict::Absent { ignored: vec![odd] });
-        let first = judge(&[stale.clone()], None, NEXT);
+        check(
+            std::slice::from_ref(&odd),
+            Verdict::Absent {
+                ignored: vec![odd.clone()],
+            },
+        );
+        let first = judge(std::slice::from_ref(&stale), None, NEXT);
         assert_eq!(
             first,
             Verdict::Refuse {
