@@ -10,7 +10,7 @@
 //! - [`config`]: `mailcert.toml`, read and checked.
 //!
 //! The door outside:
-//! - [`env`]: arguments, streams, clock, files, child processes.
+//! - [`mod@env`]: arguments, streams, clock, files, child processes.
 //!
 //! Floor 1, adapters that do not know each other:
 //! - [`store`]: what is kept on disk: accounts, lineages, the live links, the journal, the lock.

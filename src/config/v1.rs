@@ -1,1 +1,439 @@
-//! v1. Pure.
+//! `mailcert.toml`, format 1, as it is written -> [`Config`]. Pure.
+//!
+//! TOML 1.1. First [`check`] holds the file against the [`schema`]; then what is left is read here, section by section.
+//! Every error of the file is reported at once. The reader never looks at the host: whether a file exists, a user is
+//! known or an address is local is found out by those who use it.
+
+mod check;
+mod report;
+pub mod schema;
+mod section;
+mod value;
+
+use std::{ops::Range, path::Path};
+
+use toml_edit::{Document, Item};
+
+use super::{
+    Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, Postfix, Provider,
+    Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer, TlsLayout, TsigAlgorithm,
+    Verify,
+};
+use crate::model::{
+    endpoint::EndpointError,
+    name::{DomainName, Identifier},
+};
+use report::Report;
+pub use report::{ConfigError, ConfigErrors};
+use section::Section;
+
+/// The format that this reader knows.
+const VERSION: i64 = 1;
+/// TTLs above a week are refused: a mistake in a record should not stay that long.
+const MAX_TTL: i64 = 7 * 86400;
+
+/// Reads a configuration; `file` is only used to name it in errors.
+///
+/// # Errors
+/// Everything that is wrong with the file; of a file that is not TOML the first fault, of one in a newer format only that.
+pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
+    let mut report = Report::new(text);
+    let document = match Document::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            let message = format!("not TOML: {}", error.message());
+            return Err(report.syntax(file, &error.span().unwrap_or_default(), &message));
+        }
+    };
+    let root = Section {
+        path: "",
+        table: Some(document.as_table()),
+        at: 0..0,
+    };
+    if let Some((version, at)) = root.integer("version")
+        && version != VERSION
+    {
+        let what = if version > VERSION {
+            "a newer mailcert wrote this, or is needed for it"
+        } else {
+            "there is no such"
+        };
+        report.error(
+            &at,
+            format!("`version` is {version}, but this mailcert reads version {VERSION}: {what}"),
+        );
+        return Err(report.finish(file));
+    }
+    check::document(document.as_table(), &mut report);
+    let (acme_section, dns_section) = (root.section("acme"), root.section("dns"));
+    let provider = dns_section.section("dns.provider");
+    let challenge = challenge(&acme_section.section("acme.challenge"), &mut report);
+    let certificates = certificates(&root, challenge.as_ref(), &mut report);
+    let acme = acme(
+        &acme_section,
+        challenge,
+        &root.tables("certificate"),
+        &provider,
+        &mut report,
+    );
+    let dns = dns(&dns_section, &provider, &mut report);
+    let renew = renew(&root.section("renew"), &mut report);
+    let postfix = postfix(&root.section("postfix"), &mut report);
+    let host = host(&root.section("host"), &mut report);
+    match host {
+        Some(host) if report.n_errors() == 0 => Ok(Config {
+            state_directory: root.path("state_directory").unwrap_or_default(),
+            host,
+            acme,
+            certificates: without_places(certificates),
+            renew,
+            postfix,
+            dns,
+        }),
+        _ => Err(report.finish(file)),
+    }
+}
+
+fn domain_name(text: &str) -> Result<DomainName, String> {
+    text.parse().map_err(|error| format!("is wrong: {error}"))
+}
+
+fn identifier(text: &str) -> Result<Identifier, String> {
+    text.parse().map_err(|error| format!("is wrong: {error}"))
+}
+
+fn host(section: &Section<'_>, report: &mut Report<'_>) -> Option<Host> {
+    let name = section.parsed("name", report, domain_name);
+    let domains = section.distinct("domains", report, domain_name);
+    Some(Host {
+        name: name?,
+        domains: without_places(domains),
+    })
+}
+
+/// Returns the values of a list that has been judged.
+fn without_places<T>(list: Vec<(T, Range<usize>)>) -> Vec<T> {
+    list.into_iter().map(|(value, _)| value).collect()
+}
+
+/// Returns the ACME CA when a certificate wants one.
+fn acme(
+    section: &Section<'_>,
+    challenge: Option<Challenge>,
+    certificates: &[Section<'_>],
+    provider: &Section<'_>,
+    report: &mut Report<'_>,
+) -> Option<Acme> {
+    let directory = section.parsed("directory", report, value::directory);
+    let contact = section.parsed_list("contact", report, value::contact);
+    let first = certificates
+        .iter()
+        .find(|certificate| certificate.word("issuer") == "acme")?;
+    if !section.is_written() {
+        report.error(
+            &first.at,
+            "this certificate is to come by ACME, but the table `[acme]` is missing",
+        );
+        return None;
+    }
+    let terms = section.item("terms_of_service_agreed");
+    if terms.is_none_or(|item| item.as_bool() == Some(false)) {
+        let at = terms.and_then(Item::span).unwrap_or_else(|| section.at.clone());
+        let fault = "must be true for certificates by ACME; read the terms of service of the CA, then set it";
+        section.refuse("terms_of_service_agreed", &at, fault, report);
+    }
+    if challenge == Some(Challenge::Dns01) && !provider.is_written() {
+        let section = section.section("acme.challenge");
+        let at = section
+            .item("type")
+            .and_then(Item::span)
+            .unwrap_or_else(|| section.at.clone());
+        let fault = "is dns-01, which needs `dns.provider`: the server that takes the records";
+        section.refuse("type", &at, fault, report);
+    }
+    Some(Acme {
+        directory: directory.unwrap_or_default(),
+        contact: without_places(contact),
+        terms_of_service_agreed: true,
+        root_ca_file: section.path("root_ca_file"),
+        challenge: challenge?,
+    })
+}
+
+/// Returns how names are proven; `None` when the type has been reported.
+fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge> {
+    let (kind, _) = section.text("type")?;
+    let addresses = section.parsed_list("listen", report, |text| value::socket_address(text, 80));
+    let webroot = section.path("webroot");
+    match kind.as_str() {
+        "dns-01" => {
+            let listen_at = addresses.first().map(|(_, at)| at.clone());
+            let webroot_at = section.item("webroot").and_then(Item::span);
+            for (name, at) in [("listen", listen_at), ("webroot", webroot_at)] {
+                if let Some(at) = at {
+                    section.refuse(name, &at, "has no meaning with dns-01; leave it out", report);
+                }
+            }
+            Some(Challenge::Dns01)
+        }
+        "http-01" => {
+            let Some(webroot) = webroot else {
+                return Some(Challenge::Http01(Http01::Listen(without_places(addresses))));
+            };
+            if let Some((_, at)) = addresses.first() {
+                section.refuse(
+                    "listen",
+                    at,
+                    "and `webroot` exclude each other; leave one out",
+                    report,
+                );
+            }
+            Some(Challenge::Http01(Http01::Webroot(webroot)))
+        }
+        _ => None,
+    }
+}
+
+/// Returns the certificates, each with the place of its name.
+fn certificates(
+    root: &Section<'_>,
+    challenge: Option<&Challenge>,
+    report: &mut Report<'_>,
+) -> Vec<(Certificate, Range<usize>)> {
+    let mut certificates: Vec<(Certificate, Range<usize>)> = Vec::new();
+    for section in root.tables("certificate") {
+        let Some((certificate, at)) = certificate(&section, challenge, report) else {
+            continue;
+        };
+        if certificates
+            .iter()
+            .any(|(other, _)| other.name == certificate.name)
+        {
+            let fault = format!(
+                "`{}` is taken by a certificate above; give this one its own",
+                certificate.name
+            );
+            section.refuse("name", &at, &fault, report);
+        }
+        certificates.push((certificate, at));
+    }
+    certificates
+}
+
+/// Returns a certificate and where its name stands, written or by default.
+fn certificate(
+    section: &Section<'_>,
+    challenge: Option<&Challenge>,
+    report: &mut Report<'_>,
+) -> Option<(Certificate, Range<usize>)> {
+    let issuer = match section.word("issuer").as_str() {
+        "acme" => Some(Issuer::Acme),
+        "external" => Some(Issuer::External),
+        _ => None,
+    };
+    let identifiers = identifiers(section, issuer, challenge, report);
+    let list_at = section
+        .item("identifiers")
+        .and_then(Item::span)
+        .unwrap_or_else(|| section.at.clone());
+    let (name, name_at) = match section.text("name") {
+        Some((name, at)) => (Some(name), at),
+        None => (identifiers.first().map(Identifier::lineage_name), list_at),
+    };
+    let name = name.and_then(|name| section.take("name", &name_at, value::lineage_name(&name), report));
+    let mode = section.integer("mode");
+    let mode = mode.and_then(|(bits, at)| section.take("mode", &at, value::key_mode(bits), report));
+    let owner = section.parsed("owner", report, value::account);
+    let group = section.parsed("group", report, value::account);
+    let certificate = Certificate {
+        name: name?,
+        identifiers,
+        issuer: issuer?,
+        key: match section.word("key").as_str() {
+            "ecdsa-p384" => KeyType::EcdsaP384,
+            "rsa-2048" => KeyType::Rsa(2048),
+            "rsa-3072" => KeyType::Rsa(3072),
+            "rsa-4096" => KeyType::Rsa(4096),
+            _ => KeyType::EcdsaP256,
+        },
+        reuse_key: match section.word("reuse_key").as_str() {
+            "always" => ReuseKey::Always,
+            "never" => ReuseKey::Never,
+            _ => ReuseKey::WhilePublished,
+        },
+        owner: owner?,
+        group: group?,
+        mode: mode?,
+    };
+    Some((certificate, name_at))
+}
+
+/// Returns what a certificate is for; what a CA would refuse anyway is refused here.
+fn identifiers(
+    section: &Section<'_>,
+    issuer: Option<Issuer>,
+    challenge: Option<&Challenge>,
+    report: &mut Report<'_>,
+) -> Vec<Identifier> {
+    let refuse = |at: &Range<usize>, fault: &str, report: &mut Report<'_>| {
+        section.refuse("identifiers", at, fault, report);
+    };
+    if let Some(list) = section
+        .item("identifiers")
+        .filter(|item| item.as_array().is_some_and(toml_edit::Array::is_empty))
+    {
+        refuse(
+            &list.span().unwrap_or_default(),
+            "is empty; a certificate needs at least one name",
+            report,
+        );
+    }
+    let placed = section.distinct("identifiers", report, identifier);
+    let identifiers: Vec<Identifier> = placed.iter().map(|(identifier, _)| identifier.clone()).collect();
+    if issuer != Some(Issuer::Acme) {
+        return identifiers;
+    }
+    for (identifier, at) in &placed {
+        if identifier.is_wildcard() && matches!(challenge, Some(Challenge::Http01(_))) {
+            let fault =
+                format!("has the wildcard `{identifier}`; set `acme.challenge.type` to dns-01 for it");
+            refuse(at, &fault, report);
+        }
+        if let Some(wildcard) = value::covering(&identifiers, identifier) {
+            refuse(
+                at,
+                &format!("has `{identifier}`, which `{wildcard}` covers already; leave one out"),
+                report,
+            );
+        }
+    }
+    identifiers
+}
+
+fn renew(section: &Section<'_>, report: &mut Report<'_>) -> Renew {
+    let before = section.parsed("before", report, |text| match text {
+        "auto" => Ok(RenewBefore::Auto),
+        _ => value::duration(text)
+            .map(RenewBefore::Left)
+            .map_err(|fault| format!("{fault}, or auto")),
+    });
+    Renew {
+        before: before.unwrap_or(RenewBefore::Auto),
+        keep_generations: section.number("keep_generations", 1..=1000, report),
+        max_per_day: section.number("max_per_day", 0..=1000, report),
+        max_per_week: section.number("max_per_week", 0..=1000, report),
+        timer: match section.word("timer").as_str() {
+            "cron" => Timer::Cron,
+            "none" => Timer::None,
+            "systemd" => Timer::Systemd,
+            _ => Timer::Auto,
+        },
+    }
+}
+
+fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
+    let endpoints = section.parsed_list("verify", report, |text| {
+        text.parse()
+            .map_err(|error: EndpointError| format!("is wrong: {error}"))
+    });
+    Postfix {
+        manage: section.boolean("manage").is_none_or(|(manage, _)| manage),
+        config_directory: section.path("config_directory").unwrap_or_default(),
+        tls_layout: match section.word("tls_layout").as_str() {
+            "chain" => TlsLayout::Chain,
+            _ => TlsLayout::CertAndKey,
+        },
+        client_ca: match section.word("client_ca").as_str() {
+            "keep" => ClientCa::Keep,
+            "own-chain" => ClientCa::OwnChain,
+            "system" => ClientCa::System,
+            file => ClientCa::File(file.into()),
+        },
+        reload: match section.word("reload").as_str() {
+            "never" => Reload::Never,
+            _ => Reload::Auto,
+        },
+        verify: match section.text("verify") {
+            Some(_) => Verify::Auto,
+            None => Verify::Endpoints(without_places(endpoints)),
+        },
+    }
+}
+
+fn dns(section: &Section<'_>, provider: &Section<'_>, report: &mut Report<'_>) -> Dns {
+    let resolvers = section.parsed_list("resolvers", report, |text| value::socket_address(text, 53));
+    let timeout = section.parsed("timeout", report, value::duration);
+    let publish = section.distinct("publish", report, |word| Ok(word.to_owned()));
+    Dns {
+        resolvers: without_places(resolvers),
+        provider: rfc2136(provider, report).map(Provider::Rfc2136),
+        publish: publish
+            .iter()
+            .filter(|(word, _)| word == "spf")
+            .map(|_| Publish::Spf)
+            .collect(),
+        spf: section.parsed("spf", report, value::spf).unwrap_or_default(),
+        ttl: section.number("ttl", 1..=MAX_TTL, report),
+        timeout: timeout.unwrap_or_default(),
+    }
+}
+
+/// Returns the server that takes dynamic updates; `None` when there is none, or when it has been reported.
+fn rfc2136(section: &Section<'_>, report: &mut Report<'_>) -> Option<Rfc2136> {
+    if !section.is_written() || section.word("type") != "rfc2136" {
+        return None;
+    }
+    let server = section.parsed("server", report, |text| value::socket_address(text, 53));
+    let key_name = section.parsed("key_name", report, |text| {
+        // The text is not repeated: `name:secret` is how some programs write a key.
+        DomainName::from_dns(text).map_err(|_| "is not a domain name, as names of TSIG keys are".to_owned())
+    });
+    let secret = secret(section, report);
+    Some(Rfc2136 {
+        server: server?,
+        key_name: key_name?,
+        algorithm: match section.word("algorithm").as_str() {
+            "hmac-sha384" => TsigAlgorithm::HmacSha384,
+            "hmac-sha512" => TsigAlgorithm::HmacSha512,
+            _ => TsigAlgorithm::HmacSha256,
+        },
+        secret: secret?,
+    })
+}
+
+/// Returns where the TSIG secret comes from: exactly one source is named.
+fn secret(section: &Section<'_>, report: &mut Report<'_>) -> Option<SecretSource> {
+    const SOURCES: [&str; 3] = ["secret_file", "secret_env", "secret_credential"];
+    let written: Vec<&str> = SOURCES
+        .into_iter()
+        .filter(|name| section.item(name).is_some())
+        .collect();
+    match written.as_slice() {
+        ["secret_file"] => section.path("secret_file").map(SecretSource::File),
+        ["secret_env"] => section
+            .parsed("secret_env", report, value::reference_name)
+            .map(SecretSource::Env),
+        ["secret_credential"] => section
+            .parsed("secret_credential", report, value::reference_name)
+            .map(SecretSource::Credential),
+        [] => {
+            let message = format!(
+                "`{}` names no secret; set one of {}",
+                section.path,
+                SOURCES.join(", ")
+            );
+            report.error(&section.at, message);
+            None
+        }
+        _ => {
+            report.error(
+                &section.at,
+                format!("`{}` must have only one of {}", section.path, written.join(", ")),
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

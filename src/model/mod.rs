@@ -4,6 +4,7 @@ pub mod authority;
 pub mod certificate;
 pub mod endpoint;
 pub mod finding;
+pub mod key;
 pub mod lineage;
 pub mod name;
 pub mod plan;

@@ -169,6 +169,26 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// Makes text of others fit for one line of a terminal or a log, and cuts it after `limit` characters.
+///
+/// Control characters, line feeds among them, and the invisible ones that turn or hide text are escaped.
+pub fn printable_line(bytes: &[u8], limit: usize) -> String {
+    let invisible = |character: char| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let mut text = String::new();
+    for (index, character) in printable(bytes).chars().enumerate() {
+        if index >= limit {
+            text.push('…');
+            break;
+        }
+        match character {
+            '\n' | '\t' => text.extend(character.escape_default()),
+            character if invisible(character) => text.extend(character.escape_default()),
+            character => text.push(character),
+        }
+    }
+    text
+}
+
 mod bytes_as_base64 {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -208,5 +228,14 @@ mod tests {
         assert_eq!(change.inverse().after, change.before);
         let saved = serde_json::to_string(&change).unwrap();
         assert_eq!(serde_json::from_str::<FileChange>(&saved).unwrap(), change);
+    }
+
+    #[test]
+    fn a_line_of_others_cannot_steer_the_terminal() {
+        let check = |bytes: &[u8], expected: &str| assert_eq!(printable_line(bytes, 12), expected);
+        check(b"250 ok", "250 ok");
+        check(b"a\r\nb\x1b", "a\\r\\nb\\u{1b}");
+        check("x\u{202e}y".as_bytes(), "x\\u{202e}y");
+        check(b"0123456789abcdef", "0123456789ab…");
     }
 }

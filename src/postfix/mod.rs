@@ -1,1 +1,14 @@
-//! postfix.
+//! Postfix: its configuration read and edited without loss, judged before it is live, reloaded, put back.
+//!
+//! The way through it: [`inspect`] asks the installed program, [`desired`] says what should be, [`plan`] compares,
+//! [`judge`] has a staged copy judged by Postfix itself, [`apply`] writes, reloads and takes back. [`endpoints`] names
+//! the ports that then have to prove it. This module never edits with `postconf -e` (it loses mode and owner, replaces a
+//! symbolic link, and corrupts a file without a final newline) and never signals the master (a broken file ends it).
+//!
+//! Rules: postconf(1), postconf(5), master(5), `design` section 6, rule 3.
+
+pub mod desired;
+pub mod endpoints;
+pub mod plan;
+pub mod syntax;
+pub mod values;

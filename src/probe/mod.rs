@@ -1,1 +1,28 @@
-//! probe.
+//! Connects to mail ports as a client does, tells what is served, and judges it.
+//!
+//! [`Client`] holds one conversation: connect, greeting, EHLO, STARTTLS, handshake, EHLO, perhaps MAIL and RCPT, QUIT.
+//! It shows every chain and refuses none, so that an expired or self-made certificate is seen and not only "failed".
+//! [`judge`] and [`trust`] decide about what was seen, and [`verify`] asks until a deployment is proven or time is up.
+//! Nothing here changes a server, authenticates, or sends mail.
+//!
+//! RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 5321 (replies), RFC 9525 (names).
+
+pub mod check;
+mod client;
+pub mod judge;
+pub mod report;
+mod roots;
+mod sighting;
+mod smtp;
+mod target;
+mod tls;
+pub mod trust;
+pub mod verify;
+
+pub use client::{Client, Dialogue, Limits};
+pub use roots::{RootsError, load_roots};
+pub use sighting::{Handshake, Outcome, Reply, Sighting, Stage, Transaction};
+pub use target::Target;
+
+#[cfg(test)]
+mod fake;

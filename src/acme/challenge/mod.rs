@@ -1,0 +1,92 @@
+//! Proves control of names (RFC 8555, 8): one [`Present`] for each way.
+//!
+//! An order hands over all its responses at once, waits until they are in place, and has them taken away in every case:
+//! after success, failure, the end of patience, and, as far as a dropped future allows, interruption.
+
+pub mod dns01;
+pub mod http01;
+mod port_holder;
+pub mod webroot;
+
+use std::pin::Pin;
+
+use super::error::AcmeError;
+use crate::model::name::DomainName;
+
+/// A future in a box, for traits that are used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The ways to prove control of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeType {
+    /// A TXT record (RFC 8555, 8.4).
+    Dns01,
+    /// A document on port 80 (RFC 8555, 8.3).
+    Http01,
+}
+
+impl ChallengeType {
+    /// Returns the standard's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dns01 => "dns-01",
+            Self::Http01 => "http-01",
+        }
+    }
+}
+
+/// What must be in place for one identifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChallengeResponse {
+    /// The name that is validated; for a wildcard, the name below `*.`.
+    pub name: DomainName,
+    /// The challenge's token: base64url characters only.
+    pub token: String,
+    /// What http-01 answers.
+    pub key_authorization: String,
+    /// What dns-01 has as TXT data at `_acme-challenge`.
+    pub txt: String,
+}
+
+/// Puts responses in place, and takes them away.
+pub trait Present: Send + Sync {
+    /// Returns which challenge this is for.
+    fn challenge_type(&self) -> ChallengeType;
+
+    /// Puts all responses in place; when it returns, the CA may look.
+    fn present<'a>(&'a self, responses: &'a [ChallengeResponse]) -> BoxFuture<'a, Result<(), AcmeError>>;
+
+    /// Takes them away. Called also after [`Present::present`] failed or was interrupted: what is not there is no error.
+    fn cleanup<'a>(&'a self, responses: &'a [ChallengeResponse]) -> BoxFuture<'a, Result<(), AcmeError>>;
+}
+
+/// Returns whether a token has only the characters it may have (RFC 8555, 8.3).
+///
+/// It becomes a file name and part of a URL's path: a CA must not be able to lead either astray.
+pub(crate) fn is_token(token: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=255).contains(&token.len()) && token.bytes().all(legal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_nowhere() {
+        assert!(is_token("LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0"));
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../../etc/cron.d/x",
+            "a/b",
+            "a\0",
+            "a b",
+            "é",
+            &"a".repeat(256),
+        ] {
+            assert!(!is_token(bad), "{bad}");
+        }
+    }
+}

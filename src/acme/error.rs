@@ -1,0 +1,441 @@
+//! What goes wrong between us and a CA, and the CA's own words about it. Pure.
+//!
+//! Text that came from the outside is kept whole and made fit for a terminal only when it is printed.
+
+use std::{fmt, net::SocketAddr, time::Duration};
+
+use serde::Deserialize;
+
+use crate::model::{name::DomainName, plan::printable};
+
+/// A problem document (RFC 9457; RFC 8555, 6.7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Problem {
+    /// What kind of problem; the CA's URN, whole.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// The CA's words.
+    #[serde(default)]
+    pub detail: String,
+    /// Which identifier it is about, for a subproblem.
+    #[serde(default)]
+    pub identifier: Option<ProblemIdentifier>,
+    /// One for each identifier that is at fault (RFC 8555, 6.7.1).
+    #[serde(default)]
+    pub subproblems: Vec<Problem>,
+}
+
+/// The identifier a subproblem is about.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ProblemIdentifier {
+    /// The name.
+    pub value: String,
+}
+
+/// What stands before the kinds that RFC 8555 registers.
+const ACME_PREFIX: &str = "urn:ietf:params:acme:error:";
+
+impl Problem {
+    /// Returns the kind as RFC 8555, 6.7 names it (`rateLimited`), or `None` for one of another registry.
+    pub fn acme_kind(&self) -> Option<&str> {
+        self.kind.strip_prefix(ACME_PREFIX)
+    }
+
+    /// Reads a problem document; `None` for anything else.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let problem: Self = serde_json::from_slice(body).ok()?;
+        (!problem.kind.is_empty() || !problem.detail.is_empty()).then_some(problem)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(identifier) = &self.identifier {
+            write!(f, "{}: ", printable(identifier.value.as_bytes()))?;
+        }
+        let kind = printable(self.acme_kind().unwrap_or(&self.kind).as_bytes());
+        match (self.detail.is_empty(), kind.is_empty()) {
+            (false, false) => write!(f, "{} ({kind})", printable(self.detail.as_bytes()))?,
+            (false, true) => f.write_str(&printable(self.detail.as_bytes()))?,
+            (true, _) => f.write_str(&kind)?,
+        }
+        for subproblem in &self.subproblems {
+            write!(f, "; {subproblem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One identifier that the CA could not confirm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChallengeFailure {
+    /// The identifier, wildcards with their `*.`.
+    pub identifier: String,
+    /// The challenge that was tried: `http-01`, `dns-01`.
+    pub challenge: String,
+    /// Why it failed.
+    pub problem: Problem,
+}
+
+/// A process that has a port open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id.
+    pub pid: u32,
+    /// Its program's name, as the kernel knows it.
+    pub program: String,
+}
+
+/// Why a conversation with a CA came to nothing.
+#[derive(Debug)]
+pub enum AcmeError {
+    /// The CA does not know the account: it was deactivated, or the CA is another than it was.
+    AccountDoesNotExist(Problem),
+    /// The listener for http-01 could not be bound, for another reason than [`Self::PortTaken`].
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The CA could not confirm these identifiers.
+    Challenge(Vec<ChallengeFailure>),
+    /// An authorization does not offer the challenge that is configured.
+    ChallengeNotOffered {
+        /// The identifier.
+        identifier: String,
+        /// What was wanted.
+        wanted: &'static str,
+        /// What the CA offers.
+        offered: Vec<String>,
+    },
+    /// No connection to the CA.
+    Connect {
+        /// Which URL was asked for.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer broke off.
+    Cut {
+        /// Which URL was asked for.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The records for dns-01 could not be made, or were not seen; what the DNS adapter says.
+    Dns01(Box<dyn std::error::Error + Send + Sync>),
+    /// The CA wants accounts bound to a customer's account (RFC 8555, 7.3.4).
+    ExternalAccountRequired {
+        /// The directory.
+        directory: String,
+    },
+    /// What was given to us is not usable: a URL, roots, an account key, a certificate.
+    Invalid(String),
+    /// The certificate that the CA sent is not the one we asked for.
+    IssuedOther(String),
+    /// The answer is not what RFC 8555 has in its place.
+    NotAcme {
+        /// Which URL was asked for.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The answer's beginning.
+        excerpt: String,
+    },
+    /// The caller could not save the order's URL.
+    NotSaved(Box<dyn std::error::Error + Send + Sync>),
+    /// The order came to nothing: the CA gave up on it, or no longer knows it. A new one may do.
+    OrderLost {
+        /// The order.
+        url: String,
+        /// What the CA says.
+        reason: String,
+    },
+    /// The CA did not finish in time; the order can be resumed.
+    Overdue {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+        /// When the CA wants to be asked again, if it said so.
+        retry_after: Option<Duration>,
+    },
+    /// Another program has the port of the http-01 listener.
+    PortTaken {
+        /// The address.
+        address: SocketAddr,
+        /// Who, as far as we may know.
+        holder: Option<Holder>,
+    },
+    /// The CA refused, and said why.
+    Problem {
+        /// What it said.
+        problem: Problem,
+        /// The HTTP status.
+        status: u16,
+        /// When it may be tried again.
+        retry_after: Option<Duration>,
+    },
+    /// The CA refused without a word that we understand.
+    Status {
+        /// Which URL was asked for.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// When it may be tried again.
+        retry_after: Option<Duration>,
+        /// The answer's beginning.
+        excerpt: String,
+    },
+    /// The CA's terms of service were not agreed to.
+    TermsOfService {
+        /// Where they are.
+        url: String,
+    },
+    /// No answer within the limit.
+    Timeout {
+        /// Which URL was asked for.
+        url: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// The TLS handshake with the CA failed, but not over its certificate.
+    Tls {
+        /// Which URL was asked for.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer is larger than any answer of a CA should be.
+    TooLarge {
+        /// Which URL was asked for.
+        url: String,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The CA does not offer this.
+    Unsupported(&'static str),
+    /// The certificate that the CA's server shows is not trusted.
+    Untrusted {
+        /// Which URL was asked for.
+        url: String,
+        /// Why it is not.
+        reason: String,
+    },
+    /// The http-01 token could not be written below the web root.
+    Webroot(String),
+}
+
+impl AcmeError {
+    /// Returns how long the CA wants to be left alone: on 429, 503 and `rateLimited`, or when it said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem { retry_after, .. }
+            | Self::Status { retry_after, .. }
+            | Self::Overdue { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Returns whether the CA refused because of its limits, or is too busy: trying at once is of no use.
+    pub fn is_rate_limit(&self) -> bool {
+        match self {
+            Self::Problem { problem, status, .. } => {
+                matches!(status, 429 | 503) || problem.acme_kind() == Some("rateLimited")
+            }
+            Self::Status { status, .. } => matches!(status, 429 | 503),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the CA did not like the nonce: the same request with another is as good as new (RFC 8555, 6.5).
+    pub(crate) fn is_bad_nonce(&self) -> bool {
+        matches!(self, Self::Problem { problem, .. } if problem.acme_kind() == Some("badNonce"))
+    }
+
+    /// Returns whether the same question may well be answered a moment later: a hiccup of the server or the line.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Cut { .. } | Self::Timeout { .. } => true,
+            Self::Problem { status, .. } | Self::Status { status, .. } => {
+                matches!(status, 500 | 502 | 503 | 504)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for AcmeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::AccountDoesNotExist(problem) => format!("the CA does not know our account: {problem}"),
+            Self::Bind { address, reason } => format!("cannot listen on {address} for http-01: {reason}"),
+            Self::Challenge(failures) => {
+                let each = failures.iter().map(|failure| {
+                    format!(
+                        "{} by {}: {}",
+                        failure.identifier, failure.challenge, failure.problem
+                    )
+                });
+                format!("the CA could not confirm {}", each.collect::<Vec<_>>().join("; "))
+            }
+            Self::ChallengeNotOffered {
+                identifier,
+                wanted,
+                offered,
+            } => {
+                format!(
+                    "the CA does not offer {wanted} for {identifier}, only {}",
+                    offered.join(", ")
+                )
+            }
+            Self::Connect { url, reason } => format!("cannot connect to {url}: {reason}"),
+            Self::Cut { url, reason } => format!("the answer of {url} broke off: {reason}"),
+            Self::Dns01(error) => format!("cannot set up dns-01: {error}"),
+            Self::ExternalAccountRequired { directory } => {
+                format!(
+                    "{directory} wants external account binding (RFC 8555, 7.3.4), which is not yet supported"
+                )
+            }
+            Self::Invalid(reason) => reason.clone(),
+            Self::IssuedOther(reason) => format!("the CA sent a certificate we did not ask for: {reason}"),
+            Self::NotAcme { url, reason, excerpt } => {
+                format!("{url} does not answer as an ACME server ({reason}): `{excerpt}`")
+            }
+            Self::NotSaved(error) => format!("cannot save the order's URL: {error}"),
+            Self::OrderLost { url, reason } => format!("the order {url} came to nothing: {reason}"),
+            Self::Overdue {
+                what,
+                after,
+                retry_after,
+            } => {
+                let seconds = after.as_secs();
+                match retry_after {
+                    None => format!("the CA did not {what} within {seconds} s"),
+                    Some(next) => {
+                        format!(
+                            "the CA did not {what} within {seconds} s; it asks to come back in {} s",
+                            next.as_secs()
+                        )
+                    }
+                }
+            }
+            Self::PortTaken { address, holder } => match holder {
+                Some(Holder { pid, program }) => {
+                    format!("cannot listen on {address} for http-01: {program} (process {pid}) has the port")
+                }
+                None => format!("cannot listen on {address} for http-01: another program has the port"),
+            },
+            Self::Problem {
+                problem,
+                status,
+                retry_after,
+            } => {
+                format!(
+                    "the CA refused: {problem}; HTTP status {status}{}",
+                    later(*retry_after)
+                )
+            }
+            Self::Status {
+                url,
+                status,
+                retry_after,
+                excerpt,
+            } if excerpt.is_empty() => {
+                format!("{url} answered HTTP status {status}{}", later(*retry_after))
+            }
+            Self::Status {
+                url,
+                status,
+                retry_after,
+                excerpt,
+            } => {
+                format!(
+                    "{url} answered HTTP status {status}{}: `{excerpt}`",
+                    later(*retry_after)
+                )
+            }
+            Self::TermsOfService { url } => format!("the CA's terms of service were not agreed to: {url}"),
+            Self::Timeout { url, after } => format!("{url} did not answer within {} s", after.as_secs_f32()),
+            Self::Tls { url, reason } => format!("no TLS connection to {url}: {reason}"),
+            Self::TooLarge { url, limit } => format!("the answer of {url} is larger than {limit} bytes"),
+            Self::Unsupported(what) => format!("the CA does not offer {what}"),
+            Self::Untrusted { url, reason } => {
+                format!("the certificate that the server of {url} shows is not trusted: {reason}")
+            }
+            Self::Webroot(error) => format!("cannot set up http-01: {error}"),
+        };
+        f.write_str(&printable(text.as_bytes()))
+    }
+}
+
+impl std::error::Error for AcmeError {}
+
+/// Tells when to come back.
+fn later(retry_after: Option<Duration>) -> String {
+    retry_after.map_or_else(String::new, |after| {
+        format!(", try again after {} s", after.as_secs())
+    })
+}
+
+/// Reads a challenge's identifier for an error message, with the wildcard put back.
+pub(crate) fn shown(name: &DomainName, wildcard: bool) -> String {
+    if wildcard {
+        format!("*.{name}")
+    } else {
+        name.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_problem_documents_and_nothing_else() {
+        let check = |body: &str, expected: Option<&str>| {
+            assert_eq!(
+                Problem::parse(body.as_bytes())
+                    .map(|problem| problem.to_string())
+                    .as_deref(),
+                expected,
+                "{body}"
+            );
+        };
+        // RFC 8555, 6.7.1, shortened.
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:malformed", "detail": "Some of the identifiers requested were rejected",
+                "subproblems": [
+                  {"type": "urn:ietf:params:acme:error:malformed", "detail": "Invalid underscore in DNS name \"_example.org\"",
+                   "identifier": {"type": "dns", "value": "_example.org"}}]}"#,
+            Some(
+                "Some of the identifiers requested were rejected (malformed); \
+                 _example.org: Invalid underscore in DNS name \"_example.org\" (malformed)",
+            ),
+        );
+        check(r#"{"type":"urn:x","status":400}"#, Some("urn:x"));
+        check(r#"{"detail":"no\u001b[31m"}"#, Some("no\\u{1b}[31m"));
+        check(r#"{"type":7}"#, None);
+        check("{}", None);
+        check("<html>", None);
+        check("", None);
+    }
+
+    #[test]
+    fn knows_limits_from_hiccups() {
+        let status = |status| AcmeError::Status {
+            url: "https://ca.test/".into(),
+            status,
+            retry_after: Some(Duration::from_secs(7)),
+            excerpt: String::new(),
+        };
+        assert!(status(429).is_rate_limit() && !status(429).is_passing());
+        assert!(status(502).is_passing() && !status(502).is_rate_limit());
+        assert_eq!(status(429).retry_after(), Some(Duration::from_secs(7)));
+        assert_eq!(
+            status(429).to_string(),
+            "https://ca.test/ answered HTTP status 429, try again after 7 s"
+        );
+    }
+}

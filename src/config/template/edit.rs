@@ -1,0 +1,491 @@
+//! Careful edits to a configuration that exists. Pure.
+//!
+//! toml_edit keeps comments, order and spacing; this module decides which keys change, and reads the result back.
+
+use std::{fmt, path::Path};
+
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
+
+use super::{Answers, Wanted, answers_for, answers_from, is_same, wanted};
+use crate::config::v1::{
+    self, ConfigErrors,
+    schema::{self, Key, join},
+};
+
+/// Why a file was not edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EditError {
+    /// The file as it is is wrong.
+    Existing(ConfigErrors),
+    /// The answers contradict each other, or something else in the file; places are those of the edited file.
+    Edited(ConfigErrors),
+    /// This key stands where it could not be set.
+    Unset(String),
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Existing(errors) => write!(f, "the file is wrong already\n{errors}"),
+            Self::Edited(errors) => write!(f, "the file would be wrong with these answers\n{errors}"),
+            Self::Unset(key) => write!(f, "`{key}` could not be set in this file; edit it by hand"),
+        }
+    }
+}
+
+impl std::error::Error for EditError {}
+
+/// Returns an existing file with the answers in it. Only keys whose meaning changes are touched; with the answers that
+/// [`answers_from`] read from it, a file stays byte for byte as it is. `file` is only used to name it in errors.
+///
+/// # Errors
+/// When the file is wrong before or after.
+pub fn edit(file: &Path, existing: &str, answers: &Answers) -> Result<String, EditError> {
+    let config = v1::parse(file, existing).map_err(EditError::Existing)?;
+    let old = answers_from(&config);
+    let (old_keys, new_keys) = (wanted(&old), wanted(answers));
+    // What `[acme]` says is not in the configuration where nothing comes by ACME.
+    let is_known = |key: &Wanted| config.acme.is_some() || !key.table.starts_with("acme");
+    let is_unchanged = |key: &Wanted| is_known(key) && old_keys.iter().any(|old| old.is_same(key));
+    let changes: Vec<&Wanted> = new_keys.iter().filter(|key| !is_unchanged(key)).collect();
+    if changes.is_empty() {
+        return Ok(existing.to_owned());
+    }
+    let name = config
+        .default_certificate()
+        .map(|certificate| certificate.name.clone());
+    let index = config
+        .certificates
+        .iter()
+        .position(|certificate| Some(&certificate.name) == name.as_ref());
+    // toml_edit drops the byte order mark and writes line feeds.
+    let (mark, text) = match existing.strip_prefix('\u{feff}') {
+        Some(text) => ("\u{feff}", text),
+        None => ("", existing),
+    };
+    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let mut text = text.replace("\r\n", "\n");
+    for key in &changes {
+        text = with_example_active(&text, key).unwrap_or(text);
+    }
+    let unset = |key: &Wanted| EditError::Unset(join(key.table, key.name));
+    let mut document: DocumentMut = text.parse().map_err(|_| EditError::Unset(String::new()))?;
+    if let (Some(name), Some(index)) = (&name, index)
+        && answers
+            .identifiers
+            .first()
+            .is_some_and(|first| first.lineage_name() != *name)
+    {
+        // The lineage keeps its name, and with it its history, when its names change.
+        let name = Wanted {
+            table: "certificate",
+            name: "name",
+            value: Some(name.as_str().into()),
+        };
+        set(&mut document, &name, Some(index)).ok_or_else(|| unset(&name))?;
+    }
+    for key in changes {
+        set(&mut document, key, index).ok_or_else(|| unset(key))?;
+    }
+    if answers.provider.is_none()
+        && let Some(dns) = document.get_mut("dns").and_then(Item::as_table_like_mut)
+    {
+        dns.remove("provider");
+    }
+    let text = format!("{mark}{}", document.to_string().replace('\n', line_end));
+    let config = v1::parse(file, &text).map_err(EditError::Edited)?;
+    let read_back = wanted(&answers_for(&config, config.certificates.get(index.unwrap_or(0))));
+    // Whether Dovecot is left alone is not in the configuration yet.
+    match new_keys
+        .iter()
+        .find(|key| key.table != "dovecot" && !read_back.iter().any(|read| read.is_same(key)))
+    {
+        Some(key) => Err(unset(key)),
+        None => Ok(text),
+    }
+}
+
+/// Returns the text with the commented example of a key made active, where its table has one: the value then lands
+/// there, and not at the table's head.
+fn with_example_active(text: &str, key: &Wanted) -> Option<String> {
+    key.value.as_ref()?;
+    let mut table = "";
+    let mut lines: Vec<&str> = text.split('\n').collect();
+    for line in &mut lines {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.split(']').next().unwrap_or_default().trim();
+        }
+        let Some(example) = line.strip_prefix('#').map(str::trim_start) else {
+            continue;
+        };
+        let is_key = example
+            .strip_prefix(key.name)
+            .is_some_and(|rest| rest.trim_start().starts_with('='));
+        if is_key && table == key.table {
+            *line = example;
+            let active = lines.join("\n");
+            // It does not parse where the key is active already, or where the comment only looked like TOML.
+            return active.parse::<DocumentMut>().is_ok().then_some(active);
+        }
+    }
+    None
+}
+
+/// Sets a key in its table, which is made where it is missing. `None`: it stands where that is not possible.
+fn set(document: &mut DocumentMut, key: &Wanted, certificate: Option<usize>) -> Option<()> {
+    if key.table == "certificate" {
+        return set_value(certificate_table(document, certificate)?, key);
+    }
+    let mut item = document.as_item_mut();
+    for name in key.table.split('.').filter(|name| !name.is_empty()) {
+        if key.value.is_none() && item.get(name).is_none() {
+            return Some(());
+        }
+        item = child(item, name)?;
+    }
+    set_value(item.as_table_like_mut()?, key)
+}
+
+/// Returns the table of a certificate; the first, made where there is none, without an index.
+fn certificate_table(document: &mut DocumentMut, index: Option<usize>) -> Option<&mut dyn TableLike> {
+    let list = document
+        .entry("certificate")
+        .or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+    match (list, index) {
+        (Item::ArrayOfTables(list), Some(index)) => Some(list.get_mut(index)?),
+        (Item::ArrayOfTables(list), None) => {
+            if list.is_empty() {
+                list.push(Table::new());
+            }
+            Some(list.get_mut(0)?)
+        }
+        (Item::Value(Value::Array(list)), Some(index)) => Some(list.get_mut(index)?.as_inline_table_mut()?),
+        _ => None,
+    }
+}
+
+/// Returns the table of this name below another, made in the manner of its parent where it is missing.
+fn child<'a>(parent: &'a mut Item, name: &str) -> Option<&'a mut Item> {
+    let new = match parent {
+        Item::Table(parent) => {
+            let mut table = Table::new();
+            table.set_dotted(parent.is_dotted());
+            Item::Table(table)
+        }
+        _ => Item::Value(InlineTable::new().into()),
+    };
+    Some(parent.as_table_like_mut()?.entry(name).or_insert(new))
+}
+
+/// Sets one key of a table; spacing and comment around its value stay.
+fn set_value(table: &mut dyn TableLike, key: &Wanted) -> Option<()> {
+    let default = || schema::find(key.table, key.name).and_then(Key::default);
+    let value = key.value.clone().or_else(default);
+    match (value, table.get_mut(key.name)) {
+        (Some(new), Some(Item::Value(old))) => {
+            replace(old, new);
+        }
+        (Some(_), Some(_)) => return None,
+        (Some(new), None) if key.value.is_some() => {
+            table.insert(key.name, Item::Value(new));
+        }
+        (None, Some(_)) => {
+            table.remove(key.name);
+        }
+        (_, None) => {}
+    }
+    Some(())
+}
+
+/// Puts a new value in an old one's place.
+fn replace(old: &mut Value, new: Value) {
+    if let (Value::Array(old), Value::Array(new)) = (&mut *old, &new)
+        && extend(old, new).is_some()
+    {
+        return;
+    }
+    let decor = old.decor().clone();
+    *old = new;
+    *old.decor_mut() = decor;
+}
+
+/// Adds further members to a list that has a line, and perhaps a comment, for each. `None`: it is not such a list, or
+/// the new one does not begin like it.
+fn extend(old: &mut Array, new: &Array) -> Option<()> {
+    let last = old.get(old.len().checked_sub(1)?)?;
+    let begins_so = new.len() > old.len() && old.iter().zip(new).all(|(old, new)| is_same(old, new));
+    let prefix = last.decor().prefix().and_then(|prefix| prefix.as_str())?;
+    // The indent is for the next member too; a comment before it is not.
+    let (_, indent) = prefix.rsplit_once('\n').filter(|_| begins_so)?;
+    let indent = format!("\n{indent}");
+    // What stands between the last member and the bracket, a comment on that member perhaps, stays behind the member.
+    let suffix = last
+        .decor()
+        .suffix()
+        .and_then(|suffix| suffix.as_str())
+        .unwrap_or_default();
+    let tail = format!("{suffix}{}", old.trailing().as_str()?);
+    let (comment, closing) = tail.rsplit_once('\n')?;
+    let (first, closing) = (format!("{comment}{indent}"), format!("\n{closing}"));
+    let n_old = old.len();
+    old.get_mut(n_old - 1)?.decor_mut().set_suffix("");
+    for (index, member) in new.iter().skip(n_old).enumerate() {
+        let prefix = if index == 0 { &first } else { &indent };
+        old.push_formatted(member.clone().decorated(prefix, ""));
+    }
+    old.set_trailing(closing);
+    old.set_trailing_comma(true);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            render,
+            tests::{answers, full, read, variants},
+        },
+        *,
+    };
+    use crate::config::{Challenge, Http01, Publish, Timer};
+
+    const EXISTING: &str = "\
+# ours
+version = 1   # first
+
+host.name = \"Mail.Example.JP.\"
+host.domains = [ \"example.jp\" ] # one
+
+[acme]
+directory = \"https://acme-v02.api.letsencrypt.org/directory\"
+terms_of_service_agreed = true
+
+# two names
+[[certificate]]
+identifiers = [\"www.example.jp\"]
+[[certificate]]
+identifiers = [
+  \"mail.example.jp\", # the MX
+]
+mode = 0o640
+
+[renew]
+#timer = \"auto\"   # what wakes it
+keep_generations = 9
+";
+
+    #[test]
+    fn the_same_answers_change_nothing() {
+        let examples = [
+            include_str!("../../../examples/config/minimal.toml"),
+            include_str!("../../../examples/config/dns-01-rfc2136.toml"),
+            include_str!("../../../examples/config/keep-my-client.toml"),
+            include_str!("../../../examples/config/local-test.toml"),
+            EXISTING,
+        ];
+        for text in examples
+            .iter()
+            .map(|text| (*text).to_owned())
+            .chain(variants().iter().map(render))
+        {
+            assert_eq!(
+                edit(Path::new("m.toml"), &text, &answers_from(&read(&text))).unwrap(),
+                text
+            );
+        }
+    }
+
+    #[test]
+    fn from_any_answers_to_any_others() {
+        for old in variants() {
+            for new in variants() {
+                let text = edit(Path::new("m.toml"), &render(&old), &new).unwrap();
+                assert_eq!(
+                    answers_from(&read(&text)),
+                    Answers {
+                        leave_dovecot: false,
+                        ..new
+                    },
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    /// Edits EXISTING, or a text made from it, and expects these lines to go and to come.
+    fn check(existing: &str, change: impl Fn(&mut Answers), expected: &[&str]) {
+        let mut answers = answers_from(&read(existing));
+        change(&mut answers);
+        let text = edit(Path::new("m.toml"), existing, &answers).unwrap();
+        let diff = similar::TextDiff::from_lines(existing, &text);
+        let changes: Vec<String> = diff
+            .iter_all_changes()
+            .filter(|change| change.tag() != similar::ChangeTag::Equal)
+            .map(|change| format!("{}{}", change.tag(), change.value().trim_end_matches('\n')))
+            .collect();
+        assert_eq!(changes, expected, "{text}");
+    }
+
+    #[test]
+    fn only_changed_keys_change() {
+        check(
+            EXISTING,
+            |answers| answers.timer = Timer::Cron,
+            &[
+                "-#timer = \"auto\"   # what wakes it",
+                "+timer = \"cron\"   # what wakes it",
+            ],
+        );
+        check(
+            EXISTING,
+            |answers| answers.directory = "letsencrypt-staging".to_owned(),
+            &[
+                "-directory = \"https://acme-v02.api.letsencrypt.org/directory\"",
+                "+directory = \"letsencrypt-staging\"",
+            ],
+        );
+        check(
+            EXISTING,
+            |answers| answers.domains.push("example.org".parse().unwrap()),
+            &[
+                "-host.domains = [ \"example.jp\" ] # one",
+                "+host.domains = [\"example.jp\", \"example.org\"] # one",
+            ],
+        );
+        check(
+            EXISTING,
+            |answers| answers.identifiers = vec!["mx.example.jp".parse().unwrap()],
+            &[
+                "-identifiers = [",
+                "-  \"mail.example.jp\", # the MX",
+                "-]",
+                "+identifiers = [\"mx.example.jp\"]",
+                "+name = \"mail.example.jp\"",
+            ],
+        );
+        check(
+            EXISTING,
+            |answers| answers.identifiers.push("mx.example.jp".parse().unwrap()),
+            &["+  \"mx.example.jp\","],
+        );
+        check(
+            EXISTING,
+            |answers| answers.publish = vec![Publish::Spf],
+            &["+", "+[dns]", "+publish = [\"spf\"]"],
+        );
+        check(
+            EXISTING,
+            |answers| answers.leave_dovecot = true,
+            &["+", "+[dovecot]", "+manage = false"],
+        );
+        let dotted = EXISTING.replace("host.name", "postfix.manage = false\nhost.name");
+        check(
+            &dotted,
+            |answers| answers.postfix_config_directory = "/p".into(),
+            &["+postfix.config_directory = \"/p\""],
+        );
+        let inline = "version = 1\nhost = { name = 'a.example', domains = [] }\nrenew = {} # x\n";
+        check(
+            inline,
+            |answers| answers.timer = Timer::Cron,
+            &["-renew = {} # x", "+renew = { timer = \"cron\" } # x"],
+        );
+        let certificate = |answers: &mut Answers| {
+            answers.identifiers = vec!["a.example".parse().unwrap()];
+            answers.terms_of_service_agreed = true;
+        };
+        check(
+            inline,
+            certificate,
+            &[
+                "+",
+                "+[acme]",
+                "+terms_of_service_agreed = true",
+                "+",
+                "+[[certificate]]",
+                "+identifiers = [\"a.example\"]",
+            ],
+        );
+    }
+
+    #[test]
+    fn new_tables_follow_their_parents_manner() {
+        let host = "version = 1\nhost = { name = 'a.example', domains = [] }\n";
+        let certificate = "certificate = [{ identifiers = ['a.example'] }]\n";
+        let change = |answers: &mut Answers| {
+            answers.challenge = Challenge::Http01(Http01::Webroot("/w".into()));
+            answers.identifiers = vec!["b.example".parse().unwrap()];
+        };
+        check(
+            &format!("{host}acme = {{ terms_of_service_agreed = true }}\n{certificate}"),
+            change,
+            &[
+                "-acme = { terms_of_service_agreed = true }",
+                "-certificate = [{ identifiers = ['a.example'] }]",
+                "+acme = { terms_of_service_agreed = true , challenge = { webroot = \"/w\" } }",
+                "+certificate = [{ identifiers = [\"b.example\"] , name = \"a.example\" }]",
+            ],
+        );
+        check(
+            &format!("{host}acme.terms_of_service_agreed = true\n{certificate}"),
+            change,
+            &[
+                "-certificate = [{ identifiers = ['a.example'] }]",
+                "+acme.challenge.webroot = \"/w\"",
+                "+certificate = [{ identifiers = [\"b.example\"] , name = \"a.example\" }]",
+            ],
+        );
+    }
+
+    #[test]
+    fn no_existing_file_panics() {
+        let texts = [EXISTING.to_owned(), render(&answers()), render(&full())];
+        let new = variants();
+        let mut state = 1_u64;
+        for n in 0..300 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let random =
+                |shift: u32, below: usize| usize::try_from((state >> shift) & 0xffff).unwrap() % below;
+            let mut bytes = texts[n % texts.len()].clone().into_bytes();
+            let at = random(32, bytes.len());
+            bytes[at] = b"\"'[]{}=,.#\n\r\t 09azA\\"[random(16, 20)];
+            let text = String::from_utf8_lossy(&bytes);
+            if let Ok(text) = edit(Path::new("m.toml"), &text, &new[n % new.len()]) {
+                read(&text);
+            }
+        }
+    }
+
+    #[test]
+    fn line_ends_and_byte_order_mark_stay() {
+        let existing = format!("\u{feff}{}", EXISTING.replace('\n', "\r\n"));
+        let new = Answers {
+            timer: Timer::Cron,
+            ..answers_from(&read(&existing))
+        };
+        let text = edit(Path::new("m.toml"), &existing, &new).unwrap();
+        assert_eq!(text, existing.replace("#timer = \"auto\"", "timer = \"cron\""));
+    }
+
+    #[test]
+    fn refuses_what_would_be_wrong() {
+        let file = Path::new("m.toml");
+        assert!(matches!(
+            edit(file, "version = 1\n", &answers()),
+            Err(EditError::Existing(_))
+        ));
+        let wildcard = Answers {
+            identifiers: vec!["*.example.jp".parse().unwrap()],
+            ..answers()
+        };
+        assert!(matches!(
+            edit(file, EXISTING, &wildcard),
+            Err(EditError::Edited(_))
+        ));
+        let list = "version = 1\nhost = { name = 'a.example', domains = [] }\ncertificate = []\n";
+        let error = edit(file, list, &answers()).unwrap_err();
+        assert_eq!(error, EditError::Unset("certificate.identifiers".to_owned()));
+    }
+}

@@ -1,0 +1,383 @@
+//! Every key of `mailcert.toml`, once: its type, default, example, meaning, and whether it works yet. Pure.
+//!
+//! The reader takes its defaults from here, the template its comments, and an unknown key its hint. A key that stands
+//! here as [`Support::Later`] is refused, never ignored.
+
+use toml_edit::Value;
+
+use Absent::{Default, Nothing, Refused};
+use Kind::{
+    Boolean, Choice, ChoiceList, ChoiceOrFile, ChoiceOrList, File, Integer, List, Table, Tables, Text,
+};
+
+/// One key of the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The table that it stands in, dotted; empty for the top of the file.
+    pub table: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// What holds when it is absent.
+    pub absent: Absent,
+    /// Whether it works yet.
+    pub support: Support,
+    /// A value that may be written, as TOML.
+    pub example: &'static str,
+    /// What it means, in a line.
+    pub meaning: &'static str,
+}
+
+/// What a value may be.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `true` or `false`.
+    Boolean,
+    /// One of some words.
+    Choice(Choices),
+    /// A list of some words.
+    ChoiceList(Choices),
+    /// One of some words, or an absolute path.
+    ChoiceOrFile(Choices),
+    /// One of some words, or a list of strings.
+    ChoiceOrList(Choices),
+    /// An absolute path.
+    File,
+    /// An integer.
+    Integer,
+    /// A list of strings.
+    List,
+    /// A table, whose keys stand in this schema too.
+    Table,
+    /// A list of tables.
+    Tables,
+    /// A string.
+    Text,
+}
+
+/// The words that a value may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices {
+    /// Those that work.
+    pub now: &'static [&'static str],
+    /// Those that do not work yet.
+    pub later: &'static [&'static str],
+}
+
+/// What holds when a key is absent.
+#[derive(Clone, Copy, Debug)]
+pub enum Absent {
+    /// This value, as TOML.
+    Default(&'static str),
+    /// Nothing.
+    Nothing,
+    /// The file is refused.
+    Refused,
+}
+
+/// Whether a key works yet.
+#[derive(Clone, Copy, Debug)]
+pub enum Support {
+    /// Not yet.
+    Later,
+    /// Not yet; but this value, as TOML, switches it off and may be written.
+    LaterThan(&'static str),
+    /// It does.
+    Now,
+}
+
+impl Key {
+    /// Returns the key with its table: `acme.challenge.type`.
+    pub fn path(&self) -> String {
+        join(self.table, self.name)
+    }
+
+    /// Returns the value that holds when the key is absent.
+    pub fn default(&self) -> Option<Value> {
+        match self.absent {
+            Default(text) => text.parse().ok(),
+            Nothing | Refused => None,
+        }
+    }
+}
+
+/// Returns a key with the table it stands in.
+pub fn join(table: &str, name: &str) -> String {
+    if table.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{table}.{name}")
+    }
+}
+
+/// Returns the keys of a table, in the order of the schema.
+pub fn keys_of(table: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.table == table)
+}
+
+/// Returns a key.
+pub fn find(table: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.table == table && key.name == name)
+}
+
+/// Returns whether the name of a key says that its value is a secret, or leads to one: such values are never shown.
+pub fn names_a_secret(name: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "secret",
+        "password",
+        "passwd",
+        "passphrase",
+        "hmac",
+        "token",
+        "credential",
+        "api_key",
+        "apikey",
+    ];
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    WORDS.iter().any(|word| name.contains(word))
+        || matches!(name.as_str(), "private_key" | "tsig_key" | "tsig")
+}
+
+/// Returns which of `known` was probably meant, if any is near.
+pub fn nearest(written: &str, known: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+    let limit = match written.len() {
+        0..3 => 0,
+        3..5 => 1,
+        5..8 => 2,
+        8..60 => 3,
+        _ => return None,
+    };
+    known
+        .into_iter()
+        .map(|word| (distance(&written.to_lowercase(), word), word))
+        .filter(|(distance, word)| *distance <= limit && *distance < word.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, word)| word)
+}
+
+/// Returns how many letters were changed, left out, added, or swapped with their neighbor (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut best = (row[j] + 1)
+                .min(last[j + 1] + 1)
+                .min(last[j] + usize::from(x != y));
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                best = best.min(before_last[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+const fn key(
+    table: &'static str,
+    name: &'static str,
+    kind: Kind,
+    absent: Absent,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key {
+        table,
+        name,
+        kind,
+        absent,
+        support: Support::Now,
+        example,
+        meaning,
+    }
+}
+
+const fn later(key: Key) -> Key {
+    Key {
+        support: Support::Later,
+        ..key
+    }
+}
+
+const fn later_than(off: &'static str, key: Key) -> Key {
+    Key {
+        support: Support::LaterThan(off),
+        ..key
+    }
+}
+
+const fn of(now: &'static [&'static str], later: &'static [&'static str]) -> Choices {
+    Choices { now, later }
+}
+
+/// Every key, in the order in which a file is written (`design`, section 4).
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("", "version", Integer, Refused, "1", "of this file's format"),
+    key("", "state_directory", File, Default(r#""/var/lib/mailcert""#), r#""/srv/mailcert""#, "certificates, keys, journal"),
+    key("", "host", Table, Refused, "{ }", "this mail host"),
+    key("", "acme", Table, Nothing, "{ }", "the CA that issues by ACME (RFC 8555)"),
+    key("", "certificate", Tables, Default("[]"), "[]", "a lineage: the certificates for one set of names"),
+    key("", "renew", Table, Nothing, "{ }", "when to renew"),
+    key("", "postfix", Table, Nothing, "{ }", "what to do with Postfix"),
+    key("", "dovecot", Table, Nothing, "{ }", "what to do with Dovecot"),
+    later(key("", "ca", Table, Nothing, "{ }", "the private CA")),
+    key("", "dns", Table, Nothing, "{ }", "how to ask the DNS, and what to publish"),
+    key("", "firewall", Table, Nothing, "{ }", "what to do with the firewall"),
+    key("", "hooks", Table, Nothing, "{ }", "programs to run"),
+    key("", "notify", Table, Nothing, "{ }", "whom to tell"),
+
+    key("host", "name", Text, Refused, r#""mail.example.jp""#, "what the MX records name and what clients connect to"),
+    key("host", "domains", List, Refused, r#"["example.jp"]"#, "mail domains served here"),
+
+    key("acme", "directory", Text, Default(r#""letsencrypt""#), r#""letsencrypt-staging""#, "a known CA, or the https URL of its directory"),
+    later_than("[]", key("acme", "fallback", List, Default("[]"), r#"["letsencrypt-staging"]"#, "further directories, tried when the first is down")),
+    key("acme", "contact", List, Default("[]"), r#"["mailto:postmaster@example.jp"]"#, "mailto: URIs"),
+    key("acme", "terms_of_service_agreed", Boolean, Nothing, "true", "you have read the CA's terms and agree"),
+    key("acme", "root_ca_file", File, Nothing, r#""/etc/ssl/private-ca.pem""#, "trust for the directory's own HTTPS: a private or test CA"),
+    later(key("acme", "profile", Text, Nothing, r#""shortlived""#, "the CA's profile name")),
+    later(key("acme", "preferred_chain", Text, Nothing, r#""ISRG Root X1""#, "issuer name of the topmost certificate")),
+    later(key("acme", "eab", Table, Nothing, r#"{ key_id = "kid-1", hmac_key_file = "/etc/mailcert/eab" }"#, "external account binding")),
+    key("acme", "challenge", Table, Nothing, "{ }", "how names are proven"),
+    key("acme.eab", "key_id", Text, Refused, r#""kid-1""#, "the identifier that the CA gave"),
+    key("acme.eab", "hmac_key_file", File, Refused, r#""/etc/mailcert/eab""#, "holds the key that the CA gave"),
+    key("acme.challenge", "type", Choice(of(&["http-01", "dns-01"], &["tls-alpn-01"])), Default(r#""http-01""#), r#""dns-01""#, "http-01, or dns-01 (needs dns.provider)"),
+    key("acme.challenge", "listen", List, Default("[]"), r#"["192.0.2.25:80"]"#, "http-01; empty: port 80 on every address, only while validating"),
+    key("acme.challenge", "webroot", File, Nothing, r#""/var/www/html""#, "http-01 by file instead of listening"),
+
+    key("certificate", "name", Text, Nothing, r#""mail""#, "of the lineage; default: its first identifier"),
+    key("certificate", "identifiers", List, Refused, r#"["mail.example.jp", "imap.example.jp"]"#, "names in the certificate"),
+    key("certificate", "issuer", Choice(of(&["acme", "external"], &["ca"])), Default(r#""acme""#), r#""external""#, "acme, or external: it comes by `mailcert install`"),
+    key("certificate", "key", Choice(of(&["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"], &[])), Default(r#""ecdsa-p256""#), r#""rsa-2048""#, "ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096"),
+    key("certificate", "reuse_key", Choice(of(&["always", "never", "while-published"], &[])), Default(r#""while-published""#), r#""never""#, "always, never, while-published (a TLSA record names it)"),
+    key("certificate", "owner", Text, Default(r#""root""#), r#""postfix""#, "of the private key's file"),
+    key("certificate", "group", Text, Default(r#""root""#), r#""ssl-cert""#, "of the private key's file"),
+    key("certificate", "mode", Integer, Default("0o600"), "0o640", "of the private key's file"),
+    later_than("false", key("certificate", "sni", Boolean, Default("false"), "true", "goes into tls_server_sni_maps")),
+
+    key("renew", "before", Text, Default(r#""auto""#), r#""30d""#, "auto: when the CA says, else with a third of the lifetime left"),
+    key("renew", "keep_generations", Integer, Default("3"), "5", "how many generations stay on disk"),
+    key("renew", "max_per_day", Integer, Default("2"), "1", "issuances of one set of names, unattended; 0 is no limit"),
+    key("renew", "max_per_week", Integer, Default("4"), "3", "the same for a week"),
+    key("renew", "timer", Choice(of(&["auto", "systemd", "cron", "none"], &[])), Default(r#""auto""#), r#""cron""#, "auto, systemd, cron, none"),
+
+    key("postfix", "manage", Boolean, Default("true"), "false", "false: main.cf is left alone and Postfix is not reloaded"),
+    key("postfix", "config_directory", File, Default(r#""/etc/postfix""#), r#""/etc/postfix-out""#, "the instance"),
+    key("postfix", "tls_layout", Choice(of(&["cert+key", "chain"], &[])), Default(r#""cert+key""#), r#""chain""#, "cert+key: two files; chain: one, smtpd_tls_chain_files"),
+    key("postfix", "client_ca", ChoiceOrFile(of(&["system", "own-chain", "keep"], &["ca"])), Default(r#""system""#), r#""keep""#, "smtp_tls_CAfile: system, own-chain, keep, or a file"),
+    later_than("false", key("postfix", "incoming", Boolean, Default("false"), "true", "protocol floors of smtpd")),
+    later_than("false", key("postfix", "outgoing", Boolean, Default("false"), "true", "TLS of outgoing mail")),
+    later_than("false", key("postfix", "submission", Boolean, Default("false"), "true", "the submission service, port 587")),
+    later_than("false", key("postfix", "submissions", Boolean, Default("false"), "true", "the submissions service, port 465")),
+    later_than("false", key("postfix", "hide_banner", Boolean, Default("false"), "true", "no software name in the greeting")),
+    later_than(r#""generated""#, key("postfix", "sender_login_maps", Text, Default(r#""generated""#), r#""lmdb:/etc/postfix/senders""#, "who may send as whom")),
+    key("postfix", "reload", Choice(of(&["auto", "never"], &[])), Default(r#""auto""#), r#""never""#, "auto, or never: for building images"),
+    key("postfix", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["smtp://127.0.0.1:25"]"#, "auto: the TLS ports of master.cf; or a list of smtp://HOST:PORT"),
+
+    later_than("false", key("dovecot", "manage", Boolean, Default("true"), "true", "false: Dovecot is left alone")),
+    later(key("dovecot", "config_directory", File, Default(r#""/etc/dovecot""#), r#""/etc/dovecot""#, "the instance")),
+    later_than("false", key("dovecot", "auth_socket", Boolean, Default("false"), "true", "the listener Postfix authenticates through")),
+    later_than("[]", key("dovecot", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["imaps://mail.example.jp:993"]"#, "auto, or a list of imaps://HOST:PORT")),
+
+    key("ca", "name", Text, Nothing, r#""example.jp mail CA""#, "of the private CA"),
+    key("ca", "passphrase_file", File, Nothing, r#""/etc/mailcert/ca-passphrase""#, "protects its key"),
+
+    key("dns", "resolvers", List, Default("[]"), r#"["192.0.2.53"]"#, "empty: the system's"),
+    key("dns", "provider", Table, Nothing, r#"{ type = "rfc2136", server = "192.0.2.53:53", key_name = "mailcert", algorithm = "hmac-sha256", secret_file = "/etc/mailcert/tsig-secret" }"#, "the server that takes dynamic updates"),
+    key("dns", "publish", ChoiceList(of(&["spf"], &["dmarc", "mta-sts", "tls-rpt", "caa", "srv", "tlsa"])), Default("[]"), r#"["spf"]"#, "what `mailcert apply dns` may write"),
+    key("dns", "spf", Text, Default(r#""v=spf1 mx -all""#), r#""v=spf1 mx ~all""#, "wanted at the mail domains that have no SPF record yet"),
+    key("dns", "ttl", Integer, Default("3600"), "300", "of new names, in seconds"),
+    key("dns", "timeout", Text, Default(r#""120s""#), r#""10m""#, "for every authoritative server to agree"),
+    key("dns.provider", "type", Choice(of(&["rfc2136"], &[])), Refused, r#""rfc2136""#, "rfc2136: dynamic updates"),
+    key("dns.provider", "server", Text, Refused, r#""192.0.2.53:53""#, "its address"),
+    key("dns.provider", "key_name", Text, Refused, r#""mailcert""#, "of the TSIG key"),
+    key("dns.provider", "algorithm", Choice(of(&["hmac-sha256", "hmac-sha384", "hmac-sha512"], &[])), Default(r#""hmac-sha256""#), r#""hmac-sha512""#, "of the TSIG key"),
+    key("dns.provider", "secret_file", File, Nothing, r#""/etc/mailcert/tsig-secret""#, "holds the TSIG key's base64 secret"),
+    key("dns.provider", "secret_env", Text, Nothing, r#""MAILCERT_TSIG_SECRET""#, "a variable that holds it"),
+    key("dns.provider", "secret_credential", Text, Nothing, r#""tsig-secret""#, "a systemd credential that holds it"),
+
+    later_than("false", key("firewall", "manage", Boolean, Default("false"), "true", "firewalld or ufw where one of them runs")),
+
+    later_than("[]", key("hooks", "deploy", Tables, Default("[]"), r#"[{ style = "certbot", run = "/usr/local/bin/deploy", timeout = "60s" }]"#, "programs to run after a deployment")),
+
+    later_than("[]", key("notify", "mail_to", List, Default("[]"), r#"["postmaster@example.jp"]"#, "on failure and on recovery")),
+    later(key("notify", "metrics_file", File, Nothing, r#""/var/lib/node_exporter/mailcert.prom""#, "for the node exporter")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_once_and_its_values_are_toml() {
+        for (index, key) in KEYS.iter().enumerate() {
+            let again = KEYS[index + 1..].iter().any(|other| other.path() == key.path());
+            assert!(!again, "{} stands twice", key.path());
+            assert!(key.example.parse::<Value>().is_ok(), "{}", key.path());
+            if let Default(text) = key.absent {
+                assert!(text.parse::<Value>().is_ok(), "{}", key.path());
+            }
+            if let Support::LaterThan(text) = key.support {
+                assert!(text.parse::<Value>().is_ok(), "{}", key.path());
+            }
+            if let Some((table, name)) = key
+                .table
+                .rsplit_once('.')
+                .or((!key.table.is_empty()).then_some(("", key.table)))
+            {
+                assert!(
+                    find(table, name).is_some(),
+                    "{} stands in an unknown table",
+                    key.path()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn finds_what_was_meant() {
+        let check = |written: &str, expected: Option<&str>| {
+            assert_eq!(
+                nearest(written, keys_of("acme").map(|key| key.name)),
+                expected,
+                "{written}"
+            );
+        };
+        check("contacts", Some("contact"));
+        check("Contact", Some("contact"));
+        check("cotnact", Some("contact"));
+        check("root_ca", None);
+        check("directroy", Some("directory"));
+        check("eba", Some("eab"));
+        check("x", None);
+        check("", None);
+        check(&"c".repeat(1000), None);
+    }
+
+    #[test]
+    fn knows_secrets_by_name() {
+        for name in [
+            "secret",
+            "SECRET",
+            "tsig-secret",
+            "hmac_key",
+            "secret_file",
+            "api_token",
+            "password",
+            "api-key",
+        ] {
+            assert!(names_a_secret(name), "{name}");
+        }
+        for name in KEYS
+            .iter()
+            .filter(|key| !["dns.provider", "acme.eab", "ca"].contains(&key.table))
+            .map(|key| key.name)
+        {
+            assert!(!names_a_secret(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,683 @@
+//! Every key of the schema, and every error with its place.
+
+use toml_edit::{DocumentMut, TableLike, Value};
+
+use super::{
+    schema::{Absent, KEYS, Key, Kind, Support},
+    *,
+};
+
+/// A file in which every table stands.
+const BASE: &str = r#"version = 1
+
+[host]
+name = "mx.example.org"
+domains = ["example.org"]
+
+[acme]
+terms_of_service_agreed = true
+
+[acme.challenge]
+
+[[certificate]]
+identifiers = ["mx.example.org"]
+
+[renew]
+
+[postfix]
+
+[dns.provider]
+type = "rfc2136"
+server = "192.0.2.1"
+key_name = "key"
+secret_file = "/etc/secret"
+"#;
+
+fn read(text: &str) -> Result<Config, String> {
+    parse(Path::new("m.toml"), text).map_err(|errors| errors.to_string())
+}
+
+/// Returns `text` with one key set; other sources of a secret are removed.
+fn with(text: &str, key: &Key, value: &str) -> String {
+    let mut document = text.parse::<DocumentMut>().unwrap();
+    let mut table: &mut dyn TableLike = document.as_table_mut();
+    for part in key.table.split('.').filter(|part| !part.is_empty()) {
+        let item = table.entry(part).or_insert(toml_edit::table());
+        table = match item {
+            Item::ArrayOfTables(list) => list.get_mut(0).unwrap(),
+            item => item.as_table_like_mut().unwrap(),
+        };
+    }
+    if key.name.starts_with("secret_") {
+        table.remove("secret_file");
+    }
+    table.remove(key.name);
+    table.insert(key.name, value.parse::<Value>().unwrap().into());
+    document.to_string()
+}
+
+fn is_later(key: &Key) -> bool {
+    let by_table = KEYS
+        .iter()
+        .any(|table| table.path() == key.table && !matches!(table.support, Support::Now));
+    by_table || !matches!(key.support, Support::Now)
+}
+
+#[test]
+fn every_key_takes_its_example_or_is_not_yet_supported() {
+    let base = read(BASE).unwrap();
+    for key in KEYS
+        .iter()
+        .filter(|key| !matches!(key.kind, Kind::Tables | Kind::Table))
+    {
+        let result = read(&with(BASE, key, key.example));
+        if is_later(key) {
+            let message = result.unwrap_err();
+            assert!(
+                message.contains(" is not yet supported"),
+                "{}: {message}",
+                key.path()
+            );
+            continue;
+        }
+        let unchanged = ["version", "acme.terms_of_service_agreed", "dns.provider.type"];
+        let config = result.unwrap_or_else(|message| panic!("{}: {message}", key.path()));
+        assert_eq!(
+            config == base,
+            unchanged.contains(&key.path().as_str()),
+            "{}",
+            key.path()
+        );
+    }
+    for (table, example) in [
+        ("acme.eab", "{ key_id = 'a', hmac_key_file = '/a' }"),
+        ("ca", "{}"),
+        ("hooks.deploy", "[{}]"),
+    ] {
+        let key = KEYS.iter().find(|key| key.path() == table).unwrap();
+        let message = read(&with(BASE, key, example)).unwrap_err();
+        assert!(
+            message.contains(&format!("`{table}` is not yet supported")),
+            "{message}"
+        );
+        assert_eq!(message.matches("m.toml").count(), 1, "{message}");
+    }
+}
+
+#[test]
+fn a_default_or_off_value_may_be_written() {
+    let base = read(BASE).unwrap();
+    for key in KEYS {
+        match (key.absent, key.support) {
+            (_, Support::LaterThan(off)) => {
+                assert_eq!(read(&with(BASE, key, off)), Ok(base.clone()), "{}", key.path());
+            }
+            (Absent::Default(text), Support::Now) if key.name != "certificate" => {
+                assert_eq!(read(&with(BASE, key, text)), Ok(base.clone()), "{}", key.path());
+            }
+            (Absent::Refused, _) if !is_later(key) && !key.table.is_empty() => {
+                let text = with(BASE, key, key.example);
+                let text: Vec<&str> = text
+                    .lines()
+                    .filter(|line| !line.starts_with(&format!("{} =", key.name)))
+                    .collect();
+                // `host.name` and others: without the line, the file is refused.
+                let message = read(&text.join("\n")).unwrap_err();
+                assert!(
+                    message.contains(&format!("`{}` is missing", key.path())),
+                    "{message}"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_choice_means_something_else() {
+    for key in KEYS.iter().filter(|key| !is_later(key)) {
+        let (Kind::Choice(choices) | Kind::ChoiceOrFile(choices) | Kind::ChoiceOrList(choices)) = key.kind
+        else {
+            continue;
+        };
+        let configs: Vec<Config> = choices
+            .now
+            .iter()
+            .map(|word| read(&with(BASE, key, &format!("'{word}'"))).unwrap())
+            .collect();
+        for (index, config) in configs.iter().enumerate() {
+            assert!(
+                !configs[index + 1..].contains(config),
+                "{}: {:?}",
+                key.path(),
+                choices.now
+            );
+        }
+        for word in choices.later {
+            let message = read(&with(BASE, key, &format!("'{word}'"))).unwrap_err();
+            assert!(message.contains("is not yet supported; supported: "), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_published_yet_is_refused() {
+    let key = schema::find("dns", "publish").unwrap();
+    let Kind::ChoiceList(choices) = key.kind else {
+        panic!("{key:?}")
+    };
+    for word in choices.later {
+        let message = read(&with(BASE, key, &format!("['{word}']"))).unwrap_err();
+        assert!(
+            message.contains(&format!("`{word}` is not yet supported; supported: spf")),
+            "{message}"
+        );
+    }
+    let file = schema::find("postfix", "client_ca").unwrap();
+    let config = read(&with(BASE, file, "'/etc/ca.pem'")).unwrap();
+    assert_eq!(config.postfix.client_ca, ClientCa::File("/etc/ca.pem".into()));
+}
+
+#[test]
+fn every_key_refuses_another_type() {
+    for key in KEYS.iter().filter(|key| !["ca", "acme.eab"].contains(&key.table)) {
+        for (value, found) in [
+            ("1979-05-27", "a datetime"),
+            ("1.5", "a float"),
+            ("1", "an integer"),
+            ("'x'", "a string"),
+            ("true", "a boolean"),
+            ("[1]", "an array"),
+            ("{}", "an inline table"),
+        ] {
+            let right = match key.kind {
+                Kind::Boolean => found == "a boolean",
+                Kind::Integer => found == "an integer",
+                Kind::Choice(_) | Kind::ChoiceOrFile(_) | Kind::File | Kind::Text => found == "a string",
+                Kind::ChoiceOrList(_) => ["a string", "an array"].contains(&found),
+                Kind::ChoiceList(_) | Kind::List | Kind::Tables => found == "an array",
+                Kind::Table => found == "an inline table",
+            };
+            let message = read(&with(BASE, key, value)).err().unwrap_or_default();
+            let expected = if found == "an array" && right {
+                "found an integer".to_owned()
+            } else {
+                format!("found {found}")
+            };
+            if !right || found == "an array" {
+                assert!(message.contains(&expected), "{} = {value}: {message}", key.path());
+                assert!(
+                    message.contains(&format!("`{}`", key.path())),
+                    "{} = {value}: {message}",
+                    key.path()
+                );
+            }
+        }
+    }
+}
+/// Replaces `from` in BASE and expects these errors, each at its line and column, and no other.
+fn check(from: &str, to: &str, expected: &[&str]) {
+    assert!(BASE.contains(from), "{from}");
+    let text = BASE.replacen(from, to, 1);
+    let errors = parse(Path::new("m.toml"), &text)
+        .err()
+        .map(|errors| errors.errors)
+        .unwrap_or_default();
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|error| format!("{}:{}: {}", error.line, error.column, error.message))
+        .collect();
+    assert_eq!(lines.len(), expected.len(), "{to}: {lines:#?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(
+            line.starts_with(expected),
+            "{to}\n     got: {line}\nexpected: {expected}"
+        );
+    }
+}
+
+#[test]
+fn refuses_a_wrong_version() {
+    check(
+        "version = 1",
+        "",
+        &["1:1: `version` is missing; write it as in `version = 1`"],
+    );
+    check(
+        "version = 1",
+        "version = 2\nx = 1",
+        &["1:11: `version` is 2, but this mailcert reads version 1: a newer"],
+    );
+    check(
+        "version = 1",
+        "version = 0",
+        &["1:11: `version` is 0, but this mailcert reads version 1"],
+    );
+    check(
+        "version = 1",
+        "version = '1'",
+        &["1:11: `version` must be an integer, found a string; write it without"],
+    );
+}
+
+#[test]
+fn refuses_what_is_not_toml() {
+    check("version = 1", "version 1", &["1:9: not TOML: "]);
+    check(
+        "version = 1",
+        "version = 1\nversion = 1",
+        &["2:1: not TOML: duplicate key"],
+    );
+    check("[renew]", "[host]", &["15:2: not TOML: duplicate key"]);
+}
+
+#[test]
+fn refuses_unknown_keys_with_a_hint() {
+    check(
+        "version = 1",
+        "version = 1\nstate_dir = 1",
+        &["2:1: unknown key `state_dir`"],
+    );
+    check(
+        "[renew]",
+        "[renwe]",
+        &["15:2: unknown key `renwe`; did you mean `renew`?"],
+    );
+    check(
+        "[renew]",
+        "[renew]\ntimers = 1",
+        &["16:1: unknown key `timers` in `renew`; did you mean `timer`?"],
+    );
+    check(
+        "[renew]",
+        "[renew]\nwebroot = 1",
+        &["16:1: unknown key `webroot` in `renew`; it belongs to `[acme.challenge]`"],
+    );
+    check(
+        "[renew]",
+        "[renew]\nstate_directory = 1",
+        &["16:1: unknown key `state_directory` in `renew`; it belongs to the top"],
+    );
+    check(
+        "[renew]",
+        "[renew]\n\"\\u001b\" = 1",
+        &["16:1: unknown key `\\u{1b}` in `renew`"],
+    );
+}
+
+#[test]
+fn refuses_secrets_in_the_file() {
+    for line in [
+        "secret = 'geheim'",
+        "hmac_key = ['geheim']",
+        "password = { a = 'geheim' }",
+        "secret_file = 'geheim'",
+    ] {
+        let text = BASE.replace("secret_file = \"/etc/secret\"", line);
+        let message = read(&text).unwrap_err();
+        assert!(!message.contains("geheim"), "{message}");
+    }
+    check(
+        "secret_file = \"/etc/secret\"",
+        "secret = 'geheim'",
+        &[
+            "19:6: `dns.provider` names no secret; set one of secret_file, secret_env, secret_credential",
+            "23:1: `dns.provider.secret` would put a secret into this file; name where it is kept with `secret_file` or",
+        ],
+    );
+}
+
+#[test]
+fn refuses_a_wrong_host() {
+    check(
+        "\"mx.example.org\"",
+        "\"192.0.2.1\"",
+        &["4:8: `host.name` is wrong: `192.0.2.1` is not a domain name"],
+    );
+    check(
+        "name = \"mx.example.org\"\n",
+        "",
+        &["3:2: `host.name` is missing; write it as in `name = \"mail"],
+    );
+    check(
+        "[\"example.org\"]",
+        "[\"a.org\", \"A.org.\"]",
+        &["5:21: `host.domains` has `a.org` twice"],
+    );
+    check(
+        "[\"example.org\"]",
+        "\"example.org\"",
+        &["5:11: `host.domains` must be a list of strings, found a string; put"],
+    );
+    check(
+        "[host]",
+        "[hosts]",
+        &[
+            "1:1: the table `[host]` is missing",
+            "3:2: unknown key `hosts`; did you mean `host`?",
+        ],
+    );
+}
+
+#[test]
+fn refuses_a_wrong_ca_or_challenge() {
+    check(
+        "[acme]",
+        "[acme]\ndirectory = 'letsencrypt-stagin'",
+        &["8:13: `acme.directory` names no CA"],
+    );
+    check(
+        "[acme]",
+        "[acme]\ndirectory = 'http://localhost/dir'",
+        &["8:13: `acme.directory` must be an https URL"],
+    );
+    check(
+        "[acme]",
+        "[acme]\ncontact = ['a@example.org']",
+        &["8:12: `acme.contact` must be a mailto: URI; write `mailto:a@"],
+    );
+    check(
+        "agreed = true",
+        "agreed = false",
+        &["8:27: `acme.terms_of_service_agreed` must be true"],
+    );
+    check(
+        "terms_of_service_agreed = true",
+        "",
+        &["7:2: `acme.terms_of_service_agreed` must be true"],
+    );
+    check(
+        "[acme]\nterms_of_service_agreed = true\n\n[acme.challenge]",
+        "",
+        &["9:1: this certificate is to come by ACME"],
+    );
+    let challenge = |lines: &str, expected: &[&str]| {
+        check(
+            "[acme.challenge]",
+            &format!("[acme.challenge]\n{lines}"),
+            expected,
+        );
+    };
+    challenge(
+        "type = 'tls-alpn-01'",
+        &["11:8: `acme.challenge.type`: `tls-alpn-01` is not yet supported; supported: http-01, dns-01"],
+    );
+    challenge(
+        "type = 'dns01'",
+        &["11:8: `acme.challenge.type` cannot be `dns01`; did you mean `dns-01`?"],
+    );
+    challenge(
+        "listen = ['eth0']",
+        &["11:11: `acme.challenge.listen` cannot be `eth0`; write an IP address"],
+    );
+    challenge(
+        "listen = ['::1']\nwebroot = '/www'",
+        &["11:11: `acme.challenge.listen` and `webroot` exclude"],
+    );
+    challenge(
+        "type = 'dns-01'\nlisten = ['::1']\nwebroot = '/www'",
+        &[
+            "12:11: `acme.challenge.listen` has no meaning",
+            "13:11: `acme.challenge.webroot` has no",
+        ],
+    );
+    challenge(
+        "webroot = 'www'",
+        &["11:11: `acme.challenge.webroot` must be an absolute path"],
+    );
+    let provider = &BASE[BASE.find("[dns.provider]").unwrap()..];
+    let dns01 = BASE
+        .replace("[acme.challenge]", "[acme.challenge]\ntype = 'dns-01'")
+        .replace(provider, "");
+    let message = read(&dns01).unwrap_err();
+    assert!(
+        message.starts_with("m.toml:11:8: `acme.challenge.type` is dns-01, which needs `dns.provider`"),
+        "{message}"
+    );
+    let external = dns01.replace("[renew]", "issuer = 'external'\n[renew]");
+    assert_eq!(read(&external).unwrap().acme, None);
+    check(
+        "[acme]",
+        "[acme]\nprofile = 'x'",
+        &["8:1: `acme.profile` is not yet supported"],
+    );
+}
+
+#[test]
+fn refuses_a_wrong_certificate() {
+    let list = "[\"mx.example.org\"]";
+    check(list, "[]", &["13:15: `certificate.identifiers` is empty"]);
+    check(
+        list,
+        "['mx.example.org', 'MX.example.org.']",
+        &["13:34: `certificate.identifiers` has `mx.example.org` twice"],
+    );
+    check(
+        list,
+        "['*.example.org']",
+        &["13:16: `certificate.identifiers` has the wildcard `*.example.org`; set `acme.challenge"],
+    );
+    check(
+        list,
+        "['192.0.2.1']",
+        &["13:16: `certificate.identifiers` is wrong: `192.0.2.1`"],
+    );
+    check(
+        list,
+        "['a.org', 'localhost']",
+        &["13:25: `certificate.identifiers` is wrong: `localhost`"],
+    );
+    check(
+        &format!("identifiers = {list}"),
+        "",
+        &["12:1: `certificate.identifiers` is missing"],
+    );
+    check(
+        "[[certificate]]",
+        "[certificate]",
+        &[
+            "12:1: `certificate` must be a list of tables, found a table; write its header as `[[certificate]]`",
+        ],
+    );
+    let key = |line: &str, expected: &[&str]| {
+        check("[[certificate]]", &format!("[[certificate]]\n{line}"), expected);
+    };
+    key(
+        "name = '../x'",
+        &["13:8: `certificate.name` cannot be `../x`: it has a `/` in it"],
+    );
+    key(
+        "mode = 0o644",
+        &["13:8: `certificate.mode` cannot be 0o644: others could read"],
+    );
+    key(
+        "mode = 600",
+        &["13:8: `certificate.mode` must be octal; write `0o600`"],
+    );
+    key(
+        "mode = '0600'",
+        &[
+            "13:8: `certificate.mode` must be an integer, found a string; write it without quotes, as in `mode",
+        ],
+    );
+    key(
+        "key = 'rsa-1024'",
+        &["13:7: `certificate.key` cannot be `rsa-1024`; did you mean `rsa-2048`?"],
+    );
+    key("owner = ''", &["13:9: `certificate.owner` is not the name"]);
+    key(
+        "identifiers = ['MX.example.org']\n[[certificate]]",
+        &["15:15: `certificate.name` `mx.example.org` is taken"],
+    );
+    check(
+        "[acme.challenge]\n\n[[certificate]]\nidentifiers = [\"mx.example.org\"]",
+        "challenge.type = 'dns-01'\n[[certificate]]\nidentifiers = ['*.example.org', 'mx.example.org']",
+        &["12:33: `certificate.identifiers` has `mx.example.org`, which `*.example.org` covers already"],
+    );
+}
+
+#[test]
+fn refuses_wrong_settings() {
+    let renew = |line: &str, expected: &str| check("[renew]", &format!("[renew]\n{line}"), &[expected]);
+    renew(
+        "before = '3 days'",
+        "16:10: `renew.before` cannot be `3 days`; write a number and a unit",
+    );
+    renew(
+        "keep_generations = 0",
+        "16:20: `renew.keep_generations` cannot be 0: it is 1 to 1000",
+    );
+    renew("max_per_day = -1", "16:15: `renew.max_per_day` cannot be -1");
+    renew(
+        "timer = 'at'",
+        "16:9: `renew.timer` cannot be `at`; it is one of: auto, systemd, cron, none",
+    );
+    let postfix = |line: &str, expected: &str| check("[postfix]", &format!("[postfix]\n{line}"), &[expected]);
+    postfix(
+        "manage = 'true'",
+        "18:10: `postfix.manage` must be true or false, found a string; write it without quotes",
+    );
+    postfix(
+        "client_ca = 'own'",
+        "18:13: `postfix.client_ca` cannot be `own`; it is one of: system, own-chain, keep, or an absolute",
+    );
+    postfix(
+        "verify = ['imaps://h']",
+        "18:11: `postfix.verify` is wrong: `imaps://h` is not an endpoint: IMAP",
+    );
+    postfix(
+        "verify = 'smtp://h'",
+        "18:10: `postfix.verify` cannot be `smtp://h`; it is one of: auto, or a list",
+    );
+    let dns = |line: &str, expected: &str| {
+        check(
+            "[dns.provider]",
+            &format!("[dns]\n{line}\n[dns.provider]"),
+            &[expected],
+        );
+    };
+    dns(
+        "resolvers = ['ns']",
+        "20:14: `dns.resolvers` cannot be `ns`; write an IP address, with a port where it is not 53",
+    );
+    dns(
+        "publish = ['spf', 'dmarc']",
+        "20:19: `dns.publish`: `dmarc` is not yet supported; supported: spf",
+    );
+    dns("publish = ['fps']", "20:12: `dns.publish` cannot be `fps`; ");
+    dns("spf = 'mx -all'", "20:7: `dns.spf` must begin with `v=spf1`");
+    dns("ttl = 0", "20:7: `dns.ttl` cannot be 0: it is 1 to 604800");
+    dns("timeout = 'auto'", "20:11: `dns.timeout` cannot be `auto`");
+    check(
+        "\"192.0.2.1\"",
+        "'ns.example'",
+        &["21:10: `dns.provider.server` cannot be `ns.example`"],
+    );
+    check(
+        "\"key\"",
+        "'name:geheim='",
+        &["22:12: `dns.provider.key_name` is not a domain name"],
+    );
+    check(
+        "\"rfc2136\"",
+        "'cloudflare'\napi = 1",
+        &["20:8: `dns.provider.type`: `cloudflare` is not yet supported"],
+    );
+    check(
+        "secret_file",
+        "secret_env = 'X'\nsecret_file",
+        &["19:6: `dns.provider` must have only one of secret_file, secret_env"],
+    );
+}
+
+#[test]
+fn reports_everything_at_once() {
+    let text = "version = 1\nx = 1\n[host]\nname = ''\ndomains = [1]\n[[certificate]]\nmode = 1\n[ca]\n";
+    let errors = parse(Path::new("m.toml"), text).unwrap_err();
+    let lines: Vec<usize> = errors.errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [2, 4, 5, 6, 6, 7, 8], "{errors}");
+    assert!(errors.to_string().contains("m.toml:4:8: `host.name` is wrong: `` is not a domain name: it is empty\n  4 | name = ''\n    |        ^^\n"), "{errors}");
+}
+
+#[test]
+fn a_full_file_becomes_a_configuration() {
+    let config = read(include_str!("../../../examples/config/dns-01-rfc2136.toml")).unwrap();
+    let acme = config.acme.as_ref().unwrap();
+    assert_eq!(acme.directory, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_eq!(acme.challenge, Challenge::Dns01);
+    assert_eq!(config.certificates[0].name, "example.jp");
+    assert_eq!(config.certificates[0].mode, 0o600);
+    assert_eq!(config.state_directory, Path::new("/var/lib/mailcert"));
+    assert_eq!(
+        config.renew,
+        Renew {
+            before: RenewBefore::Auto,
+            keep_generations: 3,
+            max_per_day: 2,
+            max_per_week: 4,
+            timer: Timer::Auto,
+        }
+    );
+    assert_eq!(config.postfix.client_ca, ClientCa::System);
+    assert_eq!(config.dns.timeout.as_secs(), 120);
+    let Some(Provider::Rfc2136(provider)) = config.dns.provider else {
+        panic!("no provider")
+    };
+    assert_eq!(
+        provider.secret,
+        SecretSource::File("/etc/mailcert/tsig-secret".into())
+    );
+    let wildcard = BASE
+        .replace("[acme.challenge]", "[acme.challenge]\ntype = 'dns-01'")
+        .replace("[\"mx.ex", "[\"*.ex");
+    assert_eq!(
+        read(&wildcard).unwrap().certificates[0].name,
+        "_wildcard.example.org"
+    );
+}
+
+/// The shipped examples.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("minimal", include_str!("../../../examples/config/minimal.toml")),
+    (
+        "dns-01-rfc2136",
+        include_str!("../../../examples/config/dns-01-rfc2136.toml"),
+    ),
+    (
+        "keep-my-client",
+        include_str!("../../../examples/config/keep-my-client.toml"),
+    ),
+    (
+        "local-test",
+        include_str!("../../../examples/config/local-test.toml"),
+    ),
+];
+
+#[test]
+fn every_example_is_right() {
+    for (name, text) in EXAMPLES {
+        let config = read(text).unwrap_or_else(|message| panic!("{name}: {message}"));
+        assert!(config.default_certificate().is_some(), "{name}");
+    }
+    assert_eq!(read(EXAMPLES[2].1).unwrap().acme, None);
+}
+
+#[test]
+fn no_input_panics() {
+    for (_, text) in EXAMPLES.iter().chain([&("base", BASE)]) {
+        for cut in (0..text.len()).filter(|index| text.is_char_boundary(*index)) {
+            let _ = read(&text[..cut]);
+        }
+        // A linear congruential generator is random enough, and the same every time.
+        let mut state = 1_u64;
+        for _ in 0..400 {
+            state = state
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            let mut bytes = text.as_bytes().to_vec();
+            let at = usize::try_from(state >> 33).unwrap() % bytes.len();
+            bytes[at] = b"\"'[]{}=,.#\n\r\t 0-9azA\\\x00\x7f\xe3"[usize::try_from(state >> 20).unwrap() % 24];
+            let _ = read(&String::from_utf8_lossy(&bytes));
+        }
+    }
+}

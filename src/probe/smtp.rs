@@ -1,0 +1,241 @@
+//! The SMTP side of a probe: commands out, replies in, within limits of size and time.
+//!
+//! RFC 5321, 4.2 (replies) and 4.5.3.1 (sizes, taken generously). A server can neither fill our memory nor keep us
+//! waiting: a line, a conversation and the wait for each answer are bounded.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout_at},
+};
+
+use super::sighting::Reply;
+use crate::model::plan::printable_line;
+
+/// The longest line that is read, in bytes; RFC 5321, 4.5.3.1.5 asks for 512.
+const LINE_LIMIT: usize = 2048;
+
+/// The most that is read in one conversation before TLS, and once more within it, in bytes.
+const TOTAL_LIMIT: usize = 64 << 10;
+
+/// The longest text of a server that is shown, in characters.
+const TEXT_LIMIT: usize = 300;
+
+/// A stream on which SMTP is spoken.
+pub struct Conversation<S> {
+    stream: S,
+    /// What was received and not yet read as a line.
+    pending: Vec<u8>,
+    received: usize,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    /// Begins on a stream; each answer may take as long as `patience`, all of them together until `deadline`.
+    pub fn new(stream: S, patience: Duration, deadline: Instant) -> Self {
+        Self {
+            stream,
+            pending: Vec::new(),
+            received: 0,
+            deadline,
+            patience,
+        }
+    }
+
+    /// Returns the stream for TLS to begin on.
+    ///
+    /// # Errors
+    /// When the server sent more than it was asked: whoever sits between could have put it there before encryption
+    /// began (RFC 3207, 6), and no honest server does it.
+    pub fn into_stream(self) -> Result<S, String> {
+        match self.pending.as_slice() {
+            [] => Ok(self.stream),
+            more => Err(format!(
+                "the server sent {} bytes in clear text after its answer",
+                more.len()
+            )),
+        }
+    }
+
+    /// Sends a command and reads the reply to it.
+    ///
+    /// # Errors
+    /// In words, when the connection is lost, time runs out, or the answer is no SMTP reply.
+    pub async fn command(&mut self, command: &str) -> Result<Reply, String> {
+        let until = self.until(self.patience);
+        let line = format!("{command}\r\n");
+        let sent = timeout_at(until, async {
+            self.stream.write_all(line.as_bytes()).await?;
+            self.stream.flush().await
+        });
+        match sent.await {
+            Ok(Ok(())) => self.reply().await,
+            Ok(Err(error)) => Err(lost(&error)),
+            Err(_) => Err("the server takes no more data".to_owned()),
+        }
+    }
+
+    /// Reads one reply, which may have several lines.
+    ///
+    /// # Errors
+    /// As [`Conversation::command`].
+    pub async fn reply(&mut self) -> Result<Reply, String> {
+        let until = self.until(self.patience);
+        let started = Instant::now();
+        let mut reply: Option<Reply> = None;
+        loop {
+            let line = timeout_at(until, self.line())
+                .await
+                .map_err(|_| format!("the server said nothing for {} s", seconds(started.elapsed())))??;
+            let parsed = ReplyLine::parse(&line)?;
+            let reply = reply.get_or_insert_with(|| Reply {
+                code: parsed.code,
+                lines: Vec::new(),
+            });
+            if reply.code != parsed.code {
+                return Err(format!(
+                    "the server mixed the codes {} and {} in one reply",
+                    reply.code, parsed.code
+                ));
+            }
+            reply.lines.push(parsed.text);
+            if parsed.last {
+                return Ok(reply.clone());
+            }
+        }
+    }
+
+    /// Says QUIT and waits a moment for the answer, so that the server does not log a lost connection.
+    pub async fn quit(mut self) {
+        self.patience = self.patience.min(Duration::from_millis(500));
+        // It is over either way.
+        let _ = self.command("QUIT").await;
+    }
+
+    fn until(&self, patience: Duration) -> Instant {
+        (Instant::now() + patience).min(self.deadline)
+    }
+
+    /// Reads a line without its end.
+    async fn line(&mut self) -> Result<Vec<u8>, String> {
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.pending.drain(..=end).collect();
+                line.pop();
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                return Ok(line);
+            }
+            if self.pending.len() > LINE_LIMIT {
+                return Err(format!(
+                    "the server sent a line of more than {LINE_LIMIT} bytes: {}",
+                    shown(&self.pending)
+                ));
+            }
+            if self.received > TOTAL_LIMIT {
+                return Err(format!("the server sent more than {TOTAL_LIMIT} bytes"));
+            }
+            let mut buffer = [0; 2048];
+            let count = self
+                .stream
+                .read(&mut buffer)
+                .await
+                .map_err(|error| lost(&error))?;
+            if count == 0 {
+                return Err("the server closed the connection".to_owned());
+            }
+            self.received += count;
+            self.pending.extend(buffer.iter().take(count));
+        }
+    }
+}
+
+/// One line of a reply.
+struct ReplyLine {
+    code: u16,
+    text: String,
+    last: bool,
+}
+
+impl ReplyLine {
+    /// Parses `250-text`, `250 text` or `250` (RFC 5321, 4.2).
+    fn parse(line: &[u8]) -> Result<Self, String> {
+        let fail = || {
+            format!(
+                "the server answered with something that is not SMTP: {}",
+                shown(line)
+            )
+        };
+        let (digits, rest) = line.split_at_checked(3).ok_or_else(fail)?;
+        let code = std::str::from_utf8(digits)
+            .ok()
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok())
+            .filter(|code| (200..600).contains(code))
+            .ok_or_else(fail)?;
+        let (last, text) = match rest {
+            [] => (true, rest),
+            [b' ', text @ ..] => (true, text),
+            [b'-', text @ ..] => (false, text),
+            _ => return Err(fail()),
+        };
+        Ok(Self {
+            code,
+            text: shown(text),
+            last,
+        })
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    printable_line(bytes, TEXT_LIMIT)
+}
+
+/// Tells in words how the connection was lost.
+fn lost(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+        _ => super::tls::describe(error),
+    }
+}
+
+/// Rounds to whole seconds for a sentence; less than one is shown as it is.
+pub fn seconds(duration: Duration) -> String {
+    if duration >= Duration::from_secs(1) {
+        format!("{:.0}", duration.as_secs_f64())
+    } else {
+        format!("{:.1}", duration.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_reply_lines() {
+        let check = |line: &[u8], expected: Option<(u16, &str, bool)>| {
+            let parsed = ReplyLine::parse(line)
+                .ok()
+                .map(|line| (line.code, line.text, line.last));
+            assert_eq!(
+                parsed,
+                expected.map(|(code, text, last)| (code, text.to_owned(), last)),
+                "{line:?}"
+            );
+        };
+        check(b"220 mail ESMTP", Some((220, "mail ESMTP", true)));
+        check(b"250-STARTTLS", Some((250, "STARTTLS", false)));
+        check(b"250", Some((250, "", true)));
+        check(b"250 \x1b[31m", Some((250, "\\u{1b}[31m", true)));
+        check(b"25", None);
+        check(b"+OK ready", None);
+        check(b"* OK IMAP4", None);
+        check(b"999 no", None);
+        check(b"2500", None);
+        check(b"\x16\x03\x01\x02\x00", None);
+    }
+}

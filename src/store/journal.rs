@@ -1,0 +1,170 @@
+//! What an apply replaced, and what it wrote, so that `undo` can take it back byte for byte.
+//!
+//! The entry is on disk before the first change is made. An apply that was killed leaves it `Begun`: what it had not
+//! yet written is then still `before`, and undo copes with both.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{
+    Store, StoreError, layout,
+    state::{json, parse_record},
+};
+use crate::{
+    env::files::{self, Access, FileError},
+    model::plan::{FileChange, RrsetChange, TimerChange},
+};
+
+/// No journal entry is larger, in bytes.
+const LIMIT: u64 = 64 << 20;
+
+/// One apply that changed something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The format's version.
+    pub version: u32,
+    /// Its number; they only grow.
+    pub number: u64,
+    /// The command that made it.
+    pub command: String,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// How far it came.
+    pub status: Status,
+    /// Files, in the order in which they were written.
+    pub files: Vec<FileChange>,
+    /// RRsets, in the order in which they were changed.
+    pub rrsets: Vec<RrsetChange>,
+    /// The timer that was enabled.
+    pub timer: Option<TimerChange>,
+}
+
+/// How far an apply came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It was begun; whether all was written is seen from the files.
+    Begun,
+    /// All was written.
+    Done,
+    /// It took itself back because something got worse.
+    RolledBack,
+    /// `undo` took it back.
+    Undone,
+}
+
+impl Entry {
+    /// Returns whether it names no change at all.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.rrsets.is_empty() && self.timer.is_none()
+    }
+}
+
+impl Store {
+    /// Writes a new entry, with the next number, before anything it names is changed.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin_entry(&self, command: &str, at: OffsetDateTime) -> Result<Entry, StoreError> {
+        let number = self.entry_numbers()?.last().copied().unwrap_or(0) + 1;
+        Ok(Entry {
+            version: 1,
+            number,
+            command: command.to_owned(),
+            at,
+            status: Status::Begun,
+            files: Vec::new(),
+            rrsets: Vec::new(),
+            timer: None,
+        })
+    }
+
+    /// Saves an entry so that it survives a power cut.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_entry(&self, entry: &Entry) -> Result<(), StoreError> {
+        files::make_directory(self.layout().root(), layout::WALKABLE)?;
+        files::make_directory(&self.layout().journal(), layout::PRIVATE)?;
+        let directory = self.layout().journal().join(entry.number.to_string());
+        files::make_directory(&directory, layout::PRIVATE)?;
+        let path = directory.join("entry.json");
+        Ok(files::write_atomic(&path, &json(&path, entry)?, Access::PRIVATE)?)
+    }
+
+    /// Returns the last entry that changed something and was not taken back.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn last_entry(&self) -> Result<Option<Entry>, StoreError> {
+        for number in self.entry_numbers()?.into_iter().rev() {
+            let path = self
+                .layout()
+                .journal()
+                .join(number.to_string())
+                .join("entry.json");
+            let Some(bytes) = files::read_if_exists(&path, LIMIT)? else {
+                continue;
+            };
+            let entry: Entry = parse_record(&path, &bytes)?;
+            if matches!(entry.status, Status::Begun | Status::Done) && !entry.is_empty() {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    fn entry_numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let path = self.layout().journal();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(reason) => {
+                return Err(StoreError::File(FileError {
+                    verb: "read",
+                    path,
+                    reason,
+                }));
+            }
+        };
+        let mut numbers: Vec<u64> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn finds_the_last_entry_that_still_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        assert_eq!(store.last_entry().unwrap(), None);
+        let at = datetime!(2026-01-01 0:00 UTC);
+        let change = FileChange {
+            path: "/x".into(),
+            before: None,
+            after: Some(vec![0, 255]),
+            reasons: vec![],
+        };
+        for status in [Status::Done, Status::Undone, Status::RolledBack] {
+            let mut entry = store.begin_entry("apply", at).unwrap();
+            entry.files.push(change.clone());
+            entry.status = status;
+            store.save_entry(&entry).unwrap();
+        }
+        let last = store.last_entry().unwrap().unwrap();
+        assert_eq!((last.number, last.files), (1, vec![change]));
+        assert_eq!(store.begin_entry("apply", at).unwrap().number, 4);
+    }
+}

@@ -1,0 +1,108 @@
+//! Every path and file mode of the state directory, once (`design`, section 5). Pure.
+
+use std::path::{Path, PathBuf};
+
+/// Mode of directories that daemons and hooks walk through but nobody lists.
+pub const WALKABLE: u32 = 0o711;
+/// Mode of directories that are nobody else's business.
+pub const PRIVATE: u32 = 0o700;
+
+/// File names of a generation; certbot's, so that scripts written for certbot go on working.
+pub mod file {
+    /// The private key, PKCS#8.
+    pub const PRIVKEY: &str = "privkey.pem";
+    /// The leaf alone.
+    pub const CERT: &str = "cert.pem";
+    /// The chain without the leaf.
+    pub const CHAIN: &str = "chain.pem";
+    /// Leaf and chain.
+    pub const FULLCHAIN: &str = "fullchain.pem";
+    /// Key, leaf and chain, as `smtpd_tls_chain_files` wants it.
+    pub const COMBINED: &str = "combined.pem";
+}
+
+/// The paths below one state directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Returns the layout below this directory.
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// Returns the state directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns the file that is locked by the one writer.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Returns where the last `renew` left its time.
+    pub fn last_run(&self) -> PathBuf {
+        self.root.join("last-run")
+    }
+
+    /// Returns the account file for a CA; `key` tells CAs apart and is safe as a file name.
+    pub fn account(&self, key: &str) -> PathBuf {
+        self.root.join("accounts").join(format!("{key}.json"))
+    }
+
+    /// Returns the directory of all lineages.
+    pub fn lineages(&self) -> PathBuf {
+        self.root.join("lineages")
+    }
+
+    /// Returns one lineage's directory.
+    pub fn lineage(&self, name: &str) -> PathBuf {
+        self.lineages().join(name)
+    }
+
+    /// Returns one lineage's record.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.lineage(name).join("state.json")
+    }
+
+    /// Returns one complete generation.
+    pub fn generation(&self, name: &str, number: u64) -> PathBuf {
+        self.lineage(name).join(number.to_string())
+    }
+
+    /// Returns where a generation is put together before it is renamed into place.
+    pub fn unfinished(&self, name: &str, number: u64) -> PathBuf {
+        self.lineage(name).join(format!(".{number}.unfinished"))
+    }
+
+    /// Returns the directory of the live links.
+    pub fn live_directory(&self) -> PathBuf {
+        self.root.join("live")
+    }
+
+    /// Returns the one pointer to the generation in use; what Postfix, Dovecot and hooks are given.
+    pub fn live(&self, name: &str) -> PathBuf {
+        self.live_directory().join(name)
+    }
+
+    /// Returns what the live link contains for a generation; relative, so that a state directory can be moved.
+    pub fn live_target(&self, name: &str, number: u64) -> PathBuf {
+        Path::new("../lineages").join(name).join(number.to_string())
+    }
+
+    /// Returns the directory of the journal.
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Returns the lineage whose live directory holds this path, if one does.
+    pub fn lineage_of(&self, path: &Path) -> Option<String> {
+        let rest = path.strip_prefix(self.live_directory()).ok()?;
+        Some(rest.components().next()?.as_os_str().to_str()?.to_owned())
+    }
+}

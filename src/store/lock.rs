@@ -1,0 +1,101 @@
+//! One writer at a time, by `flock` on the state directory's lock file.
+//!
+//! The kernel lets go of the lock when the process ends, however it ends, so there is no stale lock. It holds on one
+//! host only: on NFS without lock support two hosts could both have it.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+};
+
+use super::{Store, StoreError, layout};
+use crate::env::files::{self, FileError};
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another run has it; what it wrote about itself.
+    Held(String),
+    /// The lock file could not be opened or written.
+    Store(StoreError),
+}
+
+impl Store {
+    /// Takes the lock without waiting, and makes the state directory when there is none.
+    ///
+    /// Nothing is synced: the lock file's content is for people only.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] with the holder's words when another run has it.
+    pub fn lock(&self, command: &str) -> Result<Lock, LockError> {
+        let path = self.layout().lock();
+        let fail = |reason| {
+            LockError::Store(StoreError::File(FileError {
+                verb: "lock",
+                path: path.clone(),
+                reason,
+            }))
+        };
+        files::make_directory(self.layout().root(), layout::WALKABLE)
+            .map_err(|error| LockError::Store(StoreError::File(error)))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)
+            .map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.take(300).read_to_string(&mut holder);
+                let holder = holder.lines().next().unwrap_or_default().to_owned();
+                return Err(LockError::Held(if holder.is_empty() {
+                    "a starting run".to_owned()
+                } else {
+                    holder
+                }));
+            }
+            Err(TryLockError::Error(error)) => return Err(fail(error)),
+        }
+        // Spaces cover what a longer holder left; shorter than truncating and never empty for a reader.
+        let holder = format!("`mailcert {command}` with process id {}", std::process::id());
+        file.write_all(format!("{holder:<200}\n").as_bytes())
+            .map_err(fail)?;
+        Ok(Lock { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_holder_and_lets_go_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&dir.path().join("state"));
+        let lock = store.lock("renew").unwrap();
+        match store.lock("issue") {
+            Err(LockError::Held(holder)) => {
+                assert!(
+                    holder.trim_end().ends_with(&std::process::id().to_string()),
+                    "{holder}"
+                );
+                assert!(holder.starts_with("`mailcert renew`"), "{holder}");
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(lock);
+        store.lock("issue").unwrap();
+    }
+}

@@ -1,0 +1,48 @@
+//! Labels for the directories that daemons read: smtpd may not read `var_lib_t`, but it may read `cert_t`.
+
+use std::time::Duration;
+
+use super::Store;
+use crate::env::{Env, process::Program};
+
+impl Store {
+    /// Gives `lineages/` and `live/` the type `cert_t` where SELinux is on: by `semanage fcontext`, else by `chcon`.
+    ///
+    /// Returns what the operator should know: that the label was set by `chcon` only and a relabel takes it away, or that
+    /// it could not be set at all.
+    pub fn label(&self, env: &Env) -> Option<String> {
+        if !env.host_path("/sys/fs/selinux/enforce").exists() {
+            return None;
+        }
+        let root = self.layout().root().display().to_string();
+        let run = |name: &str, args: &[&str]| {
+            let path = env.find_program(name)?;
+            let output = Program::new(path)
+                .args(args)
+                .timeout(Duration::from_secs(60))
+                .run()
+                .ok()?;
+            output.success().then_some(())
+        };
+        let pattern = format!("{}/(lineages|live)(/.*)?", root.replace('.', "\\."));
+        let directories = [format!("{root}/lineages"), format!("{root}/live")];
+        let [lineages, live] = [directories[0].as_str(), directories[1].as_str()];
+        let known = run("semanage", &["fcontext", "-a", "-t", "cert_t", &pattern])
+            .or_else(|| run("semanage", &["fcontext", "-m", "-t", "cert_t", &pattern]));
+        if known
+            .and_then(|()| run("restorecon", &["-R", lineages, live]))
+            .is_some()
+        {
+            return None;
+        }
+        match run("chcon", &["-R", "-t", "cert_t", lineages, live]) {
+            Some(()) => Some(format!(
+                "SELinux: {lineages} and {live} were labelled cert_t by chcon only, which a relabel takes away; \
+                 install policycoreutils-python-utils and run this again"
+            )),
+            None => Some(format!(
+                "SELinux: {lineages} and {live} could not be labelled cert_t; Postfix may not be able to read them"
+            )),
+        }
+    }
+}

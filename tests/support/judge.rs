@@ -1,0 +1,114 @@
+//! Judges that we did not write: openssl(1) and posttls-finger(1) look at what a port serves.
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// How TLS begins on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// With the connection (RFC 8314, 3).
+    Implicit,
+    /// After STARTTLS (RFC 3207).
+    StartTls,
+}
+
+/// Returns the SHA-256 of the leaf that the port serves, in lower-case hex, as openssl sees it.
+///
+/// # Errors
+/// What openssl printed, when the handshake gave no certificate.
+pub fn leaf_sha256(port: SocketAddr, tls: Tls, name: &str) -> Result<String, String> {
+    let said = s_client(port, tls, name, &[])?;
+    let begin = said
+        .find("-----BEGIN CERTIFICATE-----")
+        .ok_or_else(|| said.clone())?;
+    certificate_sha256(&said[begin..])
+}
+
+/// Returns the SHA-256 of the first certificate of a PEM text, in lower-case hex, as openssl sees it.
+///
+/// # Errors
+/// What openssl complained about.
+pub fn certificate_sha256(pem: &str) -> Result<String, String> {
+    let said = openssl(&["x509", "-noout", "-fingerprint", "-sha256"], pem)?;
+    let (_, digest) = said.trim().split_once('=').ok_or_else(|| said.clone())?;
+    Ok(digest.replace(':', "").to_lowercase())
+}
+
+/// Lets openssl verify chain and name against a root, as a strict client does.
+///
+/// # Errors
+/// What openssl printed.
+pub fn verify(port: SocketAddr, tls: Tls, name: &str, root: &Path) -> Result<(), String> {
+    let root = root.display().to_string();
+    let strict = [
+        "-verify_return_error",
+        "-verify_hostname",
+        name,
+        "-CAfile",
+        root.as_str(),
+        "-no-CApath",
+    ];
+    let said = s_client(port, tls, name, &strict)?;
+    if said.contains("Verify return code: 0 (ok)") {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+/// Lets Postfix's own client judge port and name against a root; returns its log, which says
+/// `Verified TLS connection established` when it is content.
+pub fn posttls_finger(config_directory: &Path, port: SocketAddr, name: &str, root: &Path) -> String {
+    let output = Command::new("posttls-finger")
+        .env("MAIL_CONFIG", config_directory)
+        .args(["-c", "-l", "secure", "-F"])
+        .arg(root)
+        .arg(format!("[{}]:{}", port.ip(), port.port()))
+        .arg(name)
+        .output()
+        .expect("posttls-finger is missing: run tests/lab/install");
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Connects with openssl s_client and returns what it printed.
+fn s_client(port: SocketAddr, tls: Tls, name: &str, more: &[&str]) -> Result<String, String> {
+    let port = port.to_string();
+    let mut args = vec!["s_client", "-connect", port.as_str(), "-servername", name];
+    if tls == Tls::StartTls {
+        args.extend(["-starttls", "smtp"]);
+    }
+    args.extend(more);
+    openssl(&args, "")
+}
+
+/// Runs openssl for at most 20 s.
+fn openssl(args: &[&str], stdin: &str) -> Result<String, String> {
+    let mut child = Command::new("timeout")
+        .args(["20", "openssl"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("timeout(1) is part of coreutils");
+    // It may have ended without reading; then its status tells why.
+    let _ = child
+        .stdin
+        .take()
+        .map(|mut pipe| pipe.write_all(stdin.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(stdout)
+    } else {
+        Err(format!(
+            "openssl {args:?}: {}\n{stdout}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    }
+}

@@ -1,0 +1,26 @@
+//! What tests stand on: a scratch directory, addresses of their own, real servers that die on drop, and mailcert itself.
+//!
+//! [`World`] is all of it together. Everything listens on loopback addresses that no other test has, so ports 25, 53
+//! and 80 are free there and tests run side by side, also in several processes. Nothing sleeps for a fixed time:
+//! servers are waited for by connecting. A missing program is a failure that names it; `tests/lab/install` installs
+//! them all.
+
+pub mod address;
+pub mod bind;
+pub mod issuance;
+pub mod judge;
+pub mod mailcert;
+pub mod pebble;
+pub mod postfix;
+pub mod scratch;
+pub mod server;
+pub mod world;
+
+pub use address::LoopbackAddress;
+pub use bind::{Bind, Zone};
+pub use judge::Tls;
+pub use mailcert::{Mailcert, Outcome};
+pub use pebble::{Pebble, PebbleOptions};
+pub use postfix::{Postfix, PostfixOptions};
+pub use scratch::Scratch;
+pub use world::{World, WorldOptions};

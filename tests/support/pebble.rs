@@ -1,0 +1,260 @@
+//! Pebble, the CA to test against: a real ACME server whose moods can be set.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    LoopbackAddress, Scratch,
+    issuance::{self, Issued},
+    server::Server,
+};
+
+/// Where the ACME directory is.
+const ACME_PORT: u16 = 14000;
+/// Where the management interface is.
+const MANAGEMENT_PORT: u16 = 15000;
+
+/// How Pebble behaves.
+pub struct PebbleOptions {
+    /// Variables: `PEBBLE_WFE_NONCEREJECT`, `PEBBLE_VA_SLEEPTIME`, `PEBBLE_CHAIN_LENGTH` and the like.
+    pub env: Vec<(&'static str, String)>,
+    /// Keys put over those of the `pebble` object in its configuration file.
+    pub config: Value,
+}
+
+impl PebbleOptions {
+    /// Pebble without moods: no rejected nonces, no sleeps, no authorization reuse, no Retry-After.
+    pub fn quiet() -> Self {
+        let env = [
+            ("PEBBLE_VA_NOSLEEP", "1"),
+            ("PEBBLE_WFE_NONCEREJECT", "0"),
+            ("PEBBLE_AUTHZREUSE", "0"),
+        ];
+        Self {
+            env: env.map(|(name, value)| (name, value.to_owned())).into(),
+            config: json!({}),
+        }
+    }
+
+    /// Pebble as its authors ship it: 5 % rejected nonces, validations that take up to 5 s, half the authorizations
+    /// reused, Retry-After of 3 and 5 s.
+    pub fn shipped() -> Self {
+        Self {
+            env: Vec::new(),
+            config: json!({ "retryAfter": { "authz": 3, "order": 5 } }),
+        }
+    }
+
+    /// Quiet, but with these variables set.
+    pub fn quiet_with(env: &[(&'static str, &str)]) -> Self {
+        let mut options = Self::quiet();
+        options
+            .env
+            .extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        options
+    }
+}
+
+/// A running Pebble. All its state, its CA included, is gone when it ends.
+pub struct Pebble {
+    server: Server,
+    address: LoopbackAddress,
+    http: reqwest::Client,
+    root_ca_file: PathBuf,
+    issuer_root_file: PathBuf,
+}
+
+impl Pebble {
+    /// Starts Pebble on an address of its own. Names are resolved by `resolver`; http-01 is validated on port 80 and
+    /// tls-alpn-01 on port 443 of what they resolve to.
+    pub fn start(scratch: &Scratch, resolver: SocketAddr, options: &PebbleOptions) -> Self {
+        let address = LoopbackAddress::take(scratch);
+        let pki = HttpsPki::new(&address);
+        let root_ca_file = scratch.file("pebble/https-root.pem", &pki.root);
+        let certificate = scratch.file("pebble/https.crt", &pki.certificate);
+        let private_key = scratch.secret_file("pebble/https.key", &pki.private_key);
+        let mut config = json!({
+            "listenAddress": address.port(ACME_PORT).to_string(),
+            "managementListenAddress": address.port(MANAGEMENT_PORT).to_string(),
+            "certificate": certificate,
+            "privateKey": private_key,
+            "httpPort": 80,
+            "tlsPort": 443,
+            "ocspResponderURL": "",
+            "domainBlocklist": ["blocked.example.test"],
+            "keyAlgorithm": "ecdsa",
+            "externalAccountBindingRequired": false,
+            "profiles": {
+                "classic": { "description": "90 days", "promoteCommonName": true, "validityPeriod": 7_776_000 },
+            },
+        });
+        for (key, value) in options.config.as_object().expect("an object") {
+            config[key] = value.clone();
+        }
+        let config_file = scratch.file("pebble/config.json", json!({ "pebble": config }).to_string());
+
+        let mut command = Command::new(program());
+        command
+            .arg("-strict")
+            .arg("-config")
+            .arg(config_file)
+            .arg("-dnsserver")
+            .arg(resolver.to_string());
+        command
+            .env_clear()
+            .envs(options.env.iter().map(|(name, value)| (name, value)));
+        let mut server = Server::spawn(scratch, "pebble", &mut command);
+        server.wait_for(address.port(ACME_PORT));
+        server.wait_for(address.port(MANAGEMENT_PORT));
+
+        let http = pki.client();
+        let issuer_root_file = scratch.path().join("pebble/issuer-root.pem");
+        let pebble = Self {
+            server,
+            address,
+            http,
+            root_ca_file,
+            issuer_root_file,
+        };
+        let (status, root) = pebble.get("/roots/0");
+        assert_eq!(status, 200, "{root}");
+        std::fs::write(&pebble.issuer_root_file, root).unwrap();
+        pebble
+    }
+
+    /// Returns the URL of the ACME directory.
+    pub fn directory(&self) -> String {
+        format!("https://{}/dir", self.address.port(ACME_PORT))
+    }
+
+    /// Returns the file with the root that the directory's own HTTPS is verified by.
+    pub fn root_ca_file(&self) -> &Path {
+        &self.root_ca_file
+    }
+
+    /// Returns the file with the root of the certificates it issues.
+    pub fn issuer_root_file(&self) -> &Path {
+        &self.issuer_root_file
+    }
+
+    /// Returns what it printed so far: each request and each validation is there.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// Returns how many lines of the log contain the text.
+    pub fn count_in_log(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Asks the management interface.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.request(self.http.get(self.management(path)))
+    }
+
+    /// Sets what renewal information (RFC 9773) says of a certificate: any text at all; empty is Pebble's own again.
+    pub fn set_renewal_info(&self, certificate_pem: &str, answer: &str) {
+        let body = json!({ "Certificate": certificate_pem, "ARIResponse": answer }).to_string();
+        let (status, text) = self.request(self.http.post(self.management("/set-renewal-info/")).body(body));
+        assert_eq!(status, 200, "{text}");
+    }
+
+    /// Issues a certificate without mailcert, for names that resolve to the address; borrows its port 80 meanwhile.
+    pub fn issue(&self, address: &LoopbackAddress, names: &[&str]) -> Issued {
+        issuance::issue(&self.http, self.directory(), address, names)
+    }
+
+    fn management(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address.port(MANAGEMENT_PORT))
+    }
+
+    /// Sends a request on a thread of its own, so that a test that runs inside a runtime can call this too.
+    fn request(&self, request: reqwest::RequestBuilder) -> (u16, String) {
+        let send = async {
+            let response = request.send().await.expect("Pebble answers");
+            (
+                response.status().as_u16(),
+                response.text().await.expect("Pebble's answer is text"),
+            )
+        };
+        let runtime = || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+        };
+        std::thread::scope(|scope| scope.spawn(|| runtime().block_on(send)).join().unwrap())
+    }
+}
+
+/// Returns the Pebble that `tests/lab/install` fetched.
+fn program() -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cache = std::env::var_os("MAILCERT_CACHE").map_or_else(|| repository.join(".cache"), PathBuf::from);
+    let program = cache.join("pebble/usr/bin/pebble");
+    assert!(
+        program.exists(),
+        "{} is missing: run tests/lab/install",
+        program.display()
+    );
+    program
+}
+
+/// Root and certificate of Pebble's own HTTPS, as PEM.
+struct HttpsPki {
+    root: String,
+    certificate: String,
+    private_key: String,
+    root_der: rustls::pki_types::CertificateDer<'static>,
+}
+
+impl HttpsPki {
+    /// Makes a root, and a certificate for the address.
+    fn new(address: &LoopbackAddress) -> Self {
+        let root_key = rcgen::KeyPair::generate().unwrap();
+        let mut root = rcgen::CertificateParams::default();
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        root.distinguished_name
+            .push(rcgen::DnType::CommonName, "mailcert lab: HTTPS of Pebble");
+        let root_certificate = root.self_signed(&root_key).unwrap();
+        let issuer = rcgen::Issuer::new(root, root_key);
+
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::new(vec![address.ip().to_string()]).unwrap();
+        let certificate = leaf.signed_by(&key, &issuer).unwrap();
+        Self {
+            root: root_certificate.pem(),
+            certificate: certificate.pem(),
+            private_key: key.serialize_pem(),
+            root_der: root_certificate.der().clone(),
+        }
+    }
+
+    /// Returns a client that trusts this root alone.
+    fn client(&self) -> reqwest::Client {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.root_der.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy();
+        // No idle connections: each request has a runtime of its own, and a connection does not outlive its runtime.
+        builder
+            .pool_max_idle_per_host(0)
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap()
+    }
+}
