@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    answer::TxtRrset,
     desired::Wanted,
     error::DnsError,
     facts::Facts,
@@ -13,7 +14,7 @@ use super::{
     resolver::Resolver,
     sending::Sending,
 };
-use crate::model::plan::RrsetChange;
+use crate::model::{name::DomainName, plan::RrsetChange};
 
 /// Looks at the name where records are written, and decides what is to be done there.
 ///
@@ -42,12 +43,25 @@ pub async fn propose(
         }));
     }
     let zone = resolver.zone_of(&wanted.name).await?;
-    let existing = provider.list(&wanted.name).await?;
+    let existing = match provider.list(&wanted.name).await {
+        Ok(existing) => existing,
+        // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
+        Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
+    };
     Ok(resolver
         .settle(facts, |facts| {
             plan::decide(wanted, &zone, &existing, sending, facts)
         })
         .await)
+}
+
+/// Returns the TXT records at the name as the first authoritative server that answers has them.
+async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver) -> Option<TxtRrset> {
+    let servers = resolver.authoritative_servers(zone).await.ok()?;
+    propagation::ask_all(&servers, &wanted.name)
+        .await
+        .into_iter()
+        .find_map(|(_, answer)| answer.ok())
 }
 
 /// Carries out the change and waits until every authoritative server of its zone shows it.
