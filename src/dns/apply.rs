@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{
+    answer::TxtRrset,
     desired::Wanted,
     error::DnsError,
     facts::Facts,
@@ -13,7 +14,55 @@ use super::{
     resolver::Resolver,
     sending::Sending,
 };
-use crate::model::plan::RrsetChange;
+use crate::model::{name::DomainName, plan::RrsetChange};
+
+/// Looks at the name where records are written, and decides what is to be done there.
+///
+/// # Errors
+/// When the name, its zone or the records there cannot be found out.
+pub async fn propose(
+    wanted: &Wanted,
+    sending: &Sending,
+    provider: &impl Provider,
+    resolver: &Resolver,
+    facts: &mut Facts,
+) -> Result<Decision, DnsError> {
+    let owner = resolver.canonical_name(&wanted.name).await?;
+    if owner != wanted.name {
+        // RFC 1034, 3.6.2: beside a CNAME nothing may stand. The records of the other name are not ours to edit.
+        return Ok(Decision::Refused(Refusal {
+            message: format!(
+                "{} is an alias (CNAME) of {owner}, so it cannot have a TXT record of its own",
+                wanted.name
+            ),
+            remedy: format!(
+                "publish the record at {owner}, or give {} addresses instead of the alias",
+                wanted.name
+            ),
+            record: Some(wanted.text.clone()),
+        }));
+    }
+    let zone = resolver.zone_of(&wanted.name).await?;
+    let existing = match provider.list(&wanted.name).await {
+        Ok(existing) => existing,
+        // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
+        Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
+    };
+    Ok(resolver
+        .settle(facts, |facts| {
+            plan::decide(wanted, &zone, &existing, sending, facts)
+        })
+        .await)
+}
+
+/// Returns the TXT records at the name as the first authoritative server that answers has them.
+async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver) -> Option<TxtRrset> {
+    let servers = resolver.authoritative_servers(zone).await.ok()?;
+    propagation::ask_all(&servers, &wanted.name)
+        .await
+        .into_iter()
+        .find_map(|(_, answer)| answer.ok())
+}
 
 /// Looks at the name where records are written, and decides what is to be done there.
 ///

@@ -7,7 +7,7 @@
 use super::{
     answer::TxtRrset,
     desired::Role,
-    error::{DnsError, ServerFailure},
+    error::{DnsError, SHOWN, ServerFailure},
     facts::{Asked, Facts},
     lint::{of_the_text, unrecognized},
     propagation,
@@ -18,7 +18,7 @@ use super::{
 use crate::model::{
     finding::{Finding, Severity},
     name::DomainName,
-    plan::printable,
+    plan::printable_line,
     record::spf::{Record, is_record},
     rrset::Txt,
 };
@@ -203,7 +203,7 @@ fn server_findings(observed: &Observed) -> Vec<Finding> {
             };
             format!("{}: {records}", names.join(", "))
         });
-        let evidence = printable(told.collect::<Vec<String>>().join("; ").as_bytes());
+        let evidence = printable_line(told.collect::<Vec<String>>().join("; ").as_bytes(), 4 * SHOWN);
         findings.push(
             Finding::new(Severity::Error, "spf.servers-disagree", subject, evidence)
                 .remedy(
@@ -305,7 +305,7 @@ fn of_the_senders(
         if !judged.is_empty() && judged.iter().all(Judged::passes) {
             return Ok(Vec::new());
         }
-        let host = printable(relay.host().as_bytes());
+        let host = printable_line(relay.host().as_bytes(), SHOWN);
         let seen = if judged.is_empty() {
             "its address is not known".to_owned()
         } else {

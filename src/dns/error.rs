@@ -2,7 +2,10 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use crate::model::{name::DomainName, plan::printable};
+use crate::model::{name::DomainName, plan::printable_line};
+
+/// Characters of others' text that are shown at most.
+pub(super) const SHOWN: usize = 500;
 
 /// A failure to ask, to change or to see the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +138,7 @@ impl fmt::Display for DnsError {
                 write!(
                     f,
                     "the CNAME at {name} leads in a loop or too far: {}",
-                    printable(through.join(" -> ").as_bytes())
+                    printable_line(through.join(" -> ").as_bytes(), SHOWN)
                 )
             }
             Self::Name(reason) => f.write_str(reason),
@@ -163,8 +166,8 @@ impl fmt::Display for DnsError {
                     write!(
                         f,
                         "; {}: {}",
-                        printable(lag.server.as_bytes()),
-                        printable(lag.said.as_bytes())
+                        printable_line(lag.server.as_bytes(), SHOWN),
+                        printable_line(lag.said.as_bytes(), SHOWN)
                     )?;
                 }
                 Ok(())
@@ -177,7 +180,7 @@ impl fmt::Display for DnsError {
                 write!(
                     f,
                     "{server} did not answer {}: {failure}",
-                    printable(question.as_bytes())
+                    printable_line(question.as_bytes(), SHOWN)
                 )
             }
             Self::Update(failure) => {
@@ -205,9 +208,11 @@ impl fmt::Display for ServerFailure {
             Self::Garbled(reason) => write!(
                 f,
                 "it sent no usable DNS message ({})",
-                printable(reason.as_bytes())
+                printable_line(reason.as_bytes(), SHOWN)
             ),
-            Self::Network(reason) | Self::Unreachable(reason) => f.write_str(&printable(reason.as_bytes())),
+            Self::Network(reason) | Self::Unreachable(reason) => {
+                f.write_str(&printable_line(reason.as_bytes(), SHOWN))
+            }
             Self::Referral => {
                 f.write_str("it refers to other servers and does not resolve (recursion is off there)")
             }
@@ -241,7 +246,7 @@ impl fmt::Display for Refusal {
                 write!(
                     f,
                     "its answer is not signed with this key ({})",
-                    printable(reason.as_bytes())
+                    printable_line(reason.as_bytes(), SHOWN)
                 )
             }
         }

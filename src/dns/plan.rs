@@ -7,13 +7,14 @@
 use super::{
     answer::TxtRrset,
     desired::{Role, Wanted},
+    error::SHOWN,
     facts::{Asked, Facts},
     sending::{Judged, Sending, not_passing},
     spf::SpfResult,
 };
 use crate::model::{
     name::DomainName,
-    plan::{RrsetChange, printable},
+    plan::{RrsetChange, printable_line},
     record::spf::{Record, is_record},
     rrset::Txt,
 };
@@ -245,7 +246,7 @@ fn uncovered_relay(
     else {
         return Ok(None);
     };
-    let host = printable(relay.host().as_bytes());
+    let host = printable_line(relay.host().as_bytes(), SHOWN);
     let seen = if judged.is_empty() {
         "no address of it was found".to_owned()
     } else {

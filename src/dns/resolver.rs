@@ -19,14 +19,14 @@ use super::{
         Found, MAX_CHAIN, TxtRrset, addresses, domain_name, follow, names, raw_name, records_at, text_of,
         txt_rrset, unusable, wire_name, zone_in,
     },
-    error::DnsError,
+    error::{DnsError, SHOWN},
     exchange::{self, Recursion},
     facts::{Answer, Asked, Facts, Family, Question},
 };
 use crate::{
     config,
     env::{Env, files},
-    model::{name::DomainName, plan::printable, rrset::Txt},
+    model::{name::DomainName, plan::printable_line, rrset::Txt},
 };
 
 /// Authoritative servers of a zone that are looked at.
@@ -59,7 +59,7 @@ pub struct Server {
 
 impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = printable(self.name.as_bytes());
+        let name = printable_line(self.name.as_bytes(), SHOWN);
         if self.address.port() == PORT {
             write!(f, "{name} ({})", self.address.ip())
         } else {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use super::{
+    error::SHOWN,
     facts::{Answer, Asked, Facts, Family, Question},
     macros::{dotted, transform},
 };
 use crate::model::{
-    plan::printable,
+    plan::printable_line,
     record::spf::{DomainSpec, DualCidr, Mechanism, Part, Qualifier, Record, TermKind, is_record},
 };
 
@@ -531,7 +532,7 @@ fn in_network(address: IpAddr, network: IpAddr, prefix: u8) -> bool {
 }
 
 fn shown(name: &str) -> String {
-    printable(name.as_bytes())
+    printable_line(name.as_bytes(), SHOWN)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::{
     ops::Range,
 };
 
+use crate::model::plan::printable_line;
+
 /// The version that begins every record (RFC 7208, 4.5).
 const VERSION: &str = "v=spf1";
 
@@ -121,7 +123,7 @@ pub struct Macro {
 pub struct SyntaxError {
     /// Bytes of the record before the wrong place.
     pub position: usize,
-    /// The term that is wrong, fit for a terminal.
+    /// The term that is wrong, fit for a terminal; cut when it is long.
     pub term: String,
     /// What was expected there.
     pub expected: &'static str,
@@ -169,13 +171,13 @@ impl Record {
                     .term()
                     .map_err(|wrong| SyntaxError {
                         position: start + wrong.at,
-                        term: word.to_owned(),
+                        term: shown(word),
                         expected: wrong.expected,
                     })?;
                 if let Some(expected) = duplicate(&terms, &kind) {
                     return Err(SyntaxError {
                         position: start,
-                        term: word.to_owned(),
+                        term: shown(word),
                         expected,
                     });
                 }
@@ -303,7 +305,7 @@ fn ascii(joined: &[u8]) -> Result<&str, SyntaxError> {
                 .unwrap_or_default()
                 .split(|byte| *byte == b' ')
                 .next();
-            let term = word.unwrap_or_default().escape_ascii().to_string();
+            let term = shown(&word.unwrap_or_default().escape_ascii().to_string());
             Err(SyntaxError {
                 position,
                 term,
@@ -314,7 +316,12 @@ fn ascii(joined: &[u8]) -> Result<&str, SyntaxError> {
 }
 
 fn first_word(text: &str) -> String {
-    text.split(' ').next().unwrap_or_default().to_owned()
+    shown(text.split(' ').next().unwrap_or_default())
+}
+
+/// Cuts a term that would fill the screen.
+fn shown(term: &str) -> String {
+    printable_line(term.as_bytes(), 100)
 }
 
 /// Returns the complaint about a modifier that may stand only once (RFC 7208, 6).
