@@ -64,41 +64,6 @@ async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver
         .find_map(|(_, answer)| answer.ok())
 }
 
-/// Looks at the name where records are written, and decides what is to be done there.
-///
-/// # Errors
-/// When the name, its zone or the records there cannot be found out.
-pub async fn propose(
-    wanted: &Wanted,
-    sending: &Sending,
-    provider: &impl Provider,
-    resolver: &Resolver,
-    facts: &mut Facts,
-) -> Result<Decision, DnsError> {
-    let owner = resolver.canonical_name(&wanted.name).await?;
-    if owner != wanted.name {
-        // RFC 1034, 3.6.2: beside a CNAME nothing may stand. The records of the other name are not ours to edit.
-        return Ok(Decision::Refused(Refusal {
-            message: format!(
-                "{} is an alias (CNAME) of {owner}, so it cannot have a TXT record of its own",
-                wanted.name
-            ),
-            remedy: format!(
-                "publish the record at {owner}, or give {} addresses instead of the alias",
-                wanted.name
-            ),
-            record: Some(wanted.text.clone()),
-        }));
-    }
-    let zone = resolver.zone_of(&wanted.name).await?;
-    let existing = provider.list(&wanted.name).await?;
-    Ok(resolver
-        .settle(facts, |facts| {
-            plan::decide(wanted, &zone, &existing, sending, facts)
-        })
-        .await)
-}
-
 /// Carries out the change and waits until every authoritative server of its zone shows it.
 ///
 /// # Errors
