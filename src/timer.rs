@@ -1,40 +1,492 @@
-//! stub timer
-use crate::{
-    config::{Config, Timer},
-    env::Env,
-    model::plan::Plan,
+//! What wakes `renew`: a systemd timer or a line in `/etc/cron.d`, whichever the host has.
+//!
+//! The texts are the files in `examples/systemd`, with this host's paths put in. Planning reads; the only thing that is
+//! changed here is whether systemd has the timer enabled. The files themselves are written by whoever applies the plan.
+//!
+//! systemd.timer(5), systemd.exec(5), crontab(5).
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
 };
-use std::path::Path;
-use time::OffsetDateTime;
-/// s
-pub struct Seen {
-    /// e
+
+use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
+
+use crate::{
+    config,
+    env::{
+        Env,
+        files::{self, FileError},
+        process::{Output, Program, RunError},
+    },
+    model::{
+        certificate::Sha256,
+        name::DomainName,
+        plan::{Change, FileChange, Plan, TimerChange},
+    },
+};
+
+/// The unit that systemd is asked to enable.
+pub const UNIT: &str = "mailcert-renew.timer";
+
+const TIMER_PATH: &str = "/etc/systemd/system/mailcert-renew.timer";
+const SERVICE_PATH: &str = "/etc/systemd/system/mailcert-renew.service";
+const CRON_PATH: &str = "/etc/cron.d/mailcert";
+
+const TIMER_TEXT: &str = include_str!("../examples/systemd/mailcert-renew.timer");
+const SERVICE_TEXT: &str = include_str!("../examples/systemd/mailcert-renew.service");
+const CRON_TEXT: &str = include_str!("../examples/systemd/mailcert.cron");
+
+/// What stands in the examples where this host's own values go.
+const EXAMPLE_EXECUTABLE: &str = "/usr/bin/mailcert";
+const EXAMPLE_CONFIG: &str = "/etc/mailcert/mailcert.toml";
+const EXAMPLE_STATE: &str = "ReadWritePaths=/var/lib/mailcert\n";
+const EXAMPLE_MINUTE: &str = "\n17 * * * *";
+
+/// The largest unit or cron file that is read, in bytes.
+const FILE_LIMIT: u64 = 64 << 10;
+
+/// What wakes `renew` on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waker {
+    /// A file in `/etc/cron.d`.
+    Cron,
+    /// Nothing: the operator wants it so, or the host has neither.
+    None,
+    /// A systemd timer.
+    Systemd,
+}
+
+/// What is run, and what it may write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// This program, absolute.
+    pub executable: PathBuf,
+    /// `mailcert.toml`, absolute.
+    pub config_file: PathBuf,
+    /// The state directory, absolute.
+    pub state_directory: PathBuf,
+    /// What a renewal writes to besides: a webroot, the queue and data directory of a Postfix instance.
+    pub writable: Vec<PathBuf>,
+    /// The host, for a minute of its own.
+    pub host: DomainName,
+}
+
+/// Whether `renew` is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// By what.
+    pub waker: Waker,
+    /// It is installed and will wake `renew` also after a restart of the host.
     pub enabled: bool,
-    /// k
-    pub kind: &'static str,
-    /// l
+    /// When it did last, where that is known.
     pub last_run: Option<OffsetDateTime>,
-    /// n
+    /// When it will next, where that is known.
     pub next_run: Option<OffsetDateTime>,
 }
-/// s
-pub fn status(_env: &Env, _t: Timer) -> Seen {
-    Seen {
-        enabled: false,
-        kind: "none",
-        last_run: None,
-        next_run: None,
+
+/// Why a timer cannot be planned, enabled or asked for.
+#[derive(Debug)]
+pub enum TimerError {
+    /// A file could not be read.
+    File(FileError),
+    /// systemctl is not installed.
+    NoSystemctl,
+    /// A path cannot stand in a unit or a cron line.
+    Path(PathBuf),
+    /// systemctl could not be run.
+    Run(RunError),
+    /// systemctl failed; with its arguments and what it said.
+    Systemctl(String, String),
+}
+
+impl fmt::Display for TimerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => error.fmt(f),
+            Self::NoSystemctl => f.write_str("cannot enable the timer: systemctl is not installed"),
+            Self::Path(path) => {
+                write!(
+                    f,
+                    "cannot write {:?} into a unit or cron line: it is not plain text",
+                    path.as_os_str()
+                )
+            }
+            Self::Run(error) => error.fmt(f),
+            Self::Systemctl(args, complaint) => write!(f, "systemctl {args} failed: {complaint}"),
+        }
     }
 }
-/// p
-pub fn plan(_env: &Env, _c: &Config, _p: &Path) -> Plan {
-    Plan::default()
+
+impl std::error::Error for TimerError {}
+
+/// Finds what the host has; a choice in the configuration stands.
+pub fn detect(env: &Env, wanted: config::Timer) -> Waker {
+    match wanted {
+        config::Timer::Cron => Waker::Cron,
+        config::Timer::None => Waker::None,
+        config::Timer::Systemd => Waker::Systemd,
+        config::Timer::Auto if systemd_runs(env) => Waker::Systemd,
+        config::Timer::Auto if env.host_path("/etc/cron.d").is_dir() => Waker::Cron,
+        config::Timer::Auto => Waker::None,
+    }
 }
-/// e
-pub fn enable(_env: &Env, _u: &str) -> Result<(), String> {
-    Ok(())
+
+/// sd_booted(3) asks the same.
+fn systemd_runs(env: &Env) -> bool {
+    env.host_path("/run/systemd/system").is_dir()
 }
-/// d
-pub fn disable(_env: &Env, _u: &str) -> Result<(), String> {
-    Ok(())
+
+/// Returns what has to change for the timer to be there and enabled; empty when it is.
+///
+/// # Errors
+/// When a path cannot stand in the files, or an existing file cannot be read.
+pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
+    let mut plan = Plan::default();
+    let mut files_change = |path: &str, wanted: Option<String>, reason: &str| -> Result<(), TimerError> {
+        let path = env.host_path(path);
+        let before = files::read_if_exists(&path, FILE_LIMIT).map_err(TimerError::File)?;
+        let after = wanted.map(String::into_bytes);
+        if before != after {
+            plan.changes.push(Change::File(FileChange {
+                path,
+                before,
+                after,
+                reasons: vec![reason.to_owned()],
+            }));
+        }
+        Ok(())
+    };
+    match waker {
+        Waker::None => {}
+        Waker::Cron => files_change(CRON_PATH, Some(cron_text(job)?), "renews every hour")?,
+        Waker::Systemd => {
+            files_change(SERVICE_PATH, Some(service_text(job)?), "renews in a sandbox")?;
+            files_change(TIMER_PATH, Some(TIMER_TEXT.to_owned()), "renews every hour")?;
+            files_change(
+                CRON_PATH,
+                None,
+                "the systemd timer does it: twice would be too often",
+            )?;
+            if !status(env, waker).enabled {
+                let reason = "wakes mailcert every hour".to_owned();
+                plan.changes.push(Change::Timer(TimerChange {
+                    unit: UNIT.to_owned(),
+                    reason,
+                }));
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Returns the service unit for this host.
+///
+/// # Errors
+/// When a path holds control characters or is not UTF-8.
+pub fn service_text(job: &Job) -> Result<String, TimerError> {
+    let mut writable = format!("ReadWritePaths={}\n", unit_word(&job.state_directory)?);
+    for path in &job.writable {
+        writable.push_str(&format!("ReadWritePaths=-{}\n", unit_word(path)?));
+    }
+    Ok(SERVICE_TEXT
+        .replace(EXAMPLE_STATE, &writable)
+        .replace(EXAMPLE_CONFIG, &unit_word(&job.config_file)?)
+        .replace(EXAMPLE_EXECUTABLE, &unit_word(&job.executable)?))
+}
+
+/// Returns the cron file for this host.
+///
+/// # Errors
+/// As [`service_text`].
+pub fn cron_text(job: &Job) -> Result<String, TimerError> {
+    Ok(CRON_TEXT
+        .replace(EXAMPLE_MINUTE, &format!("\n{} * * * *", minute(&job.host)))
+        .replace(EXAMPLE_CONFIG, &cron_word(&job.config_file)?)
+        .replace(EXAMPLE_EXECUTABLE, &cron_word(&job.executable)?))
+}
+
+/// Returns the host's own minute: always the same one, spread evenly over hosts.
+fn minute(host: &DomainName) -> u16 {
+    let digest = Sha256::of(host.as_str().as_bytes());
+    let [first, second, ..] = *digest.as_bytes();
+    u16::from_be_bytes([first, second]) % 60
+}
+
+/// Returns the path as text when it is plain.
+fn plain(path: &Path) -> Result<&str, TimerError> {
+    let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
+    text.ok_or_else(|| TimerError::Path(path.to_owned()))
+}
+
+/// Writes a path as one word of a unit file (systemd.syntax(7), systemd.service(5), systemd.unit(5) on specifiers).
+fn unit_word(path: &Path) -> Result<String, TimerError> {
+    let text = plain(path)?.replace('%', "%%");
+    if text.chars().all(is_ordinary) {
+        return Ok(text);
+    }
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "$$");
+    Ok(format!("\"{escaped}\""))
+}
+
+/// Writes a path as one word of the shell in a cron line, where `%` ends the command (crontab(5)).
+fn cron_word(path: &Path) -> Result<String, TimerError> {
+    let text = plain(path)?;
+    if text.contains('%') {
+        // Within quotes the backslash that cron wants would reach the shell.
+        return Err(TimerError::Path(path.to_owned()));
+    }
+    if text.chars().all(is_ordinary) {
+        return Ok(text.to_owned());
+    }
+    Ok(format!("'{}'", text.replace('\'', "'\\''")))
+}
+
+fn is_ordinary(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "/._-+@:,%=".contains(character)
+}
+
+/// Makes systemd read the units anew, and enables and starts the timer. Where systemd does not run (an image is being
+/// built) the timer is enabled for the next start.
+///
+/// # Errors
+/// When systemctl is missing or fails.
+pub fn enable(env: &Env) -> Result<(), TimerError> {
+    switch(env, "enable")
+}
+
+/// Stops and disables the timer; to be called before its files are removed.
+///
+/// # Errors
+/// As [`enable`].
+pub fn disable(env: &Env) -> Result<(), TimerError> {
+    switch(env, "disable")
+}
+
+fn switch(env: &Env, verb: &str) -> Result<(), TimerError> {
+    if !systemd_runs(env) {
+        return systemctl(env, &[&format!("--root={}", env.root.display()), verb, UNIT]).map(|_| ());
+    }
+    systemctl(env, &["daemon-reload"])?;
+    systemctl(env, &[verb, "--now", UNIT]).map(|_| ())
+}
+
+fn systemctl(env: &Env, args: &[&str]) -> Result<Output, TimerError> {
+    let program = env.find_program("systemctl").ok_or(TimerError::NoSystemctl)?;
+    // TZ: so that times are told in UTC.
+    let child = Program::new(program)
+        .args(args)
+        .var("TZ", "UTC")
+        .timeout(Duration::from_secs(60));
+    let output = child.run().map_err(TimerError::Run)?;
+    if output.success() {
+        Ok(output)
+    } else {
+        Err(TimerError::Systemctl(args.join(" "), output.complaint()))
+    }
+}
+
+/// Tells whether `renew` is woken, as far as the host says.
+pub fn status(env: &Env, waker: Waker) -> Status {
+    let nothing = Status {
+        waker,
+        enabled: false,
+        last_run: None,
+        next_run: None,
+    };
+    match waker {
+        Waker::None => nothing,
+        Waker::Cron => Status {
+            enabled: env.host_path(CRON_PATH).is_file(),
+            ..nothing
+        },
+        Waker::Systemd if systemd_runs(env) => {
+            let properties = "--property=UnitFileState,ActiveState,LastTriggerUSec,NextElapseUSecRealtime";
+            // Without an answer it counts as not enabled: red is the safe color.
+            systemctl(env, &["show", UNIT, properties])
+                .map_or(nothing, |output| shown(waker, &output.stdout_text()))
+        }
+        Waker::Systemd => {
+            let link = "/etc/systemd/system/timers.target.wants/mailcert-renew.timer";
+            Status {
+                enabled: env.host_path(link).is_symlink(),
+                ..nothing
+            }
+        }
+    }
+}
+
+/// Reads what `systemctl show` printed.
+fn shown(waker: Waker, text: &str) -> Status {
+    let property = |name: &str| {
+        text.lines().find_map(|line| {
+            line.split_once('=')
+                .filter(|(key, _)| *key == name)
+                .map(|(_, value)| value)
+        })
+    };
+    Status {
+        waker,
+        enabled: property("UnitFileState") == Some("enabled") && property("ActiveState") == Some("active"),
+        last_run: property("LastTriggerUSec").and_then(instant),
+        next_run: property("NextElapseUSecRealtime").and_then(instant),
+    }
+}
+
+/// Reads `Mon 2026-11-23 23:17:00 UTC`; `n/a` and the empty text are no instant.
+fn instant(text: &str) -> Option<OffsetDateTime> {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    let (_weekday, rest) = text.split_once(' ')?;
+    PrimitiveDateTime::parse(rest.strip_suffix(" UTC")?, format)
+        .ok()
+        .map(PrimitiveDateTime::assume_utc)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs};
+
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::env::{Clock, Sink, Streams};
+
+    fn env(root: &Path) -> Env {
+        Env {
+            args: vec![],
+            vars: BTreeMap::new(),
+            streams: Streams {
+                stdin: Box::new(std::io::empty()),
+                stdout: Sink::new(std::io::sink()),
+                stderr: Sink::new(std::io::sink()),
+                stdin_is_terminal: false,
+                stdout_is_terminal: false,
+                stderr_is_terminal: false,
+            },
+            clock: Clock::System,
+            root: root.to_owned(),
+        }
+    }
+
+    fn job() -> Job {
+        Job {
+            executable: "/opt/mail cert/mailcert".into(),
+            config_file: "/srv/etc/mailcert.toml".into(),
+            state_directory: "/srv/state".into(),
+            writable: vec!["/srv/webroot".into()],
+            host: "mail.example.jp".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn puts_this_hosts_paths_into_the_units() {
+        let text = service_text(&job()).unwrap();
+        let start = "\nExecStart=\"/opt/mail cert/mailcert\" --config /srv/etc/mailcert.toml renew\n";
+        assert!(text.contains(start), "{text}");
+        assert!(
+            text.contains("\nReadWritePaths=/srv/state\nReadWritePaths=-/srv/webroot\n"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("/usr/bin/mailcert") && !text.contains("/etc/mailcert/"),
+            "{text}"
+        );
+        let text = cron_text(&job()).unwrap();
+        let line = " * * * * root '/opt/mail cert/mailcert' --quiet --config /srv/etc/mailcert.toml renew";
+        assert!(text.contains(line), "{text}");
+        assert!(
+            !text.contains("\n17 * * * *") || minute(&job().host) == 17,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_minute_is_the_hosts_own() {
+        let minute = |host: &str| minute(&host.parse().unwrap());
+        let minutes: Vec<u16> = ["a.test", "b.test", "c.test", "d.test"].map(minute).to_vec();
+        assert_eq!(minutes, ["a.test", "b.test", "c.test", "d.test"].map(minute));
+        assert!(minutes.iter().all(|minute| *minute < 60));
+        assert!(minutes.iter().any(|minute| *minute != minutes[0]), "{minutes:?}");
+    }
+
+    #[test]
+    fn quotes_odd_paths_and_refuses_what_cannot_be_quoted() {
+        let check = |path: &str, unit: Option<&str>, cron: Option<&str>| {
+            assert_eq!(unit_word(Path::new(path)).ok().as_deref(), unit, "{path}");
+            assert_eq!(cron_word(Path::new(path)).ok().as_deref(), cron, "{path}");
+        };
+        check(
+            "/usr/bin/mailcert",
+            Some("/usr/bin/mailcert"),
+            Some("/usr/bin/mailcert"),
+        );
+        check("/a b", Some("\"/a b\""), Some("'/a b'"));
+        check("/a%b", Some("/a%%b"), None);
+        check("/a$b'c\"", Some("\"/a$$b'c\\\"\""), Some("'/a$b'\\''c\"'"));
+        check("/a\nb", None, None);
+    }
+
+    #[test]
+    fn uses_what_the_host_has_and_the_configuration_allows() {
+        let root = tempfile::tempdir().unwrap();
+        let env = env(root.path());
+        assert_eq!(detect(&env, config::Timer::Auto), Waker::None);
+        fs::create_dir_all(root.path().join("etc/cron.d")).unwrap();
+        assert_eq!(detect(&env, config::Timer::Auto), Waker::Cron);
+        fs::create_dir_all(root.path().join("run/systemd/system")).unwrap();
+        assert_eq!(detect(&env, config::Timer::Auto), Waker::Systemd);
+        assert_eq!(detect(&env, config::Timer::Cron), Waker::Cron);
+        assert_eq!(detect(&env, config::Timer::None), Waker::None);
+    }
+
+    #[test]
+    fn a_second_plan_is_empty() {
+        let root = tempfile::tempdir().unwrap();
+        let env = env(root.path());
+        for waker in [Waker::Cron, Waker::Systemd, Waker::None] {
+            for change in plan(&env, waker, &job()).unwrap().changes {
+                match change {
+                    Change::File(FileChange {
+                        path,
+                        after: Some(after),
+                        ..
+                    }) => {
+                        fs::create_dir_all(path.parent().unwrap()).unwrap();
+                        fs::write(path, after).unwrap();
+                    }
+                    Change::File(FileChange {
+                        path, after: None, ..
+                    }) => fs::remove_file(path).unwrap(),
+                    Change::Timer(change) => {
+                        let wants = root.path().join("etc/systemd/system/timers.target.wants");
+                        fs::create_dir_all(&wants).unwrap();
+                        std::os::unix::fs::symlink("x", wants.join(change.unit)).unwrap();
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(plan(&env, waker, &job()).unwrap(), Plan::default());
+            assert_eq!(status(&env, waker).enabled, waker != Waker::None);
+        }
+        assert!(
+            !env.host_path(CRON_PATH).exists(),
+            "the systemd timer takes over from cron"
+        );
+    }
+
+    #[test]
+    fn reads_what_systemctl_shows() {
+        let text = "NextElapseUSecRealtime=Tue 2026-11-24 00:31:12 UTC\nLastTriggerUSec=n/a\n\
+                    ActiveState=active\nUnitFileState=enabled\n";
+        let expected = Status {
+            waker: Waker::Systemd,
+            enabled: true,
+            last_run: None,
+            next_run: Some(datetime!(2026-11-24 00:31:12 UTC)),
+        };
+        assert_eq!(shown(Waker::Systemd, text), expected);
+        assert!(!shown(Waker::Systemd, "ActiveState=inactive\nUnitFileState=enabled\n").enabled);
+        assert!(!shown(Waker::Systemd, "").enabled);
+    }
 }

@@ -96,9 +96,9 @@ async fn pursue(client: &Client, goal: &Goal, patience: Patience) -> Verified {
     let mut asked = 0;
     loop {
         asked += 1;
-        // Restrictions are judged by a transaction; one of them, in the conversation that decides, is enough.
+        // Restrictions are judged by a transaction. One, in the conversation that decides, is enough, unless it fails.
         let decides = good + 1 >= patience.good_in_a_row.get();
-        let dialogue = if decides {
+        let dialogue = if decides || failing > 0 {
             Dialogue::Transaction
         } else {
             Dialogue::Greet
@@ -124,11 +124,9 @@ async fn pursue(client: &Client, goal: &Goal, patience: Patience) -> Verified {
             };
         }
         tokio::time::sleep(pause).await;
-        pause = if good > 0 {
-            patience.first_pause
-        } else {
-            (pause * 2).min(patience.longest_pause)
-        };
+        if good == 0 {
+            pause = (pause * 2).min(patience.longest_pause);
+        }
     }
 }
 
