@@ -58,6 +58,17 @@ pub enum Waker {
     Systemd,
 }
 
+impl Waker {
+    /// Returns the name as `renew.timer` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cron => "cron",
+            Self::None => "none",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
 /// What is run, and what it may write to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {

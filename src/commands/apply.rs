@@ -242,17 +242,21 @@ impl Applying<'_, '_> {
         self.entry.files.push(change.clone());
         self.save()?;
         let failed = |error| Error::failed("a file could not be written").cause(error);
+        let Some(content) = &change.after else {
+            return files::remove(&change.path).map_err(failed);
+        };
         if let Some(parent) = change.path.parent() {
             files::make_directory(parent, 0o755).map_err(failed)?;
         }
-        files::replace_config(&change.path, change.after.as_deref().unwrap_or_default()).map_err(failed)?;
-        Ok(())
+        files::replace_config(&change.path, content)
+            .map(|_| ())
+            .map_err(failed)
     }
 
     fn timer(&mut self, change: &crate::model::plan::TimerChange) -> Result<()> {
         self.entry.timer = Some(change.clone());
         self.save()?;
-        timer::enable(self.context.env, &change.unit).map_err(|error| {
+        timer::enable(self.context.env).map_err(|error| {
             Error::failed(format!("{} could not be enabled", change.unit))
                 .cause(error)
                 .remedy(format!("run `systemctl enable --now {}`", change.unit))

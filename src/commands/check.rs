@@ -349,11 +349,14 @@ fn timer_findings(context: &Context<'_>) -> Vec<Finding> {
             "no timer of ours is wanted",
         )];
     }
-    let seen = timer::status(context.env, context.config.renew.timer);
-    let subject = if seen.kind == "none" {
+    let seen = timer::status(
+        context.env,
+        timer::detect(context.env, context.config.renew.timer),
+    );
+    let subject = if seen.waker == timer::Waker::None {
         "renew.timer"
     } else {
-        seen.kind
+        seen.waker.name()
     };
     if seen.enabled {
         return vec![Finding::new(

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{Context, order};
@@ -192,6 +192,23 @@ pub fn endpoints(server: &Instance) -> Vec<Endpoint> {
         .services
         .into_iter()
         .map(|service| service.endpoint)
+        .collect()
+}
+
+/// Returns the directories of another instance than the default one that `postfix reload` writes to.
+pub fn written_by_reload(context: &Context<'_>) -> Vec<PathBuf> {
+    let postfix = &context.config.postfix;
+    if !postfix.manage || postfix.config_directory == Path::new("/etc/postfix") {
+        return Vec::new();
+    }
+    let Ok(Some(server)) = inspect(context) else {
+        return Vec::new();
+    };
+    let directories =
+        ["queue_directory", "data_directory"].map(|name| PathBuf::from(server.values.get(name)));
+    directories
+        .into_iter()
+        .filter(|path| path.is_absolute())
         .collect()
 }
 

@@ -1,14 +1,16 @@
 //! `plan`: what differs from the configuration, as a value that `apply` then carries out.
 
+use std::path::Path;
+
 use super::{Context, dns, mail, target::Target};
 use crate::{
-    config::{Issuer, Publish},
-    error::Result,
+    config::{Challenge, Http01, Issuer, Publish, Timer},
+    error::{Error, Result},
     model::{
         lineage::Lineage,
         plan::{CertificateChange, Change, FileChange, Plan},
     },
-    timer,
+    timer::{self, Job, Waker},
 };
 
 /// Plans the targets, in the order of an apply.
@@ -32,7 +34,7 @@ pub fn plan(context: &Context<'_>, targets: &[Target]) -> Result<Plan> {
                 let coming: Vec<&str> = coming.iter().map(String::as_str).collect();
                 plan.extend(postfix(context, &coming)?);
             }
-            Target::Timer => plan.extend(timer::plan(context.env, &context.config, &context.config_path)),
+            Target::Timer => plan.extend(wake(context)?),
         }
     }
     Ok(plan)
@@ -135,6 +137,34 @@ fn records(context: &Context<'_>) -> Result<Plan> {
         return Ok(Plan::default());
     }
     context.wait(dns::plan(context))?
+}
+
+/// Plans what wakes `renew`.
+fn wake(context: &Context<'_>) -> Result<Plan> {
+    let wanted = context.config.renew.timer;
+    let waker = timer::detect(context.env, wanted);
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut writable = mail::written_by_reload(context);
+    if let Some(Challenge::Http01(Http01::Webroot(root))) =
+        context.config.acme.as_ref().map(|acme| &acme.challenge)
+    {
+        writable.push(root.clone());
+    }
+    let job = Job {
+        executable: context.env.executable(),
+        config_file: absolute(&context.config_path),
+        state_directory: context.config.state_directory.clone(),
+        writable,
+        host: context.config.host.name.clone(),
+    };
+    let mut plan = timer::plan(context.env, waker, &job)
+        .map_err(|error| Error::failed("the timer could not be planned").cause(error))?;
+    if waker == Waker::None && wanted != Timer::None {
+        plan.notes.push(
+            "this host has neither systemd nor cron: have something run `mailcert renew` every hour".into(),
+        );
+    }
+    Ok(plan)
 }
 
 /// Returns the file changes of a plan.

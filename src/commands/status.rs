@@ -96,13 +96,16 @@ pub fn run(context: &Context<'_>) -> Result<Status> {
         lineages.push(describe(context, certificate, &context.load(&certificate.name)?));
     }
     let wanted = context.config.renew.timer != Timer::None;
-    let seen = timer::status(context.env, context.config.renew.timer);
+    let seen = timer::status(
+        context.env,
+        timer::detect(context.env, context.config.renew.timer),
+    );
     let last_run = seen.last_run.or_else(|| super::renew::last_run(&context.store));
     Ok(Status {
         lineages,
         timer: TimerStatus {
             enabled: seen.enabled,
-            kind: seen.kind,
+            kind: seen.waker.name(),
             last_run,
             next_run: seen.next_run,
             wanted,

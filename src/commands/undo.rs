@@ -50,7 +50,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     }
     let mut changes: Vec<Change> = Vec::new();
     if let Some(timer) = &entry.timer {
-        timer::disable(context.env, &timer.unit)
+        timer::disable(context.env)
             .map_err(|error| Error::failed(format!("{} could not be disabled", timer.unit)).cause(error))?;
         changes.push(Change::Timer(TimerChange {
             unit: timer.unit.clone(),

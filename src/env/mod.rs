@@ -123,6 +123,11 @@ impl Env {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// Returns where this program itself is.
+    pub fn executable(&self) -> PathBuf {
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/mailcert"))
+    }
+
     /// Finds a program the way root's shell would, or `None`.
     ///
     /// `PATH` is searched first, then the sbin directories, which cron and ordinary users lack.
