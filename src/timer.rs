@@ -180,8 +180,15 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
                 None,
                 "the systemd timer does it: twice would be too often",
             )?;
-            if !status(env, waker).enabled {
-                let reason = "wakes mailcert every hour".to_owned();
+            let enabled = status(env, waker).enabled;
+            // systemd goes on with the units it has read until it is told to read them anew.
+            if !enabled || !plan.is_empty() {
+                let reason = if enabled {
+                    "systemd reads the changed units"
+                } else {
+                    "wakes mailcert every hour"
+                };
+                let reason = reason.to_owned();
                 plan.changes.push(Change::Timer(TimerChange {
                     unit: UNIT.to_owned(),
                     reason,
@@ -484,6 +491,21 @@ mod tests {
             !env.host_path(CRON_PATH).exists(),
             "the systemd timer takes over from cron"
         );
+    }
+
+    #[test]
+    fn changed_units_are_read_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let env = env(root.path());
+        let wants = root.path().join("etc/systemd/system/timers.target.wants");
+        fs::create_dir_all(&wants).unwrap();
+        std::os::unix::fs::symlink("x", wants.join(UNIT)).unwrap();
+        let changes = plan(&env, Waker::Systemd, &job()).unwrap().changes;
+        let expected = matches!(
+            changes.as_slice(),
+            [Change::File(_), Change::File(_), Change::Timer(_)]
+        );
+        assert!(expected, "{changes:?}");
     }
 
     #[test]
