@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -199,7 +199,10 @@ impl Answer {
 
     /// Returns when the CA wants to be asked again.
     pub fn retry_after(&self) -> Option<Duration> {
-        poll::retry_after(self.header(header::RETRY_AFTER)?, SystemTime::now())
+        poll::retry_after(
+            self.header(header::RETRY_AFTER)?,
+            crate::env::Clock::System.now().into(),
+        )
     }
 
     /// Returns the nonce that came with it (RFC 8555, 6.5.1).

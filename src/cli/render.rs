@@ -11,7 +11,7 @@ use crate::{
     commands::{
         init::Prepared,
         outcome::{Action, Changes, Done, Findings, Run},
-        probe::{Dane, Probed},
+        probe::{Dane, Probed, Report},
         records::Records,
         status::{LineageStatus, Status},
     },
@@ -22,7 +22,6 @@ use crate::{
         lineage::State,
         plan::Change,
     },
-    probe::report::Report,
 };
 
 /// How text is written.

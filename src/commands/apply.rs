@@ -142,14 +142,14 @@ impl Applying<'_, '_> {
         if targets.contains(&Target::Postfix) {
             for (name, generation) in unfinished(context).unwrap_or_default() {
                 let known = moves.iter().any(|one| one.certificate.name == name);
-                if let (Some(certificate), false) = (context.config.certificate(&name), known) {
-                    if let Ok(lineage) = context.load(&name) {
-                        moves.push(rollout::Move {
-                            certificate,
-                            lineage,
-                            generation,
-                        });
-                    }
+                if let (Some(certificate), false) = (context.config.certificate(&name), known)
+                    && let Ok(lineage) = context.load(&name)
+                {
+                    moves.push(rollout::Move {
+                        certificate,
+                        lineage,
+                        generation,
+                    });
                 }
             }
         }

@@ -94,12 +94,10 @@ impl Run {
             [only] => Some((*only).clone()),
             several => {
                 let message = format!("{} of {} lineages failed", several.len(), self.lineages.len());
-                let all = several
-                    .iter()
-                    .fold(Error::failed(message), |all, error| all.cause(error));
+                let all = several.iter().fold(Error::failed(message), Error::cause);
                 let mut remedies: Vec<&String> = several.iter().flat_map(|error| &error.remedies).collect();
                 remedies.dedup();
-                Some(remedies.into_iter().fold(all, |all, remedy| all.remedy(remedy)))
+                Some(remedies.into_iter().fold(all, Error::remedy))
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::new_runtime;
+pub use crate::probe::report::Report;
 use crate::{
     dns::{
         resolver::Resolver,
@@ -17,10 +18,7 @@ use crate::{
         endpoint::Endpoint,
         name::DomainName,
     },
-    probe::{
-        Client, Dialogue, Outcome, Sighting, Target, load_roots,
-        report::{self, Report},
-    },
+    probe::{Client, Dialogue, Outcome, Sighting, Target, load_roots, report},
 };
 
 /// What is asked.

@@ -155,16 +155,16 @@ fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
         ));
         context.save(&lineage)?;
     }
-    if let Some(live) = lineage.generation {
-        if context.store.live_points_at(&name) != Some(live) {
-            context.progress.done(&format!(
-                "{name}: mending the live link, which did not point at generation {live}"
-            ));
-            let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
-            context.store.point_live_at(&name, live).map_err(failed)?;
-            lineage.state = lineage.state.min(State::Installed);
-            context.save(&lineage)?;
-        }
+    if let Some(live) = lineage.generation
+        && context.store.live_points_at(&name) != Some(live)
+    {
+        context.progress.done(&format!(
+            "{name}: mending the live link, which did not point at generation {live}"
+        ));
+        let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
+        context.store.point_live_at(&name, live).map_err(failed)?;
+        lineage.state = lineage.state.min(State::Installed);
+        context.save(&lineage)?;
     }
     Ok(lineage)
 }

@@ -49,9 +49,13 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         rrsets = context.wait(dns_gate::still_as_written(context, rrsets, later_edits))??;
     }
     let mut changes: Vec<Change> = Vec::new();
-    if let Some(timer) = &entry.timer {
-        timer::disable(context.env)
-            .map_err(|error| Error::failed(format!("{} could not be disabled", timer.unit)).cause(error))?;
+    // A timer that the apply brought goes with its files; one whose files it only changed is read anew afterwards.
+    let timer_was_new = files
+        .iter()
+        .any(|file| file.after.is_none() && file.path.ends_with(timer::UNIT));
+    let failed = |error| Error::failed("the timer could not be switched").cause(error);
+    if let (Some(timer), true) = (&entry.timer, timer_was_new) {
+        timer::disable(context.env).map_err(failed)?;
         changes.push(Change::Timer(TimerChange {
             unit: timer.unit.clone(),
             reason: "undo: disabled".to_owned(),
@@ -64,6 +68,9 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         .collect();
     for file in files.iter().filter(|file| !postfix.contains(file)) {
         restore(file)?;
+    }
+    if entry.timer.is_some() && !timer_was_new {
+        timer::enable(context.env).map_err(failed)?;
     }
     let mut notes = Vec::new();
     if !postfix.is_empty() {

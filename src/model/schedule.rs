@@ -101,11 +101,12 @@ pub fn next(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency
     {
         return Next::Wait(failure.retry_at, failure.message.clone());
     }
-    if matches!(wanted, Next::Order(_)) && lineage.order.is_none() {
-        if let Some(until) = capped(&lineage.issued_at, now, policy.max_per_day, policy.max_per_week) {
-            let text = "as many certificates as renew.max_per_day and renew.max_per_week allow were issued";
-            return Next::Wait(until, text.to_owned());
-        }
+    if matches!(wanted, Next::Order(_))
+        && lineage.order.is_none()
+        && let Some(until) = capped(&lineage.issued_at, now, policy.max_per_day, policy.max_per_week)
+    {
+        let text = "as many certificates as renew.max_per_day and renew.max_per_week allow were issued";
+        return Next::Wait(until, text.to_owned());
     }
     wanted
 }

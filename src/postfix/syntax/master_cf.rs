@@ -302,9 +302,9 @@ fn words(text: &[u8]) -> (Vec<Word>, Vec<Word>) {
         }
         let word = Word { start, end: at };
         if columns.len() < N_COLUMNS {
-            columns.push(word)
+            columns.push(word);
         } else {
-            arguments.push(word)
+            arguments.push(word);
         }
     }
 }
