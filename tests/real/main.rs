@@ -14,5 +14,7 @@
 )]
 mod support;
 
+mod dane;
+mod dns;
 mod journey;
 mod lab;

@@ -17,7 +17,7 @@ pub mod server;
 pub mod world;
 
 pub use address::LoopbackAddress;
-pub use bind::{Bind, Zone};
+pub use bind::{Bind, Manner, Zone};
 pub use judge::Tls;
 pub use mailcert::{Mailcert, Outcome};
 pub use pebble::{Pebble, PebbleOptions};
