@@ -15,7 +15,7 @@ use crate::{
     model::{
         certificate::Sha256,
         endpoint::Endpoint,
-        lineage::{Before, Deployment, Lineage, Served, State, Step, Verify},
+        lineage::{Before, Deployment, Failure, Lineage, Served, State, Step, Verify},
         plan::FileChange,
     },
     postfix::inspect::Instance,
@@ -513,12 +513,9 @@ impl<'a> Rollout<'_, '_, 'a> {
         let context = self.context;
         for one in self.moves.iter_mut().filter(|one| one.error.is_none()) {
             one.lineage.state = state;
-            let verified_elsewhere = one
-                .lineage
-                .deployment
-                .as_ref()
-                .is_some_and(|d| d.verify == Verify::Off);
-            if verified_elsewhere {
+            // Where no port is asked, a configuration that was refused or taken back is still a failure.
+            let is_on_disk = |failure: &Failure| matches!(failure.step, Step::Install | Step::Order);
+            if one.lineage.failure.as_ref().is_some_and(is_on_disk) {
                 one.lineage.failure = None;
             }
             if let Err(error) = context.save(&one.lineage) {
