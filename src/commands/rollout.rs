@@ -599,6 +599,28 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
         .collect())
 }
 
+/// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.
+///
+/// # Errors
+/// When a record cannot be read or saved.
+pub fn forget_unserved(context: &Context<'_>) -> Result<()> {
+    let server = mail::inspect(context)?;
+    let expected = context.wait(mail::expected(context, server.as_ref(), &[]))?;
+    for certificate in &context.config.certificates {
+        let mut lineage = context.load(&certificate.name)?;
+        let Some(deployment) = &mut lineage.deployment else {
+            continue;
+        };
+        if deployment.verify == Verify::On && !expected.values().any(|name| *name == certificate.name) {
+            deployment.verify = Verify::Off;
+            deployment.endpoints.clear();
+            lineage.state = lineage.state.min(State::Deployed);
+            context.save(&lineage)?;
+        }
+    }
+    Ok(())
+}
+
 fn client(context: &Context<'_>) -> Result<Client> {
     let client = Client::new(context.config.host.name.clone())
         .map_err(|error| Error::failed("ports cannot be asked").cause(error))?;
