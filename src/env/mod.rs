@@ -61,7 +61,7 @@ impl Sink {
 
     /// Writes the text and flushes. A reader that went away is no error: there is nobody left to tell.
     pub fn write(&self, text: &str) {
-        let mut writer = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut writer = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let _ = writer.write_all(text.as_bytes());
         let _ = writer.flush();
     }
