@@ -7,8 +7,14 @@
 //!
 //! Rules: postconf(1), postconf(5), master(5), `design` section 6, rule 3.
 
+pub mod apply;
 pub mod desired;
 pub mod endpoints;
+pub mod inspect;
+pub mod judge;
 pub mod plan;
 pub mod syntax;
 pub mod values;
+
+#[cfg(test)]
+mod scratch;

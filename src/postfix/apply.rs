@@ -1,0 +1,288 @@
+//! Writes planned files, takes them back, and has Postfix read them.
+//!
+//! Never by a signal: a broken file then ends the master and all mail with it. `postfix reload` refuses instead.
+//!
+//! Rules: postfix(1); `design` section 6, rule 3.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::inspect::{FILE_LIMIT, InspectError, Instance, is_running, postfix};
+use crate::{
+    env::{
+        Env,
+        files::{self, FileError},
+        process::Program,
+    },
+    model::plan::FileChange,
+};
+
+/// What to do with a file that is no longer what the plan, or the apply to be undone, saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// Write nothing at all.
+    Refuse,
+    /// Write over it.
+    Overwrite,
+}
+
+/// Why files were not written or Postfix did not reload.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// A file could not be read or written; those written before it have been put back, except the ones named.
+    File {
+        /// What failed.
+        error: FileError,
+        /// Files that could not be put back.
+        stuck: Vec<FileError>,
+    },
+    /// postfix(1) could not be asked.
+    Inspect(InspectError),
+    /// Somebody has edited the file; nothing was written.
+    Moved {
+        /// The file.
+        path: PathBuf,
+        /// What differs, as a unified diff from what was expected to what is there.
+        diff: String,
+    },
+    /// The instance does not run.
+    NotRunning(PathBuf),
+    /// The program that should have it reloaded refused.
+    Reload {
+        /// What was run, as a command line.
+        command: String,
+        /// What it said, whole.
+        message: String,
+    },
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { error, stuck } => {
+                error.fmt(f)?;
+                stuck
+                    .iter()
+                    .try_for_each(|error| write!(f, "; then, putting back: {error}"))
+            }
+            Self::Inspect(error) => error.fmt(f),
+            Self::Moved { path, diff } => {
+                write!(
+                    f,
+                    "{} has been changed by somebody else since:\n{diff}",
+                    path.display()
+                )
+            }
+            Self::NotRunning(directory) => {
+                write!(
+                    f,
+                    "the Postfix instance of {} is not running",
+                    directory.display()
+                )
+            }
+            Self::Reload { command, message } => write!(f, "`{command}` failed: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl From<InspectError> for ApplyError {
+    fn from(error: InspectError) -> Self {
+        Self::Inspect(error)
+    }
+}
+
+/// Writes the changes, each by rename, owner, mode and links kept. All are compared with the disk before the first is
+/// written.
+///
+/// # Errors
+/// [`ApplyError::Moved`] when a file is no longer what the plan saw; [`ApplyError::File`] when one cannot be written, with
+/// the others put back.
+pub fn write(changes: &[FileChange], moved: Moved) -> Result<(), ApplyError> {
+    let failed = |error| ApplyError::File {
+        error,
+        stuck: Vec::new(),
+    };
+    for change in changes {
+        let found = files::read_if_exists(&change.path, FILE_LIMIT).map_err(failed)?;
+        if found != change.before && moved == Moved::Refuse {
+            let difference = FileChange {
+                path: change.path.clone(),
+                before: change.before.clone(),
+                after: found,
+                reasons: Vec::new(),
+            };
+            return Err(ApplyError::Moved {
+                path: change.path.clone(),
+                diff: difference.diff(),
+            });
+        }
+    }
+    for (index, change) in changes.iter().enumerate() {
+        if let Err(error) = put(&change.path, change.after.as_deref()) {
+            let written = changes.iter().take(index).rev();
+            let stuck = written
+                .filter_map(|change| put(&change.path, change.before.as_deref()).err())
+                .collect();
+            return Err(ApplyError::File { error, stuck });
+        }
+    }
+    Ok(())
+}
+
+/// Takes written changes back, the last one first.
+///
+/// # Errors
+/// As [`write`]; [`ApplyError::Moved`] when a file is no longer what the apply wrote.
+pub fn restore(changes: &[FileChange], moved: Moved) -> Result<(), ApplyError> {
+    let inverse: Vec<FileChange> = changes.iter().rev().map(FileChange::inverse).collect();
+    write(&inverse, moved)
+}
+
+fn put(path: &Path, bytes: Option<&[u8]>) -> Result<(), FileError> {
+    match bytes {
+        Some(bytes) => files::replace_config(path, bytes).map(drop),
+        None => files::remove(path),
+    }
+}
+
+/// Has the running instance read its configuration and certificates again.
+///
+/// The service manager is asked where it runs the default instance, so that it knows; otherwise postfix(1). Both return
+/// before the daemons have changed over: only a handshake tells.
+///
+/// # Errors
+/// [`ApplyError::NotRunning`], or [`ApplyError::Reload`] with what was said.
+pub fn reload(env: &Env, instance: &Instance) -> Result<(), ApplyError> {
+    if !is_running(env, instance)? {
+        return Err(ApplyError::NotRunning(instance.directory.clone()));
+    }
+    if let Some(systemctl) = systemctl_of(env, &instance.directory) {
+        let run = |args: &[&str]| {
+            Program::new(&systemctl)
+                .args(args)
+                .run()
+                .map_err(InspectError::Run)
+        };
+        // A Postfix that was started by hand is not the unit's: systemctl would refuse.
+        if run(&["--quiet", "is-active", "postfix.service"])?.success() {
+            let output = run(&["reload", "postfix.service"])?;
+            if output.success() {
+                return Ok(());
+            }
+            let command = "systemctl reload postfix.service".to_owned();
+            return Err(ApplyError::Reload {
+                command,
+                message: output.complaint(),
+            });
+        }
+    }
+    match postfix(env, &instance.directory, "reload")? {
+        (true, _) => Ok(()),
+        (false, message) if message.contains("is not running") => {
+            Err(ApplyError::NotRunning(instance.directory.clone()))
+        }
+        (false, message) => {
+            let command = format!("postfix -c {} reload", instance.directory.display());
+            Err(ApplyError::Reload { command, message })
+        }
+    }
+}
+
+/// Returns systemctl(1) where systemd is the service manager and the directory is that of the default instance.
+fn systemctl_of(env: &Env, directory: &Path) -> Option<PathBuf> {
+    let is_default = directory == Path::new("/etc/postfix");
+    (is_default && env.host_path("/run/systemd/system").is_dir()).then(|| env.find_program("systemctl"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::postfix::{inspect::inspect, scratch::Scratch};
+
+    fn change(path: PathBuf, before: Option<&str>, after: Option<&str>) -> FileChange {
+        let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
+        FileChange {
+            path,
+            before: bytes(before),
+            after: bytes(after),
+            reasons: vec![],
+        }
+    }
+
+    #[test]
+    fn writes_all_or_nothing_and_takes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let text = |name: &str| fs::read_to_string(path(name)).ok();
+        fs::write(path("a"), "1").unwrap();
+        let changes = [
+            change(path("a"), Some("1"), Some("2")),
+            change(path("b"), None, Some("3")),
+        ];
+        write(&changes, Moved::Refuse).unwrap();
+        assert_eq!(
+            (text("a").as_deref(), text("b").as_deref()),
+            (Some("2"), Some("3"))
+        );
+        restore(&changes, Moved::Refuse).unwrap();
+        assert_eq!((text("a").as_deref(), text("b")), (Some("1"), None));
+
+        // The second cannot be written: its directory is missing. The first is as it was.
+        let changes = [
+            change(path("a"), Some("1"), Some("2")),
+            change(path("none/b"), None, Some("3")),
+        ];
+        let error = write(&changes, Moved::Refuse).unwrap_err();
+        assert!(
+            matches!(&error, ApplyError::File { stuck, .. } if stuck.is_empty()),
+            "{error}"
+        );
+        assert_eq!(text("a").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn refuses_over_an_edit_unless_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("a"), "1\n").unwrap();
+        fs::write(path("b"), "edited\n").unwrap();
+        let changes = [
+            change(path("a"), Some("1\n"), Some("2\n")),
+            change(path("b"), Some("1\n"), Some("2\n")),
+        ];
+        let error = write(&changes, Moved::Refuse).unwrap_err();
+        assert!(
+            matches!(&error, ApplyError::Moved { diff, .. } if diff.contains("-1\n+edited\n")),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read_to_string(path("a")).unwrap(),
+            "1\n",
+            "nothing is written"
+        );
+        write(&changes, Moved::Overwrite).unwrap();
+        assert_eq!(fs::read_to_string(path("b")).unwrap(), "2\n");
+    }
+
+    #[test]
+    #[ignore = "real: needs postfix"]
+    fn reloads_a_running_instance_only() {
+        let mut scratch = Scratch::new("127.0.77.6", &[]);
+        let env = Env::real();
+        let instance = inspect(&env, &scratch.directory()).unwrap();
+        assert!(matches!(reload(&env, &instance), Err(ApplyError::NotRunning(_))));
+        scratch.start();
+        assert!(is_running(&env, &instance).unwrap());
+        reload(&env, &instance).unwrap();
+        scratch.append("main.cf", "no equals sign");
+        // What Postfix refuses, it says; the running daemons go on.
+        let error = reload(&env, &instance).unwrap_err();
+        assert!(error.to_string().contains("missing '='"), "{error}");
+    }
+}
