@@ -83,6 +83,21 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
     applying.finish()
 }
 
+/// Returns the lineage that main.cf is to name, when it is in use and not among the moves.
+fn named_by_files<'a>(context: &'a Context<'_>, moves: &[rollout::Move<'_>]) -> Option<rollout::Move<'a>> {
+    let certificate = context.config.default_certificate()?;
+    if moves.iter().any(|one| one.certificate.name == certificate.name) {
+        return None;
+    }
+    let lineage = context.load(&certificate.name).ok()?;
+    let generation = lineage.generation?;
+    Some(rollout::Move {
+        certificate,
+        lineage,
+        generation,
+    })
+}
+
 struct Applying<'c, 'e> {
     context: &'c Context<'e>,
     entry: Entry,
@@ -166,6 +181,10 @@ impl Applying<'_, '_> {
                 "Postfix is left as it is: the certificate that it was to be given was not issued".into(),
             );
             files.clear();
+        }
+        if !files.is_empty() {
+            // The certificate that the files name is proven on the wire, also when it is not new.
+            moves.extend(named_by_files(context, &moves));
         }
         if !moves.is_empty() || !files.is_empty() {
             self.roll_out(moves, &files, plan);

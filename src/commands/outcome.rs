@@ -113,7 +113,7 @@ pub struct Findings {
 impl Findings {
     /// Returns findings sorted worst first, otherwise in their order.
     pub fn sorted(mut findings: Vec<Finding>) -> Self {
-        findings.sort_by(|one, other| other.severity.cmp(&one.severity));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Self { findings }
     }
 

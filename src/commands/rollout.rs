@@ -15,7 +15,7 @@ use crate::{
     model::{
         certificate::Sha256,
         endpoint::Endpoint,
-        lineage::{Before, Deployment, Lineage, Served, State, Step, Verify},
+        lineage::{Before, Deployment, Failure, Lineage, Served, State, Step, Verify},
         plan::FileChange,
     },
     postfix::inspect::Instance,
@@ -513,12 +513,9 @@ impl<'a> Rollout<'_, '_, 'a> {
         let context = self.context;
         for one in self.moves.iter_mut().filter(|one| one.error.is_none()) {
             one.lineage.state = state;
-            let verified_elsewhere = one
-                .lineage
-                .deployment
-                .as_ref()
-                .is_some_and(|d| d.verify == Verify::Off);
-            if verified_elsewhere {
+            // Where no port is asked, a configuration that was refused or taken back is still a failure.
+            let is_on_disk = |failure: &Failure| matches!(failure.step, Step::Install | Step::Order);
+            if one.lineage.failure.as_ref().is_some_and(is_on_disk) {
                 one.lineage.failure = None;
             }
             if let Err(error) = context.save(&one.lineage) {
@@ -600,6 +597,28 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
     Ok(worse
         .map(|was| format!("{} completed TLS before the undo and does not now", was.endpoint))
         .collect())
+}
+
+/// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.
+///
+/// # Errors
+/// When a record cannot be read or saved.
+pub fn forget_unserved(context: &Context<'_>) -> Result<()> {
+    let server = mail::inspect(context)?;
+    let expected = context.wait(mail::expected(context, server.as_ref(), &[]))?;
+    for certificate in &context.config.certificates {
+        let mut lineage = context.load(&certificate.name)?;
+        let Some(deployment) = &mut lineage.deployment else {
+            continue;
+        };
+        if deployment.verify == Verify::On && !expected.values().any(|name| *name == certificate.name) {
+            deployment.verify = Verify::Off;
+            deployment.endpoints.clear();
+            lineage.state = lineage.state.min(State::Deployed);
+            context.save(&lineage)?;
+        }
+    }
+    Ok(())
 }
 
 fn client(context: &Context<'_>) -> Result<Client> {
