@@ -122,6 +122,15 @@ fn the_key_that_a_first_issuance_says_to_publish_is_the_one_it_uses_then() {
     assert_eq!(told_to_publish(&mailcert.run(&["issue"]).expect(1)), key);
 
     publish(&world, &[FOREIGN, &key]);
+    // An order that fails at the CA does not use the published key up.
+    let (right, wrong) = (
+        world.address.port(80).to_string(),
+        world.address.port(81).to_string(),
+    );
+    world.write_config(|config| config.replace(&right, &wrong));
+    mailcert.run(&["issue"]).expect(1);
+    assert_eq!(world.pebble.count_in_log("POST /order-plz"), 1);
+    world.write_config(|config| config);
     mailcert.run(&["issue"]).expect(0);
     assert_eq!(spki_sha256(&world, "cert.pem"), key);
     assert_ne!(leaf(&world), snake_oil);
