@@ -231,7 +231,15 @@ async fn obtain(
             replaces: replaces.as_ref(),
             patience: PATIENCE,
         };
-        let issued = order::obtain(&current, order_request, solvers.solver(), &log, &context.progress).await;
+        let issued = order::obtain(
+            &current,
+            order_request,
+            solvers.solver(),
+            &log,
+            &context.stop(),
+            &context.progress,
+        )
+        .await;
         match issued {
             Ok(issued) => {
                 return complete(context, &current, certificate, lineage, &key, &issued, access).await;
@@ -263,6 +271,7 @@ fn can_be_resumed(error: &AcmeError) -> bool {
         AcmeError::Connect { .. }
         | AcmeError::Cut { .. }
         | AcmeError::Timeout { .. }
+        | AcmeError::Interrupted
         | AcmeError::Overdue { .. }
         | AcmeError::NotSaved(_)
         | AcmeError::PortTaken { .. }
@@ -491,6 +500,7 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
         order_request,
         solvers.solver(),
         &Forget,
+        &context.stop(),
         &context.progress,
     )
     .await;

@@ -122,7 +122,11 @@ impl Scratch {
             self.write("main.cf", &main_cf);
             let stopped = self.postfix("stop");
             // A second panic while the first unwinds would hide it.
-            assert!(stopped || std::thread::panicking(), "postfix did not stop: {}", self.log());
+            assert!(
+                stopped || std::thread::panicking(),
+                "postfix did not stop: {}",
+                self.log()
+            );
         }
     }
 
