@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod bind;
+pub mod golden;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
