@@ -245,6 +245,23 @@ impl Applying<'_, '_> {
         self.done.changes.splice(0..0, certificates);
     }
 
+    /// Closes an entry whose files were taken back, or never written: there is nothing of it to undo.
+    fn forget_files(&mut self) -> Result<()> {
+        if self.entry.files.is_empty() {
+            return Ok(());
+        }
+        self.entry.status = Status::RolledBack;
+        self.save()?;
+        let failed = |error| store_error("the journal could not be used", &error);
+        let command = self.entry.command.clone();
+        self.entry = self
+            .context
+            .store
+            .begin_entry(&command, self.context.now())
+            .map_err(failed)?;
+        Ok(())
+    }
+
     fn record(&mut self, change: &crate::model::plan::RrsetChange) -> Result<()> {
         self.entry.rrsets.push(change.clone());
         self.save()?;
