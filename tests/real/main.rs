@@ -16,3 +16,7 @@ mod support;
 
 mod journey;
 mod lab;
+mod postfix;
+mod rollback;
+mod undo;
+mod verify;
