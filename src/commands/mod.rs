@@ -30,8 +30,10 @@ use std::{
 };
 
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::{
+    acme::order::Stop,
     config::{Certificate, Config, Issuer, Reload, RenewBefore, Verify, v1},
     env::{Env, files, progress::Progress},
     error::{Error, Result},
@@ -62,6 +64,7 @@ pub struct Context<'a> {
     /// Where progress goes.
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
+    stop: (watch::Sender<bool>, watch::Receiver<bool>),
 }
 
 impl<'a> Context<'a> {
@@ -84,6 +87,7 @@ impl<'a> Context<'a> {
             store,
             progress,
             runtime: OnceLock::new(),
+            stop: watch::channel(false),
         }
     }
 
@@ -101,10 +105,16 @@ impl<'a> Context<'a> {
             Some(runtime) => runtime,
             None => {
                 let runtime = new_runtime()?;
+                runtime.spawn(heed_signals(self.stop.0.clone()));
                 self.runtime.get_or_init(|| runtime)
             }
         };
         Ok(runtime.block_on(future))
+    }
+
+    /// Returns what says that the run is to end.
+    pub fn stop(&self) -> Stop {
+        Stop::new(self.stop.1.clone())
     }
 
     /// Takes the lock on the state directory.
@@ -190,6 +200,29 @@ impl<'a> Context<'a> {
             State::Deployed
         } else {
             State::Verified
+        }
+    }
+}
+
+/// Ends orders in good order on the first SIGINT or SIGTERM: challenges are taken away, and the next run resumes. What is
+/// being put into service is brought to its end. The second signal ends the program at once.
+async fn heed_signals(stop: watch::Sender<bool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let mut n_signals = 0;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        n_signals += 1;
+        let _ = stop.send(true);
+        if n_signals > 1 {
+            std::process::exit(130);
         }
     }
 }

@@ -231,7 +231,15 @@ async fn obtain(
             replaces: replaces.as_ref(),
             patience: PATIENCE,
         };
-        let issued = order::obtain(&current, order_request, solvers.solver(), &log, &context.progress).await;
+        let issued = order::obtain(
+            &current,
+            order_request,
+            solvers.solver(),
+            &log,
+            &context.stop(),
+            &context.progress,
+        )
+        .await;
         match issued {
             Ok(issued) => {
                 return complete(context, &current, certificate, lineage, &key, &issued, access).await;
@@ -263,6 +271,7 @@ fn can_be_resumed(error: &AcmeError) -> bool {
         AcmeError::Connect { .. }
         | AcmeError::Cut { .. }
         | AcmeError::Timeout { .. }
+        | AcmeError::Interrupted
         | AcmeError::Overdue { .. }
         | AcmeError::NotSaved(_)
         | AcmeError::PortTaken { .. }
@@ -298,22 +307,9 @@ async fn begin(
         }
         abandon(context, lineage)?;
     }
-    let key = choose_key(context, certificate, lineage, notes).await?;
+    let key = choose_key(context, certificate, lineage, access, notes).await?;
     let generation = lineage.newest + 1;
-    let doing = |error| {
-        store_error(
-            format!("the key for {} could not be saved", certificate.name),
-            &error,
-        )
-    };
-    context
-        .store
-        .discard_unfinished(&certificate.name, generation)
-        .map_err(doing)?;
-    context
-        .store
-        .save_key(&certificate.name, generation, &key.to_pem(), access)
-        .map_err(doing)?;
+    save_key(context, certificate, generation, &key, access)?;
     // `replaces` only to the CA that issued the certificate in use.
     let replaces = lineage
         .live()
@@ -351,20 +347,36 @@ fn unfinished_key(
     Ok(pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok()))
 }
 
+/// Puts the key of a generation to come on disk, in the place of whatever an abandoned order left there.
+fn save_key(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    generation: u64,
+    key: &PrivateKey,
+    access: Access,
+) -> Result<()> {
+    let doing = |error| {
+        store_error(
+            format!("the key for {} could not be saved", certificate.name),
+            &error,
+        )
+    };
+    context
+        .store
+        .discard_unfinished(&certificate.name, generation)
+        .map_err(doing)?;
+    context
+        .store
+        .save_key(&certificate.name, generation, &key.to_pem(), access)
+        .map_err(doing)
+}
+
 /// Forgets the order in flight; its number may be used again, since nobody has seen it.
+///
+/// Its key stays for the next order: a TLSA record may have been published for it.
 fn abandon(context: &Context<'_>, lineage: &mut Lineage) -> Result<()> {
-    if let Some(order) = lineage.order.take() {
+    if lineage.order.take().is_some() {
         context.save(lineage)?;
-        let doing = |error| {
-            store_error(
-                format!("an old order of {} could not be cleared away", lineage.name),
-                &error,
-            )
-        };
-        context
-            .store
-            .discard_unfinished(&lineage.name, order.generation)
-            .map_err(doing)?;
     }
     Ok(())
 }
@@ -374,6 +386,7 @@ async fn choose_key(
     context: &Context<'_>,
     certificate: &Certificate,
     lineage: &Lineage,
+    access: Access,
     notes: &mut Vec<String>,
 ) -> Result<PrivateKey> {
     let in_use = match lineage.generation {
@@ -395,10 +408,19 @@ async fn choose_key(
         return PrivateKey::from_pem(key.to_pem().as_bytes())
             .map_err(|error| Error::failed("the key in use could not be read").cause(error));
     }
-    let generated = PrivateKey::generate(certificate.key).map_err(|error| {
-        Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
-    })?;
-    match tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await? {
+    let foreseen = unfinished_key(context, certificate, lineage.newest + 1)?;
+    let generated = match foreseen.filter(|key| key.key_type() == certificate.key) {
+        Some(key) => key,
+        None => PrivateKey::generate(certificate.key).map_err(|error| {
+            Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
+        })?,
+    };
+    let choice = tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await;
+    if choice.is_err() && usable.is_none() {
+        // The operator is told to publish this key: the next run has to come with the same one.
+        save_key(context, certificate, lineage.newest + 1, &generated, access)?;
+    }
+    match choice? {
         tlsa::Choice::Generated => Ok(generated),
         tlsa::Choice::InUse(note) => {
             notes.push(note);
@@ -478,6 +500,7 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
         order_request,
         solvers.solver(),
         &Forget,
+        &context.stop(),
         &context.progress,
     )
     .await;

@@ -225,6 +225,7 @@ pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Con
     let works = order_what_is_due(context, works, &mut notes);
     let works = deploy(context, works, configuration, &mut notes);
     context.progress.clear();
+    notes.extend(works.iter().filter_map(|work| unserved(context, work)));
     let mut run = Run {
         lineages: Vec::new(),
         notes,
@@ -248,6 +249,22 @@ pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Con
         });
     }
     run
+}
+
+/// Says that a certificate's files are kept alive, but no port is to serve it although Postfix is ours to manage.
+fn unserved(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
+    let is_default = context
+        .config
+        .default_certificate()
+        .is_some_and(|one| one.name == work.certificate.name);
+    let deployment = work.lineage.deployment.as_ref()?;
+    let off = deployment.verify == Verify::Off && context.goal() == State::Verified;
+    (is_default && off && context.config.postfix.manage).then(|| {
+        format!(
+            "{}: only the files are renewed, since Postfix does not name them; `mailcert apply postfix` puts them into service",
+            work.certificate.name
+        )
+    })
 }
 
 fn order_what_is_due<'a>(

@@ -160,21 +160,13 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
         self.baseline = self.look();
         self.install();
-        let Some(server) = server else {
-            self.reach(State::Deployed);
-            return;
-        };
-        if !self.write_files(Some(server), files) {
+        if !self.write_files(server, files) {
             return;
         }
-        if !context.config.postfix.manage {
-            self.reach(State::Deployed);
-        } else if let Err(error) = self.reload(server) {
-            self.fail_all(Step::Deploy, &error);
-            return;
-        } else {
-            self.reach(State::Deployed);
+        if let Err(error) = self.reload(server) {
+            return self.fail_all(Step::Deploy, &error);
         }
+        self.reach(State::Deployed);
         self.prove(server);
     }
 
@@ -186,7 +178,9 @@ impl<'a> Rollout<'_, '_, 'a> {
             .filter_map(|one| one.lineage.deployment.as_ref().map(|d| (one, d)));
         let kept: Vec<Before> = kept
             .filter(|(one, deployment)| {
-                deployment.generation == one.generation && one.lineage.state < State::Verified
+                // One whose endpoints were judged has had its run; what they do now is what counts next.
+                let unjudged = deployment.endpoints.is_empty() && one.lineage.state < State::Verified;
+                deployment.generation == one.generation && unjudged
             })
             .flat_map(|(_, deployment)| deployment.baseline.clone())
             .collect();
@@ -277,13 +271,17 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
     }
 
-    fn reload(&self, server: &Instance) -> Result<()> {
+    /// Reloads Postfix, where it is ours to reload.
+    fn reload(&self, server: Option<&Instance>) -> Result<()> {
+        let Some(server) = server.filter(|_| self.context.config.postfix.manage) else {
+            return Ok(());
+        };
         self.context.progress.step("reloading Postfix");
         mail::reload(self.context, server)
     }
 
     /// Asks every endpoint until it serves what it should, or patience is over; takes back what got worse.
-    fn prove(&mut self, server: &Instance) {
+    fn prove(&mut self, server: Option<&Instance>) {
         if self.expected.is_empty() {
             return;
         }
@@ -398,7 +396,7 @@ impl<'a> Rollout<'_, '_, 'a> {
     }
 
     /// Puts back what got worse by us: the configuration, and the lineages of the endpoints that got worse.
-    fn take_back(&mut self, server: &Instance, worse: &[(Endpoint, String)]) {
+    fn take_back(&mut self, server: Option<&Instance>, worse: &[(Endpoint, String)]) {
         let context = self.context;
         context.progress.done("a port got worse: putting everything back");
         let mut error = worse.iter().fold(
@@ -597,6 +595,28 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
     Ok(worse
         .map(|was| format!("{} completed TLS before the undo and does not now", was.endpoint))
         .collect())
+}
+
+/// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.
+///
+/// # Errors
+/// When a record cannot be read or saved.
+pub fn forget_unserved(context: &Context<'_>) -> Result<()> {
+    let server = mail::inspect(context)?;
+    let expected = context.wait(mail::expected(context, server.as_ref(), &[]))?;
+    for certificate in &context.config.certificates {
+        let mut lineage = context.load(&certificate.name)?;
+        let Some(deployment) = &mut lineage.deployment else {
+            continue;
+        };
+        if deployment.verify == Verify::On && !expected.values().any(|name| *name == certificate.name) {
+            deployment.verify = Verify::Off;
+            deployment.endpoints.clear();
+            lineage.state = lineage.state.min(State::Deployed);
+            context.save(&lineage)?;
+        }
+    }
+    Ok(())
 }
 
 fn client(context: &Context<'_>) -> Result<Client> {

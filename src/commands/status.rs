@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Context, Wanted};
 use crate::{
-    config::{Certificate, Timer},
+    config::{Certificate, Issuer, Timer},
     error::{ExitCode, Result},
     model::{
         lineage::{Lineage, State, Verify},

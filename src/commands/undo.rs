@@ -75,6 +75,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     let mut notes = Vec::new();
     if !postfix.is_empty() {
         notes.extend(rollout::restore_postfix(context, &postfix)?);
+        rollout::forget_unserved(context)?;
     }
     changes.extend(files.into_iter().map(Change::File));
     for change in rrsets {

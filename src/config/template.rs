@@ -19,7 +19,7 @@ use crate::model::{
     name::{DomainName, Identifier},
 };
 
-pub use edit::{EditError, complete, edit};
+pub use edit::{EditError, complete, edit, names_host};
 
 /// What `init` asks, or takes from its flags. Paths are UTF-8: TOML holds no others.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -219,7 +219,7 @@ impl Store {
         self.remove_directory(self.layout().unfinished(name, number))
     }
 
-    fn remove_directory(&self, path: PathBuf) -> Result<(), StoreError> {
+    pub(super) fn remove_directory(&self, path: PathBuf) -> Result<(), StoreError> {
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::File(FileError {
                 verb: "remove",

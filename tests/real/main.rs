@@ -14,6 +14,8 @@
 )]
 mod support;
 
+mod dane;
+mod dns;
 mod journey;
 mod lab;
 mod postfix;

@@ -21,7 +21,7 @@ pub mod world;
 
 pub use address::LoopbackAddress;
 pub use authority::{Authority, Identity};
-pub use bind::{Bind, Zone};
+pub use bind::{Bind, Manner, Zone};
 pub use judge::Tls;
 pub use mailcert::{Mailcert, Outcome};
 pub use pebble::{Pebble, PebbleOptions};
