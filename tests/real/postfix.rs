@@ -24,9 +24,17 @@ fn change<'a>(outcome: &'a Value, name: &str) -> &'a Value {
 
 /// Returns what postconf(1) prints of an instance's own settings, a line each.
 fn postconf_n(directory: &Path) -> Vec<String> {
-    let output = Command::new("postconf").arg("-c").arg(directory).arg("-n").output().unwrap();
+    let output = Command::new("postconf")
+        .arg("-c")
+        .arg(directory)
+        .arg("-n")
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Returns main.cf as years of editing leave it; certificate and key are named again, by paths spelled otherwise.
@@ -53,7 +61,11 @@ fn an_apply_changes_its_lines_alone_and_a_second_one_nothing() {
     let text = worn(&fs::read(&live).unwrap(), &certificate, &old_key);
     fs::create_dir_all(target.parent().unwrap()).unwrap();
     fs::write(&target, &text).unwrap();
-    let group = nix::unistd::Group::from_name("postfix").unwrap().unwrap().gid.as_raw();
+    let group = nix::unistd::Group::from_name("postfix")
+        .unwrap()
+        .unwrap()
+        .gid
+        .as_raw();
     chown(&target, None, Some(group)).unwrap();
     fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
     fs::remove_file(&live).unwrap();
@@ -63,11 +75,27 @@ fn an_apply_changes_its_lines_alone_and_a_second_one_nothing() {
     let identity = site.hold_certificate("");
 
     let applied = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(0);
-    let full = site.state("live").join(HOST).join("fullchain.pem").display().to_string();
-    let key = site.state("live").join(HOST).join("privkey.pem").display().to_string();
+    let full = site
+        .state("live")
+        .join(HOST)
+        .join("fullchain.pem")
+        .display()
+        .to_string();
+    let key = site
+        .state("live")
+        .join(HOST)
+        .join("privkey.pem")
+        .display()
+        .to_string();
     let expected = String::from_utf8_lossy(&text)
-        .replace(&format!("smtpd_tls_cert_file =\n   {certificate}\n"), &format!("smtpd_tls_cert_file = {full}\n"))
-        .replace(&format!("smtpd_tls_key_file\t=  {old_key}  \n"), &format!("smtpd_tls_key_file\t=  {key}\n"))
+        .replace(
+            &format!("smtpd_tls_cert_file =\n   {certificate}\n"),
+            &format!("smtpd_tls_cert_file = {full}\n"),
+        )
+        .replace(
+            &format!("smtpd_tls_key_file\t=  {old_key}  \n"),
+            &format!("smtpd_tls_key_file\t=  {key}\n"),
+        )
         + "\nsmtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n";
     let after = fs::read(&target).unwrap();
     assert_eq!(String::from_utf8_lossy(&after), expected, "{applied}");
@@ -81,12 +109,19 @@ fn an_apply_changes_its_lines_alone_and_a_second_one_nothing() {
     let mut differing: Vec<&str> = effective_after
         .iter()
         .filter(|line| !effective_before.contains(line))
-        .chain(effective_before.iter().filter(|line| !effective_after.contains(line)))
+        .chain(
+            effective_before
+                .iter()
+                .filter(|line| !effective_after.contains(line)),
+        )
         .filter_map(|line| line.split(" = ").next())
         .collect();
     differing.sort_unstable();
     differing.dedup();
-    assert_eq!(differing, ["smtp_tls_CAfile", "smtpd_tls_cert_file", "smtpd_tls_key_file"]);
+    assert_eq!(
+        differing,
+        ["smtp_tls_CAfile", "smtpd_tls_cert_file", "smtpd_tls_key_file"]
+    );
     assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
     site.postfix.verify(25, &site.root_file()).unwrap();
     let finger = site.postfix.finger(&site.root_file());
@@ -95,11 +130,18 @@ fn an_apply_changes_its_lines_alone_and_a_second_one_nothing() {
     let modified = fs::metadata(&target).unwrap().modified().unwrap();
     let entries = site.n_journal_entries();
     let reloads = site.postfix.log().matches("reload --").count();
-    let again = site.mailcert().run(&["apply", "--yes", "--format", "json"]).expect(0);
+    let again = site
+        .mailcert()
+        .run(&["apply", "--yes", "--format", "json"])
+        .expect(0);
     assert_eq!(again.json()["changes"], serde_json::json!([]), "{again}");
     assert_eq!(fs::metadata(&target).unwrap().modified().unwrap(), modified);
     assert_eq!((site.n_journal_entries(), entries), (1, 1));
-    assert_eq!(site.postfix.log().matches("reload --").count(), reloads, "nothing to reload for");
+    assert_eq!(
+        site.postfix.log().matches("reload --").count(),
+        reloads,
+        "nothing to reload for"
+    );
 
     site.mailcert().run(&["undo"]).expect(0);
     assert_eq!(fs::read(&target).unwrap(), text);
@@ -134,20 +176,46 @@ fn rivals_are_commented_out_on_every_port_and_restored_by_undo() {
     let rival = site.postfix.leaf_sha256(2525).unwrap();
     let identity = site.hold_certificate("tls_layout = \"chain\"\nclient_ca = \"own-chain\"\n");
 
-    let planned = site.mailcert().run(&["plan", "postfix", "--format", "json"]).expect(0);
+    let planned = site
+        .mailcert()
+        .run(&["plan", "postfix", "--format", "json"])
+        .expect(0);
     let master = change(&planned.json(), "master.cf").clone();
-    assert!(master["reasons"].to_string().contains("-o smtpd_tls_cert_file is commented out"), "{planned}");
-    assert!(planned.stdout.contains("Untrusted"), "own-chain is warned about: {planned}");
+    assert!(
+        master["reasons"]
+            .to_string()
+            .contains("-o smtpd_tls_cert_file is commented out"),
+        "{planned}"
+    );
+    assert!(
+        planned.stdout.contains("Untrusted"),
+        "own-chain is warned about: {planned}"
+    );
 
-    let applied = site.mailcert().run(&["apply", "postfix", "--yes", "--format", "json"]).expect(0);
+    let applied = site
+        .mailcert()
+        .run(&["apply", "postfix", "--yes", "--format", "json"])
+        .expect(0);
     for port in [25, 465, 587, 2525] {
-        assert_eq!(site.postfix.leaf_sha256(port), Ok(identity.sha256()), "port {port}: {applied}");
+        assert_eq!(
+            site.postfix.leaf_sha256(port),
+            Ok(identity.sha256()),
+            "port {port}: {applied}"
+        );
         site.postfix.verify(port, &site.root_file()).unwrap();
     }
-    assert!(site.postfix.finger(&site.root_file()).contains("Verified TLS connection"));
+    assert!(
+        site.postfix
+            .finger(&site.root_file())
+            .contains("Verified TLS connection")
+    );
     let endpoints = applied.json()["lineages"][0]["endpoints"].clone();
-    let mut asked: Vec<&str> =
-        endpoints.as_array().unwrap().iter().filter_map(|one| one["endpoint"].as_str()).collect();
+    let mut asked: Vec<&str> = endpoints
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["endpoint"].as_str())
+        .collect();
     asked.sort_unstable();
     let ip = site.address.ip();
     let expected = [
@@ -157,11 +225,23 @@ fn rivals_are_commented_out_on_every_port_and_restored_by_undo() {
         format!("submissions://{ip}:465"),
     ];
     assert_eq!(asked, expected);
-    assert!(site.postfix.postconf("smtpd_tls_chain_files").ends_with("combined.pem"));
-    for gone in ["smtpd_tls_cert_file", "smtpd_tls_eccert_file", "smtpd_tls_dkey_file"] {
+    assert!(
+        site.postfix
+            .postconf("smtpd_tls_chain_files")
+            .ends_with("combined.pem")
+    );
+    for gone in [
+        "smtpd_tls_cert_file",
+        "smtpd_tls_eccert_file",
+        "smtpd_tls_dkey_file",
+    ] {
         assert_eq!(site.postfix.postconf(gone), "", "{gone}");
     }
-    assert!(site.postfix.postconf("smtp_tls_CAfile").ends_with("fullchain.pem"));
+    assert!(
+        site.postfix
+            .postconf("smtp_tls_CAfile")
+            .ends_with("fullchain.pem")
+    );
 
     site.mailcert().run(&["undo"]).expect(0);
     assert_eq!(files_of(&site.postfix), before);
@@ -176,17 +256,36 @@ fn a_chain_file_that_wins_in_silence_is_a_rival_too() {
         let (certificate, key) = other_pair(scratch, "chain");
         let both = fs::read_to_string(key).unwrap() + &fs::read_to_string(certificate).unwrap();
         let chain = scratch.secret_file("chain/both.pem", both);
-        let main_cf = format!("smtpd_tls_chain_files = {}\nsmtp_tls_CApath=/etc/pki/tls/certs\n", chain.display());
-        PostfixOptions { main_cf, ..PostfixOptions::default() }
+        let main_cf = format!(
+            "smtpd_tls_chain_files = {}\nsmtp_tls_CApath=/etc/pki/tls/certs\n",
+            chain.display()
+        );
+        PostfixOptions {
+            main_cf,
+            ..PostfixOptions::default()
+        }
     });
     let before = files_of(&site.postfix);
     let chain_before = site.postfix.leaf_sha256(25).unwrap();
     let identity = site.hold_certificate("");
     let planned = site.mailcert().run(&["plan", "postfix"]).expect(0);
     // The guide's line: commented out, with the reason beside it in the diff.
-    assert!(planned.stdout.contains("+#smtp_tls_CApath=/etc/pki/tls/certs"), "{planned}");
-    assert!(planned.stdout.contains("+# mailcert: smtp_tls_CAfile takes its place"), "{planned}");
-    assert!(planned.stdout.contains("+# mailcert: it wins over smtpd_tls_cert_file in silence"), "{planned}");
+    assert!(
+        planned.stdout.contains("+#smtp_tls_CApath=/etc/pki/tls/certs"),
+        "{planned}"
+    );
+    assert!(
+        planned
+            .stdout
+            .contains("+# mailcert: smtp_tls_CAfile takes its place"),
+        "{planned}"
+    );
+    assert!(
+        planned
+            .stdout
+            .contains("+# mailcert: it wins over smtpd_tls_cert_file in silence"),
+        "{planned}"
+    );
     site.mailcert().run(&["apply", "postfix", "--yes"]).expect(0);
     assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
     assert_eq!(site.postfix.postconf("smtp_tls_CApath"), "");
@@ -198,10 +297,17 @@ fn a_chain_file_that_wins_in_silence_is_a_rival_too() {
 #[test]
 #[ignore = "real: needs postfix, named"]
 fn plans_client_ca_and_security_level_as_the_configuration_says() {
-    let site = Site::with(PostfixOptions { main_cf: "smtp_tls_CAfile = /own/roots.pem\n".to_owned(), ..PostfixOptions::default() });
+    let site = Site::with(PostfixOptions {
+        main_cf: "smtp_tls_CAfile = /own/roots.pem\n".to_owned(),
+        ..PostfixOptions::default()
+    });
     let plan = |lines: &str| {
         site.write_config(|text| text + lines);
-        let planned = site.mailcert().run(&["plan", "postfix", "--format", "json"]).expect(0).json();
+        let planned = site
+            .mailcert()
+            .run(&["plan", "postfix", "--format", "json"])
+            .expect(0)
+            .json();
         change(&planned, "main.cf")["diff"].as_str().unwrap().to_owned()
     };
     site.hold_certificate("");
@@ -209,17 +315,32 @@ fn plans_client_ca_and_security_level_as_the_configuration_says() {
     let own_file = format!("+smtp_tls_CAfile = {}\n", roots.display());
     let check = |lines: &str, wanted: Option<&str>| {
         let diff = plan(lines);
-        assert_eq!(diff.contains("smtp_tls_CAfile = /own/roots.pem\n+"), wanted.is_some(), "{lines}: {diff}");
-        assert!(wanted.is_none_or(|wanted| diff.contains(wanted)), "{lines}: {diff}");
+        assert_eq!(
+            diff.contains("smtp_tls_CAfile = /own/roots.pem\n+"),
+            wanted.is_some(),
+            "{lines}: {diff}"
+        );
+        assert!(
+            wanted.is_none_or(|wanted| diff.contains(wanted)),
+            "{lines}: {diff}"
+        );
         assert!(!diff.contains("+smtpd_tls_security_level"), "it is set: {diff}");
     };
     check("client_ca = \"keep\"\n", None);
-    check("client_ca = \"system\"\n", Some("+smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n"));
-    check("client_ca = \"own-chain\"\n", Some("live/mail.example.test/fullchain.pem\n"));
+    check(
+        "client_ca = \"system\"\n",
+        Some("+smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n"),
+    );
+    check(
+        "client_ca = \"own-chain\"\n",
+        Some("live/mail.example.test/fullchain.pem\n"),
+    );
     check(&format!("client_ca = {roots:?}\n"), Some(&own_file));
 
     let level = |value: &str| {
-        site.postfix.edit_main_cf(|text| [text, format!("smtpd_tls_security_level = {value}\n").into_bytes()].concat());
+        site.postfix.edit_main_cf(|text| {
+            [text, format!("smtpd_tls_security_level = {value}\n").into_bytes()].concat()
+        });
         plan("")
     };
     for kept in ["encrypt", "may"] {
@@ -228,14 +349,20 @@ fn plans_client_ca_and_security_level_as_the_configuration_says() {
     }
     for raised in ["none", ""] {
         let diff = level(raised);
-        assert!(diff.contains("+smtpd_tls_security_level = may\n"), "{raised}: {diff}");
+        assert!(
+            diff.contains("+smtpd_tls_security_level = may\n"),
+            "{raised}: {diff}"
+        );
     }
 }
 
 #[test]
 #[ignore = "real: needs postfix, named, openssl"]
 fn switches_tls_on_where_there_was_none() {
-    let site = Site::with(PostfixOptions { snake_oil: false, ..PostfixOptions::default() });
+    let site = Site::with(PostfixOptions {
+        snake_oil: false,
+        ..PostfixOptions::default()
+    });
     let before = files_of(&site.postfix);
     let identity = site.issue();
     // The first certificate makes Postfix name it, by the same way as `issue`.
@@ -255,7 +382,11 @@ fn another_instance_on_the_host_is_left_alone() {
     let elsewhere = Scratch::new();
     let address = crate::support::LoopbackAddress::take(&elsewhere);
     let other = Postfix::start(&elsewhere, &address, &PostfixOptions::default());
-    let (files, leaf, log) = (files_of(&other), other.leaf_sha256(25), other.log().matches("reload --").count());
+    let (files, leaf, log) = (
+        files_of(&other),
+        other.leaf_sha256(25),
+        other.log().matches("reload --").count(),
+    );
     let identity = site.issue();
     site.install("first", &identity).expect(0);
     assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
@@ -272,10 +403,21 @@ fn a_stopped_postfix_keeps_the_certificate_for_its_start() {
     let identity = site.issue();
     let installed = site.install("first", &identity).expect(1);
     assert!(installed.stderr.contains("not running"), "{installed}");
-    assert!(installed.stderr.contains(&format!("postfix -c {} start", site.postfix.config_directory().display())), "{installed}");
+    assert!(
+        installed.stderr.contains(&format!(
+            "postfix -c {} start",
+            site.postfix.config_directory().display()
+        )),
+        "{installed}"
+    );
     // Nothing is rolled back: the certificate waits on disk, named by main.cf, and is red.
     assert_eq!(site.live_generation(), "1");
-    assert!(site.postfix.postconf("smtpd_tls_cert_file").ends_with("fullchain.pem"), "{installed}");
+    assert!(
+        site.postfix
+            .postconf("smtpd_tls_cert_file")
+            .ends_with("fullchain.pem"),
+        "{installed}"
+    );
     let status = site.mailcert().run(&["status"]).expect(3);
     assert!(status.stdout.contains("not running"), "{status}");
     site.postfix.launch();
@@ -297,14 +439,24 @@ fn a_host_without_postfix_is_told_how_to_go_on() {
         let mailcert = site.mailcert().command(args);
         let script = "mount --bind /dev/null \"$(command -v postconf)\" && exec \"$@\"";
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script, "sh"]).arg(mailcert.get_program()).args(mailcert.get_args());
+        command
+            .args(["-m", "sh", "-c", script, "sh"])
+            .arg(mailcert.get_program())
+            .args(mailcert.get_args());
         command.output().unwrap()
     };
-    for args in [["plan", "postfix"].as_slice(), &["apply", "postfix", "--yes"], &["deploy"]] {
+    for args in [
+        ["plan", "postfix"].as_slice(),
+        &["apply", "postfix", "--yes"],
+        &["deploy"],
+    ] {
         let output = run(args);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
-        assert!(said.contains("not installed") && said.contains("postfix.manage = false"), "{args:?}: {said}");
+        assert!(
+            said.contains("not installed") && said.contains("postfix.manage = false"),
+            "{args:?}: {said}"
+        );
     }
     assert_eq!(site.live_generation(), "1");
     let found = run(&["check", "postfix"]);
@@ -324,12 +476,19 @@ fn what_postfix_refuses_before_us_is_refused_untouched_with_its_words() {
         for args in [["plan", "postfix"].as_slice(), &["apply", "postfix", "--yes"]] {
             let refused = site.mailcert().run(args).expect(1);
             assert!(refused.stderr.contains(words), "{args:?}: {refused}");
-            assert!(refused.stderr.contains("nothing of it was touched"), "{args:?}: {refused}");
+            assert!(
+                refused.stderr.contains("nothing of it was touched"),
+                "{args:?}: {refused}"
+            );
         }
         assert_eq!(files_of(&site.postfix), files);
         fs::write(file, good).unwrap();
     };
-    check(&site.postfix.main_cf(), "no equals sign\n", "missing '=' after attribute name: \"no equals sign\"");
+    check(
+        &site.postfix.main_cf(),
+        "no equals sign\n",
+        "missing '=' after attribute name: \"no equals sign\"",
+    );
     check(&site.postfix.master_cf(), "bad line\n", "bad field count");
     assert_eq!(site.n_journal_entries(), 0);
     assert!(site.postfix.leaf_sha256(25).is_ok());
@@ -349,7 +508,10 @@ fn what_smtpd_complains_about_in_the_staged_copy_is_not_written() {
         assert!(!refused.stdout.contains("nothing to change"), "{refused}");
         assert_eq!(files_of(&site.postfix), files);
         assert_eq!(site.postfix.leaf_sha256(25), snake_oil);
-        assert_eq!(site.mailcert().run(&["undo"]).expect(0).stdout, "nothing to change\n");
+        assert_eq!(
+            site.mailcert().run(&["undo"]).expect(0).stdout,
+            "nothing to change\n"
+        );
     };
     // A key of another certificate, as a careless restore from a backup leaves it.
     let key = site.state("lineages").join(HOST).join("1/privkey.pem");
@@ -366,7 +528,10 @@ fn what_smtpd_complains_about_in_the_staged_copy_is_not_written() {
 
 /// Returns main.cf and master.cf.
 fn files_of(postfix: &Postfix) -> (Vec<u8>, Vec<u8>) {
-    (fs::read(postfix.main_cf()).unwrap(), fs::read(postfix.master_cf()).unwrap())
+    (
+        fs::read(postfix.main_cf()).unwrap(),
+        fs::read(postfix.master_cf()).unwrap(),
+    )
 }
 
 /// Makes a self-signed certificate and its key, and returns their paths.

@@ -13,7 +13,9 @@ const PORT: u16 = 4465;
 fn verify_line(site: &Site, endpoints: &[(&str, u16)]) -> String {
     let ip = site.address.ip();
     let all = [("smtp", 25)].iter().chain(endpoints);
-    let list: Vec<String> = all.map(|(scheme, port)| format!("\"{scheme}://{ip}:{port}\"")).collect();
+    let list: Vec<String> = all
+        .map(|(scheme, port)| format!("\"{scheme}://{ip}:{port}\""))
+        .collect();
     format!("verify = [{}]\n", list.join(", "))
 }
 
@@ -33,16 +35,33 @@ fn a_port_that_breaks_takes_files_and_certificate_back() {
     let snake_oil = site.postfix.leaf_sha256(25);
     let before = fs::read(site.postfix.main_cf()).unwrap();
     let old = site.issue();
-    let port = break_unless(&site, site.postfix.main_cf(), "snake-oil/cert.pem", &old, Answer::Close);
+    let port = break_unless(
+        &site,
+        site.postfix.main_cf(),
+        "snake-oil/cert.pem",
+        &old,
+        Answer::Close,
+    );
     site.write_config(|text| text + &verify_line(&site, &[("submissions", PORT)]));
     let installed = site.install("first", &site.issue()).expect(1);
-    assert!(installed.stderr.contains("the change was taken back"), "{installed}");
-    assert!(installed.stderr.contains(&format!("submissions://{}:{PORT}", site.address.ip())), "{installed}");
+    assert!(
+        installed.stderr.contains("the change was taken back"),
+        "{installed}"
+    );
+    assert!(
+        installed
+            .stderr
+            .contains(&format!("submissions://{}:{PORT}", site.address.ip())),
+        "{installed}"
+    );
     assert_eq!(fs::read(site.postfix.main_cf()).unwrap(), before, "{installed}");
     assert_eq!(site.postfix.leaf_sha256(25), snake_oil);
     // There is no generation to go back to; the record is red, and nothing is left to undo.
     assert_eq!(site.status()["state"], "rolled-back", "{installed}");
-    assert_eq!(site.mailcert().run(&["undo"]).expect(0).stdout, "nothing to change\n");
+    assert_eq!(
+        site.mailcert().run(&["undo"]).expect(0).stdout,
+        "nothing to change\n"
+    );
     site.mailcert().run(&["status"]).expect(3);
 
     // Once the cause is gone, the same certificate is deployed.
@@ -55,7 +74,10 @@ fn a_port_that_breaks_takes_files_and_certificate_back() {
 #[test]
 #[ignore = "real: needs postfix, named, openssl"]
 fn a_renewal_that_breaks_a_port_goes_back_to_the_old_generation() {
-    let site = Site::with(PostfixOptions { submissions: true, ..PostfixOptions::default() });
+    let site = Site::with(PostfixOptions {
+        submissions: true,
+        ..PostfixOptions::default()
+    });
     let old = site.issue();
     site.install("first", &old).expect(0);
     let main_cf = fs::read(site.postfix.main_cf()).unwrap();
@@ -64,15 +86,29 @@ fn a_renewal_that_breaks_a_port_goes_back_to_the_old_generation() {
     let port = break_unless(&site, live, &leaf_line, &old, Answer::tls(&site.issue()));
     site.write_config(|text| text + &verify_line(&site, &[("submissions", 465), ("submissions", PORT)]));
     let renewed = site.install("second", &site.issue()).expect(1);
-    assert!(renewed.stderr.contains("neither the old nor the new"), "{renewed}");
+    assert!(
+        renewed.stderr.contains("neither the old nor the new"),
+        "{renewed}"
+    );
     assert_eq!(site.live_generation(), "1", "{renewed}");
     for port in [25, 465] {
-        assert_eq!(site.postfix.leaf_sha256(port), Ok(old.sha256()), "port {port}: {renewed}");
+        assert_eq!(
+            site.postfix.leaf_sha256(port),
+            Ok(old.sha256()),
+            "port {port}: {renewed}"
+        );
     }
     let status = site.status();
-    assert_eq!((&status["state"], &status["generation"]), (&"rolled-back".into(), &1.into()), "{status:#}");
+    assert_eq!(
+        (&status["state"], &status["generation"]),
+        (&"rolled-back".into(), &1.into()),
+        "{status:#}"
+    );
     assert_eq!(status["leaf_sha256"], old.sha256());
-    assert!(status["last_error"].as_str().unwrap().contains("taken back"), "{status:#}");
+    assert!(
+        status["last_error"].as_str().unwrap().contains("taken back"),
+        "{status:#}"
+    );
     assert_eq!(fs::read(site.postfix.main_cf()).unwrap(), main_cf);
     // The new generation stays on disk, and is tried again when somebody says so.
     drop(port);
@@ -90,7 +126,17 @@ fn a_certificate_that_a_port_of_postfix_cannot_use_is_taken_back() {
         let dir = scratch.dir("rsa");
         let (certificate, key) = (dir.join("cert.pem"), dir.join("key.pem"));
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "30", "-subj", "/CN=mail.example.test"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-noenc",
+                "-days",
+                "30",
+                "-subj",
+                "/CN=mail.example.test",
+            ])
             .args(["-addext", "subjectAltName=DNS:mail.example.test"])
             .arg("-keyout")
             .arg(&key)
@@ -116,8 +162,16 @@ fn a_certificate_that_a_port_of_postfix_cannot_use_is_taken_back() {
     assert!(rsa.is_ok(), "{rsa:?}");
     let before = fs::read(site.postfix.main_cf()).unwrap();
     let installed = site.install("first", &site.issue()).expect(1);
-    assert!(installed.stderr.contains("the change was taken back"), "{installed}");
-    assert!(installed.stderr.contains(":587: completed TLS before, and now does not"), "{installed}");
+    assert!(
+        installed.stderr.contains("the change was taken back"),
+        "{installed}"
+    );
+    assert!(
+        installed
+            .stderr
+            .contains(":587: completed TLS before, and now does not"),
+        "{installed}"
+    );
     assert!(!installed.stderr.contains("not as before"), "{installed}");
     assert_eq!(fs::read(site.postfix.main_cf()).unwrap(), before);
     for port in [25, 587] {
@@ -134,13 +188,23 @@ fn ports_that_were_down_or_in_clear_text_are_red_and_take_nothing_back() {
     site.write_config(|text| text + &verify_line(&site, &[("smtp", PORT), ("submissions", 4466)]));
     let identity = site.issue();
     let installed = site.install("first", &identity).expect(1);
-    assert!(installed.stderr.contains("not every port serves it"), "{installed}");
-    assert!(installed.stderr.contains("4466: does not complete TLS"), "{installed}");
+    assert!(
+        installed.stderr.contains("not every port serves it"),
+        "{installed}"
+    );
+    assert!(
+        installed.stderr.contains("4466: does not complete TLS"),
+        "{installed}"
+    );
     assert!(installed.stderr.contains("STARTTLS"), "{installed}");
     assert!(!installed.stderr.contains("taken back"), "{installed}");
     assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
     let status = site.status();
-    assert_eq!((&status["state"], &status["generation"]), (&"deployed".into(), &1.into()), "{status:#}");
+    assert_eq!(
+        (&status["state"], &status["generation"]),
+        (&"deployed".into(), &1.into()),
+        "{status:#}"
+    );
     let verified: Vec<bool> = status["endpoints"]
         .as_array()
         .unwrap()
@@ -162,8 +226,16 @@ fn long_ports_that_are_silent_or_serve_the_old_leaf_are_red_and_take_nothing_bac
     let lines = verify_line(&site, &[("submissions", PORT), ("smtp", 4466)]);
     site.write_config(|text| text + &lines);
     let installed = site.install("first", &identity).expect(1);
-    assert!(installed.stderr.contains(&format!("still serves the certificate {}", old.sha256())), "{installed}");
-    assert!(installed.stderr.contains("4466: does not complete TLS"), "{installed}");
+    assert!(
+        installed
+            .stderr
+            .contains(&format!("still serves the certificate {}", old.sha256())),
+        "{installed}"
+    );
+    assert!(
+        installed.stderr.contains("4466: does not complete TLS"),
+        "{installed}"
+    );
     assert!(!installed.stderr.contains("taken back"), "{installed}");
     assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
     assert_eq!(site.status()["state"], "deployed");

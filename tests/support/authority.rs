@@ -57,7 +57,11 @@ impl Authority {
     /// Issues a certificate that was made a day ago and is valid for this long from now; it may be over already.
     pub fn issue(&self, name: &str, left: Duration) -> Identity {
         let now = OffsetDateTime::now_utc();
-        self.issue_between(name, (now - Duration::DAY).min(now + left - Duration::DAY), now + left)
+        self.issue_between(
+            name,
+            (now - Duration::DAY).min(now + left - Duration::DAY),
+            now + left,
+        )
     }
 
     /// Issues a certificate that is valid between two instants.

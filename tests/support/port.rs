@@ -60,7 +60,9 @@ impl Port {
                 if seen.load(Ordering::SeqCst) {
                     return;
                 }
-                let (Ok(stream), answer) = (stream, answer()) else { continue };
+                let (Ok(stream), answer) = (stream, answer()) else {
+                    continue;
+                };
                 // A client that leaves in the middle is no failure of the test.
                 thread::spawn(move || drop(converse(stream, answer)));
             }
@@ -100,7 +102,11 @@ fn smtp(stream: &mut (impl Read + Write)) -> io::Result<()> {
             continue;
         }
         let quits = line.to_ascii_uppercase().starts_with(b"QUIT");
-        stream.write_all(if quits { b"221 2.0.0 Bye\r\n" } else { b"250 2.0.0 Ok\r\n" })?;
+        stream.write_all(if quits {
+            b"221 2.0.0 Bye\r\n"
+        } else {
+            b"250 2.0.0 Ok\r\n"
+        })?;
         if quits {
             return stream.flush();
         }

@@ -44,7 +44,13 @@ impl Site {
         scratch.file("root/etc/ssl/certs/ca-certificates.crt", authority.root());
         scratch.file("root/etc/os-release", "ID=debian\n");
         scratch.file("authority.pem", authority.root());
-        let site = Self { postfix, bind, authority, address, scratch };
+        let site = Self {
+            postfix,
+            bind,
+            authority,
+            address,
+            scratch,
+        };
         site.write_config(|text| text);
         site
     }
@@ -56,7 +62,10 @@ impl Site {
 
     /// Returns mailcert with this site's configuration.
     pub fn mailcert(&self) -> Mailcert {
-        Mailcert::new(Some(&self.scratch.path().join("mailcert.toml")), &self.scratch.path().join("root"))
+        Mailcert::new(
+            Some(&self.scratch.path().join("mailcert.toml")),
+            &self.scratch.path().join("root"),
+        )
     }
 
     /// Returns a configuration for this site; the last table is `[postfix]`.
