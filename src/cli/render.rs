@@ -377,7 +377,7 @@ pub fn nagios(findings: &Findings) -> (String, u8) {
 impl Render for Changes {
     fn text(&self, style: Style) -> String {
         let mut text = String::new();
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.error().is_none() {
             text.push_str("nothing to change\n");
         }
         for change in &self.changes {

@@ -281,7 +281,7 @@ fn apply_failure(error: &ApplyError) -> Error {
             Error::failed("Postfix was not reloaded")
                 .cause(error)
                 .remedy(format!(
-                    "start it (`{command}`), then `mailcert renew` goes on from here"
+                    "start it (`{command}`), then `mailcert deploy`; the next `renew` goes on from here as well"
                 ))
         }
         ApplyError::Reload { .. } => Error::failed("Postfix was not reloaded")
