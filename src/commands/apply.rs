@@ -232,10 +232,8 @@ impl Applying<'_, '_> {
         }
         if rolled.files_written {
             self.done.changes.extend(files.iter().cloned().map(Change::File));
-        } else {
-            // What was taken back, or never written, is nothing to undo; what follows is.
-            self.entry.files.clear();
-            self.entry.status = Status::Begun;
+        } else if let Err(error) = self.forget_files() {
+            self.failures.push(error);
         }
         let certificates = plan.changes.iter().filter(|change| {
             matches!(change, Change::Certificate(change)
@@ -243,6 +241,23 @@ impl Applying<'_, '_> {
         });
         let certificates: Vec<Change> = certificates.cloned().collect();
         self.done.changes.splice(0..0, certificates);
+    }
+
+    /// Closes an entry whose files were taken back, or never written: there is nothing of it to undo.
+    fn forget_files(&mut self) -> Result<()> {
+        if self.entry.files.is_empty() {
+            return Ok(());
+        }
+        self.entry.status = Status::RolledBack;
+        self.save()?;
+        let failed = |error| store_error("the journal could not be used", &error);
+        let command = self.entry.command.clone();
+        self.entry = self
+            .context
+            .store
+            .begin_entry(&command, self.context.now())
+            .map_err(failed)?;
+        Ok(())
     }
 
     fn record(&mut self, change: &crate::model::plan::RrsetChange) -> Result<()> {

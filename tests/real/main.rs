@@ -18,3 +18,7 @@ mod dane;
 mod dns;
 mod journey;
 mod lab;
+mod postfix;
+mod rollback;
+mod undo;
+mod verify;
