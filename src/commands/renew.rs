@@ -161,6 +161,12 @@ fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
             "{name}: mending the live link, which did not point at generation {live}"
         ));
         let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
+        if let Some(aside) = context.store.mend_copied_live(&name, live).map_err(failed)? {
+            context.progress.done(&format!(
+                "{name}: a directory stood in the place of the live link; it is kept as {}",
+                aside.display()
+            ));
+        }
         context.store.point_live_at(&name, live).map_err(failed)?;
         lineage.state = lineage.state.min(State::Installed);
         context.save(&lineage)?;

@@ -188,6 +188,24 @@ impl Store {
         )?)
     }
 
+    /// Puts the live link where a restore or a copying tool left a directory; returns where that is kept now.
+    ///
+    /// # Errors
+    /// When the two cannot be exchanged.
+    pub fn mend_copied_live(&self, name: &str, number: u64) -> Result<Option<PathBuf>, StoreError> {
+        let live = self.layout().live(name);
+        if !fs::symlink_metadata(&live).is_ok_and(|meta| meta.is_dir()) {
+            return Ok(None);
+        }
+        let aside = (1..).map(|n| self.layout().copied_live(name, n));
+        let aside = aside
+            .take(1000)
+            .find(|path| fs::symlink_metadata(path).is_err())
+            .unwrap_or_else(|| self.layout().copied_live(name, 0));
+        files::exchange_for_link(&live, &self.layout().live_target(name, number), &aside)?;
+        Ok(Some(aside))
+    }
+
     /// Takes the live link away, when a first deployment is rolled back.
     ///
     /// # Errors
