@@ -491,6 +491,29 @@ impl Render for Records {
     }
 }
 
+/// Returns the records as a table, their text as a web form wants it: without quotes, in one piece.
+pub fn records_table(records: &Records) -> String {
+    let mut rows = vec![["NAME", "TYPE", "TTL", "VALUE"].map(str::to_owned)];
+    rows.extend(records.records.iter().map(|record| {
+        let wanted = &record.wanted;
+        [
+            wanted.name.to_string(),
+            record.kind.to_owned(),
+            wanted.ttl.to_string(),
+            wanted.text.clone(),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (name, kind, ttl) = (width(0), width(1), width(2));
+    let line = |row: &[String; 4]| {
+        format!(
+            "{:<name$}  {:<kind$}  {:>ttl$}  {}\n",
+            row[0], row[1], row[2], row[3]
+        )
+    };
+    rows.iter().map(line).collect()
+}
+
 impl Render for Probed {
     fn text(&self, style: Style) -> String {
         self.reports
