@@ -46,7 +46,8 @@ impl Host {
 
 #[test]
 fn without_a_terminal_what_is_missing_is_named() {
-    let (host, paths) = (Host::new(), Host::new().paths());
+    let host = Host::new();
+    let paths = host.paths();
     for (flags, word) in [
         (&[][..], "--host mail.example.jp"),
         (&["--host", "mx.example.test"], "--domain"),
