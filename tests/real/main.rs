@@ -14,5 +14,7 @@
 )]
 mod support;
 
+mod ca;
+mod faulty_ca;
 mod journey;
 mod lab;

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod bind;
+pub mod faulty_ca;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
@@ -18,6 +19,7 @@ pub mod world;
 
 pub use address::LoopbackAddress;
 pub use bind::{Bind, Zone};
+pub use faulty_ca::{Fault, FaultyCa};
 pub use judge::Tls;
 pub use mailcert::{Mailcert, Outcome};
 pub use pebble::{Pebble, PebbleOptions};
