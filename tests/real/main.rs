@@ -18,3 +18,4 @@ mod ca;
 mod faulty_ca;
 mod journey;
 mod lab;
+mod renewal;

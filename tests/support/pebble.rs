@@ -262,6 +262,7 @@ impl HttpsPki {
             .with_no_client_auth();
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .user_agent("mailcert-lab")
             .no_proxy();
         // No idle connections: each request has a runtime of its own, and a connection does not outlive its runtime.
         builder
