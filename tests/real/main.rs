@@ -15,6 +15,7 @@
 mod support;
 
 mod ca;
+mod crash;
 mod faulty_ca;
 mod journey;
 mod lab;

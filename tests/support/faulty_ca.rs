@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -39,6 +39,8 @@ pub enum Fault {
     Flood,
     /// Nothing, until the client goes away.
     Silence,
+    /// Pebble does what it is asked; the client waits for the answer until it goes away.
+    SilenceAfter,
 }
 
 impl Fault {
@@ -66,6 +68,7 @@ struct Inner {
     /// What the next requests with such a beginning suffer.
     fault: Mutex<Option<(String, Fault)>>,
     requests: Mutex<Vec<String>>,
+    n_silent: AtomicUsize,
     ended: AtomicBool,
 }
 
@@ -100,6 +103,7 @@ impl FaultyCa {
             client: Arc::new(client),
             fault: Mutex::new(None),
             requests: Mutex::default(),
+            n_silent: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
         });
         let listener = TcpListener::bind(address).unwrap();
@@ -147,6 +151,11 @@ impl FaultyCa {
     /// From now on, all is passed on.
     pub fn heal(&self) {
         *self.inner.fault.lock().unwrap() = None;
+    }
+
+    /// Returns how many clients were made to wait.
+    pub fn n_silent(&self) -> usize {
+        self.inner.n_silent.load(Ordering::SeqCst)
     }
 
     /// Returns how many requests have come.
@@ -198,7 +207,11 @@ impl Inner {
                     client.write_all(&[b' '; 65536])?;
                 }
             }
-            Some(Fault::Silence) => {
+            Some(fault @ (Fault::Silence | Fault::SilenceAfter)) => {
+                if matches!(fault, Fault::SilenceAfter) {
+                    self.ask_pebble(&head, &body)?;
+                }
+                self.n_silent.fetch_add(1, Ordering::SeqCst);
                 let mut byte = [0];
                 let _ = client.read(&mut byte);
             }

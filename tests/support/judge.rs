@@ -47,6 +47,16 @@ pub fn dns_names(pem: &str) -> Vec<String> {
     names
 }
 
+/// Returns the public key of a private key or certificate, as openssl sees it.
+pub fn public_key_of(pem: &str) -> String {
+    let said = if pem.contains("PRIVATE KEY") {
+        openssl(&["pkey", "-pubout"], pem)
+    } else {
+        openssl(&["x509", "-noout", "-pubkey"], pem)
+    };
+    said.unwrap()
+}
+
 /// Lets openssl verify chain and name against a root, as a strict client does.
 ///
 /// # Errors
