@@ -20,3 +20,4 @@ mod faulty_ca;
 mod journey;
 mod lab;
 mod renewal;
+mod state_directory;
