@@ -457,19 +457,23 @@ impl<'a> Rollout<'_, '_, 'a> {
             error = error.cause(failure);
         }
         error = self.look_after_taking_back(error);
-        self.remember_worse(&lineages, &error);
-    }
-
-    /// Keeps and tells why lineages are not in service after all.
-    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
-        for one in self.moves.iter_mut() {
-            let name = &one.certificate.name;
-            if !lineages.contains(name) && one.lineage.state == State::Verified {
-                continue;
-            }
+        for one in self
+            .moves
+            .iter_mut()
+            .filter(|one| lineages.contains(&one.certificate.name))
+        {
             if one.lineage.state != State::RolledBack {
                 one.lineage.state = State::Installed;
             }
+        }
+        self.remember_worse(&lineages, &error);
+    }
+
+    /// Keeps and tells why these lineages are not in service after all; of the others, what is not verified.
+    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
+        let is_worse = |one: &&mut Moving<'_>| lineages.contains(&one.certificate.name);
+        for one in self.moves.iter_mut().filter(is_worse) {
+            let name = &one.certificate.name;
             let told = error
                 .clone()
                 .remedy(format!("mend what the cause says, then `mailcert deploy {name}`"));
@@ -483,6 +487,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             );
             one.error = Some(told);
         }
+        self.tell_unverified();
         self.error = Some(error.clone());
     }
 
