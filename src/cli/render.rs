@@ -233,15 +233,15 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
 impl Render for Run {
     fn text(&self, style: Style) -> String {
         let mut text = String::new();
-        let quiet = self.lineages.iter().all(|done| done.action == Action::Nothing);
-        if quiet {
+        let is_quiet = |done: &Done| done.action == Action::Nothing && done.status.good;
+        if self.lineages.iter().all(is_quiet) {
             let next = self.lineages.iter().filter_map(|done| done.status.renew_at).min();
             let next = next
                 .map(|at| format!("; the next renewal is {}", style.date(at)))
                 .unwrap_or_default();
             let _ = writeln!(text, "nothing is due{next}");
         } else {
-            for done in self.lineages.iter().filter(|done| done.action != Action::Nothing) {
+            for done in self.lineages.iter().filter(|done| !is_quiet(done)) {
                 text.push_str(&done_text(style, done, self.dry_run));
             }
         }

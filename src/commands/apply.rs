@@ -232,10 +232,8 @@ impl Applying<'_, '_> {
         }
         if rolled.files_written {
             self.done.changes.extend(files.iter().cloned().map(Change::File));
-        } else {
-            // What was taken back, or never written, is nothing to undo; what follows is.
-            self.entry.files.clear();
-            self.entry.status = Status::Begun;
+        } else if let Err(error) = self.forget_files() {
+            self.failures.push(error);
         }
         let certificates = plan.changes.iter().filter(|change| {
             matches!(change, Change::Certificate(change)

@@ -18,7 +18,7 @@ use crate::{
     },
     config::{Acme, Certificate, ReuseKey},
     env::files::Access,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     model::{
         certificate::Chain,
         key::PrivateKey,
@@ -34,6 +34,9 @@ const AT_ONCE: usize = 8;
 
 /// How long one order may take, challenges included; the next run resumes it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// After so many failures in a row an order whose answers are nonsense is given up.
+const NONSENSE: u32 = 3;
 
 /// One certificate to get.
 pub struct Job<'a> {
@@ -121,7 +124,14 @@ fn refused<'a>(context: &Context<'_>, job: Job<'a>, error: &Error) -> Ordered<'a
         mut lineage,
         ..
     } = job;
-    remember(context, certificate, &mut lineage, Step::Order, error, None);
+    remember(
+        context,
+        certificate,
+        &mut lineage,
+        Step::Order,
+        error,
+        error.retry_at,
+    );
     let result = context
         .save(&lineage)
         .and(Err(not_renewed(&lineage, error.clone())));
@@ -251,7 +261,8 @@ async fn obtain(
                 *session.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
             }
             Err(error) => {
-                if !can_be_resumed(&error) {
+                let n_failed = lineage.failure.as_ref().map_or(0, |failure| failure.count);
+                if !can_be_resumed(&error, n_failed) {
                     abandon(context, lineage)?;
                 }
                 let retry_at = ca::retry_at(&error, context.now());
@@ -265,9 +276,14 @@ async fn obtain(
     }
 }
 
-/// Returns whether the same order may still come to a certificate.
-fn can_be_resumed(error: &AcmeError) -> bool {
+/// Returns whether the same order may still come to a certificate; `n_failed` runs in a row failed before this one.
+fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
     match error {
+        // Something between us and the CA answered in its place, most likely; but an order that the CA itself always
+        // talks nonsense about must not be asked for until it expires.
+        AcmeError::IssuedOther(_) | AcmeError::NotAcme { .. } | AcmeError::TooLarge { .. } => {
+            n_failed < NONSENSE
+        }
         AcmeError::Connect { .. }
         | AcmeError::Cut { .. }
         | AcmeError::Timeout { .. }
@@ -709,6 +725,9 @@ fn not_renewed(lineage: &Lineage, error: Error) -> Error {
     };
     told.causes.insert(0, error.message);
     match &lineage.failure {
+        Some(failure) if error.kind == Kind::NotYet => told
+            .remedy("nothing has to be done: the timer tries again when the CA's time has come")
+            .retry_at(failure.retry_at),
         Some(failure) => told
             .remedy(format!(
                 "`mailcert renew --force {}` tries again now; the timer does by itself",

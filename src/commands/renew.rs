@@ -132,12 +132,11 @@ fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, u
 /// Mends what the record and the disk disagree on: the record is right about what is in use, the disk about what there is.
 fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
     let name = lineage.name.clone();
-    let missing: Vec<u64> = lineage
-        .generations
-        .keys()
-        .copied()
-        .filter(|number| !context.store.is_complete(&name, *number))
-        .collect();
+    // Those that may be put into service; an older one is looked at when somebody wants it back.
+    let newest = lineage.newest_complete().map(|(number, _)| number);
+    let mut missing: Vec<u64> = lineage.generation.into_iter().chain(newest).collect();
+    missing.dedup();
+    missing.retain(|number| !context.store.is_complete(&name, *number));
     if !missing.is_empty() {
         for number in &missing {
             lineage.generations.remove(number);
@@ -176,7 +175,7 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
         return Ok(());
     };
     let is_due = |work: &Work<'_>| {
-        let live = work.lineage.newest_complete().map(|(_, generation)| generation);
+        let live = work.lineage.current().map(|(_, generation)| generation);
         let ours = live.is_some_and(|live| live.directory.as_deref() == Some(acme.directory.as_str()));
         let known = live.and_then(|live| live.certificate_id.as_ref());
         let info = work
@@ -198,7 +197,7 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
         // A CA that is down must not stop anything: the remaining lifetime decides then.
         let directory = Directory::fetch(&http, &acme.directory).await.ok();
         let asks = asked.iter_mut().map(|work| async {
-            let Some((_, generation)) = work.lineage.newest_complete() else {
+            let Some((_, generation)) = work.lineage.current() else {
                 return;
             };
             let earlier = work.lineage.renewal_info.as_ref();

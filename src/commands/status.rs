@@ -121,8 +121,10 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         .map_or(Verify::On, |deployment| deployment.verify);
     let wanted = Wanted::new(context, certificate, verify == Verify::On);
     let live = lineage.live();
+    // Another client's certificate is renewed when that client says so.
+    let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
     let due =
-        live.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
+        ours.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
     let goal = wanted.policy().goal;
     let expired = live.is_some_and(|live| live.not_after <= context.now());
     let reached = lineage.state >= goal && lineage.state != State::RolledBack;

@@ -1,7 +1,7 @@
 //! The commented file that `init` writes, and careful edits to one that exists. Pure.
 //!
 //! [`render`] writes a new file: what differs from the defaults is active, the most useful other keys stand commented
-//! with their default. [`edit`] changes in an existing file only what the answers change; comments, order and spacing
+//! with their default. [`edit()`] changes in an existing file only what the answers change; comments, order and spacing
 //! stay. Names, defaults and comments come from [`v1::schema`](super::v1::schema).
 
 mod edit;
