@@ -148,7 +148,7 @@ fn renew_after_it_keeps_files_alive_and_leaves_main_cf_alone() {
     assert!(idle.stdout.contains("nothing is due"), "{idle}");
     let renewed = world.mailcert().run(&["renew", "--force"]).expect(0);
     // It says that no port serves what it renewed.
-    assert!(renewed.stdout.contains("files only"), "{renewed}");
+    assert!(renewed.stdout.contains("only the files are renewed"), "{renewed}");
     let live = fs::read_to_string(world.state_directory().join("live").join(HOST).join("cert.pem")).unwrap();
     assert_ne!(judge::certificate_sha256(&live), Ok(first), "{renewed}");
     assert_eq!(fs::read(world.postfix.main_cf()).unwrap(), before);
