@@ -4,7 +4,14 @@
 //! SERVFAIL. No cache, no hosts file, no search list. Names under `localhost`, `invalid`, `onion` and `127.in-addr.arpa`
 //! are answered by hickory without asking anybody (RFC 6761, RFC 7686). Rules: RFC 1034, 3.6.2; RFC 2308; RFC 6891.
 
-use std::{future::Future, io, net::SocketAddr, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use hickory_proto::{
     op::{Message, OpCode, ResponseCode},
@@ -15,7 +22,7 @@ use hickory_resolver::{
     config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig},
     net::{
         DnsError as Said, NetError, NoRecords,
-        runtime::{RuntimeProvider, TokioRuntimeProvider},
+        runtime::{DnsUdpSocket, RuntimeProvider, TokioRuntimeProvider, TokioTime},
     },
 };
 use tokio::{net::UdpSocket, time::timeout};
@@ -127,6 +134,10 @@ fn failure(error: &NetError) -> ServerFailure {
     match error {
         NetError::Dns(Said::ResponseCode(code)) => ServerFailure::ResponseCode(code_name(*code)),
         NetError::Io(error) => network(error),
+        // What the system said is lost on the way through hickory's pool of servers.
+        NetError::NoConnections => {
+            ServerFailure::Network("nobody listens there, or there is no way to it from this host".to_owned())
+        }
         NetError::Timeout => ServerFailure::Timeout(TRY),
         error => ServerFailure::Garbled(error.to_string()),
     }
@@ -141,8 +152,8 @@ struct ConnectedUdp(TokioRuntimeProvider);
 
 impl RuntimeProvider for ConnectedUdp {
     type Handle = <TokioRuntimeProvider as RuntimeProvider>::Handle;
-    type Timer = <TokioRuntimeProvider as RuntimeProvider>::Timer;
-    type Udp = UdpSocket;
+    type Timer = TokioTime;
+    type Udp = ConnectedSocket;
     type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
 
     fn create_handle(&self) -> Self::Handle {
@@ -162,11 +173,156 @@ impl RuntimeProvider for ConnectedUdp {
         &self,
         local: SocketAddr,
         server: SocketAddr,
-    ) -> Pin<Box<dyn Send + Future<Output = io::Result<UdpSocket>>>> {
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<ConnectedSocket>>>> {
         Box::pin(async move {
             let socket = UdpSocket::bind(local).await?;
             socket.connect(server).await?;
-            Ok(socket)
+            Ok(ConnectedSocket(socket))
         })
+    }
+}
+
+/// A connected UDP socket.
+struct ConnectedSocket(UdpSocket);
+
+impl DnsUdpSocket for ConnectedSocket {
+    type Time = TokioTime;
+
+    fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        DnsUdpSocket::poll_recv_from(&self.0, cx, buffer)
+    }
+
+    // What the trait has here polls, and tokio's polls are not woken by an error alone.
+    fn recv_from<'s, 'b, 'f>(
+        &'s self,
+        buffer: &'b mut [u8],
+    ) -> Pin<Box<dyn Future<Output = io::Result<(usize, SocketAddr)>> + Send + 'f>>
+    where
+        's: 'f,
+        'b: 'f,
+    {
+        Box::pin(UdpSocket::recv_from(&self.0, buffer))
+    }
+
+    fn poll_send_to(
+        &self,
+        cx: &mut Context<'_>,
+        message: &[u8],
+        server: SocketAddr,
+    ) -> Poll<io::Result<usize>> {
+        DnsUdpSocket::poll_send_to(&self.0, cx, message, server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::{
+        RData, Record,
+        rdata::{NS, TXT},
+    };
+
+    use super::*;
+
+    /// Asks a server that answers each datagram as `reply` says; returns what comes and the number of questions.
+    async fn asked(reply: impl Fn(&mut Message)) -> (Result<Message, DnsError>, usize) {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let name = Name::from_ascii("mail.test.").unwrap();
+        let mut n_questions = 0;
+        let answers = async {
+            let mut buffer = [0; 1500];
+            loop {
+                let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+                n_questions += 1;
+                let mut answer = Message::from_vec(&buffer[..length]).unwrap().into_response();
+                reply(&mut answer);
+                server.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+            }
+        };
+        let result = tokio::select! {
+            result = ask(address, &name, RecordType::TXT) => result,
+            () = answers => unreachable!(),
+        };
+        (result, n_questions)
+    }
+
+    fn failure_of(result: Result<Message, DnsError>) -> ServerFailure {
+        match result {
+            Err(DnsError::Server { failure, .. }) => failure,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn tells_answers_from_failures() {
+        let name = || Name::from_ascii("mail.test.").unwrap();
+        let code = |code| move |answer: &mut Message| answer.metadata.response_code = code;
+        for nothing in [ResponseCode::NoError, ResponseCode::NXDomain] {
+            let (result, _) = asked(code(nothing)).await;
+            let message = result.unwrap();
+            assert_eq!((message.response_code, message.answers.len()), (nothing, 0));
+        }
+        for (failing, text) in [
+            (ResponseCode::Refused, "REFUSED"),
+            (ResponseCode::ServFail, "SERVFAIL"),
+            (ResponseCode::Unknown(99), "response code 99"),
+        ] {
+            let (result, n_questions) = asked(code(failing)).await;
+            assert_eq!(
+                (failure_of(result), n_questions),
+                (ServerFailure::ResponseCode(text.to_owned()), 1)
+            );
+        }
+        let (referral, _) = asked(|answer| {
+            let servers = RData::NS(NS(Name::from_ascii("ns.test.").unwrap()));
+            answer.add_authority(Record::from_rdata(name(), 60, servers));
+        })
+        .await;
+        assert_eq!(failure_of(referral), ServerFailure::Referral);
+    }
+
+    #[tokio::test]
+    async fn takes_an_authoritative_answer_without_recursion_and_its_ttl() {
+        let week = 604_800;
+        let (result, _) = asked(|answer| {
+            answer.metadata.authoritative = true;
+            answer.metadata.recursion_available = false;
+            let text = RData::TXT(TXT::new(vec!["one".to_owned()]));
+            answer.add_answer(Record::from_rdata(
+                Name::from_ascii("mail.test.").unwrap(),
+                week,
+                text,
+            ));
+        })
+        .await;
+        let ttls: Vec<u32> = result.unwrap().answers.iter().map(|record| record.ttl).collect();
+        assert_eq!(ttls, [week]);
+    }
+
+    #[tokio::test]
+    async fn asks_without_edns_where_it_is_unknown() {
+        let (result, n_questions) = asked(|answer| {
+            if answer.edns.is_some() {
+                answer.metadata.response_code = ResponseCode::FormErr;
+            }
+        })
+        .await;
+        assert_eq!((result.is_ok(), n_questions), (true, 2));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_is_down_is_told_at_once() {
+        // Bound and closed again: nobody listens there.
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let closed = socket.local_addr().unwrap();
+        drop(socket);
+        let name = Name::from_ascii("mail.test.").unwrap();
+        let result = timeout(TRY / 2, ask(closed, &name, RecordType::A)).await.unwrap();
+        let failure = failure_of(result);
+        assert!(matches!(failure, ServerFailure::Network(_)), "{failure:?}");
     }
 }
