@@ -324,7 +324,7 @@ async fn begin(
         abandon(context, lineage)?;
     }
     let key = choose_key(context, certificate, lineage, access, notes).await?;
-    let generation = lineage.newest + 1;
+    let generation = free_number(context, lineage);
     save_key(context, certificate, generation, &key, access)?;
     // `replaces` only to the CA that issued the certificate in use.
     let replaces = lineage
@@ -355,10 +355,15 @@ fn unfinished_key(
             &error,
         )
     };
-    let pem = context
-        .store
+    let store = &context.store;
+    let pem = match store
         .load_unfinished_key(&certificate.name, generation)
-        .map_err(doing)?;
+        .map_err(doing)?
+    {
+        // A run that was killed between completing the generation and saving the record has moved the key.
+        None => store.load_key(&certificate.name, generation).map_err(doing)?,
+        unfinished => unfinished,
+    };
     // A damaged key is as good as none: a new order begins with a new one.
     Ok(pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok()))
 }
@@ -395,6 +400,18 @@ fn abandon(context: &Context<'_>, lineage: &mut Lineage) -> Result<()> {
         context.save(lineage)?;
     }
     Ok(())
+}
+
+/// Returns the number of the next generation: one that neither the record nor the disk knows.
+///
+/// A run that was killed before it saved its record may have left a complete generation that the record lacks.
+pub fn free_number(context: &Context<'_>, lineage: &Lineage) -> u64 {
+    let layout = context.store.layout();
+    let mut number = lineage.newest + 1;
+    while layout.generation(&lineage.name, number).exists() {
+        number += 1;
+    }
+    number
 }
 
 /// Chooses between the key in use and a new one (`reuse_key`, and "DANE first").

@@ -457,19 +457,23 @@ impl<'a> Rollout<'_, '_, 'a> {
             error = error.cause(failure);
         }
         error = self.look_after_taking_back(error);
-        self.remember_worse(&lineages, &error);
-    }
-
-    /// Keeps and tells why lineages are not in service after all.
-    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
-        for one in self.moves.iter_mut() {
-            let name = &one.certificate.name;
-            if !lineages.contains(name) && one.lineage.state == State::Verified {
-                continue;
-            }
+        for one in self
+            .moves
+            .iter_mut()
+            .filter(|one| lineages.contains(&one.certificate.name))
+        {
             if one.lineage.state != State::RolledBack {
                 one.lineage.state = State::Installed;
             }
+        }
+        self.remember_worse(&lineages, &error);
+    }
+
+    /// Keeps and tells why these lineages are not in service after all; of the others, what is not verified.
+    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
+        let is_worse = |one: &&mut Moving<'_>| lineages.contains(&one.certificate.name);
+        for one in self.moves.iter_mut().filter(is_worse) {
+            let name = &one.certificate.name;
             let told = error
                 .clone()
                 .remedy(format!("mend what the cause says, then `mailcert deploy {name}`"));
@@ -483,6 +487,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             );
             one.error = Some(told);
         }
+        self.tell_unverified();
         self.error = Some(error.clone());
     }
 
@@ -604,39 +609,78 @@ fn told(worse: &[(Endpoint, String)], message: &str) -> Error {
         })
 }
 
+/// How Postfix fares after an undo.
+#[derive(Default)]
+pub struct Restored {
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// The files are back, but a port that should speak TLS with them does not.
+    pub error: Option<Error>,
+}
+
+/// Has Postfix judge what `undo` is about to bring back.
+///
+/// # Errors
+/// When Postfix would refuse it, with its words; nothing was written.
+pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
+    match mail::inspect(context)? {
+        Some(server) if !changes.is_empty() => mail::judge(context, &server, changes),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Puts configuration files back for `undo`, reloads, and looks whether ports that completed TLS still do.
 ///
 /// # Errors
-/// When Postfix would refuse what comes back, or a file cannot be written.
-pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
-    let Some(server) = mail::inspect(context)? else {
-        mail::write(changes)?;
-        return Ok(Vec::new());
+/// When a file cannot be written, or what came back is refused by Postfix.
+pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Restored> {
+    // What is in place may be the broken one.
+    let before = match mail::inspect(context) {
+        Ok(Some(server)) => look_at(context, &mail::endpoints(&server))?,
+        _ => Vec::new(),
     };
-    let endpoints = mail::endpoints(&server);
-    let endpoints: Vec<&Endpoint> = endpoints.iter().collect();
-    let before = context.wait(sight(context, &endpoints))??;
     mail::write(changes)?;
-    if context.config.postfix.reload == Reload::Never {
-        return Ok(Vec::new());
-    }
+    let mut restored = Restored::default();
+    let Some(server) = mail::inspect(context)?.filter(|_| context.config.postfix.reload != Reload::Never)
+    else {
+        return Ok(restored);
+    };
     if let Err(error) = mail::reload(context, &server) {
-        return Ok(vec![format!(
+        restored.notes.push(format!(
             "the files are as they were, but Postfix was not reloaded: {error}"
-        )]);
+        ));
+        return Ok(restored);
     }
-    let after = context.wait(sight(context, &endpoints))??;
-    let worse = before
-        .iter()
-        .filter(|was| was.leaf_sha256.is_some())
-        .filter(|was| {
-            !after
-                .iter()
-                .any(|now| now.endpoint == was.endpoint && now.leaf_sha256.is_some())
+    let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
+    let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();
+    // The first connections after a reload prove little: what fails is asked once more.
+    for _ in 0..2 {
+        let now = look_at(context, &asked)?;
+        asked.retain(|endpoint| {
+            !now.iter()
+                .any(|now| now.endpoint == *endpoint && now.leaf_sha256.is_some())
         });
-    Ok(worse
-        .map(|was| format!("{} completed TLS before the undo and does not now", was.endpoint))
-        .collect())
+    }
+    let wanted = mail::endpoints(&server);
+    let failure = "the last apply was taken back, but a port that completed TLS before does not now";
+    for endpoint in asked {
+        if wanted.contains(&endpoint) {
+            let error = restored.error.take().unwrap_or_else(|| {
+                Error::failed(failure).remedy("look at the mail log; `mailcert apply` goes forward again")
+            });
+            restored.error = Some(error.cause(endpoint.to_string()));
+        } else {
+            restored
+                .notes
+                .push(format!("{endpoint} offers no TLS, as before the apply"));
+        }
+    }
+    Ok(restored)
+}
+
+/// Looks at endpoints once.
+fn look_at(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>> {
+    context.wait(sight(context, &endpoints.iter().collect::<Vec<_>>()))?
 }
 
 /// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.

@@ -14,11 +14,16 @@
 )]
 mod support;
 
+mod ca;
+mod crash;
 mod dane;
 mod dns;
+mod faulty_ca;
 mod journey;
 mod lab;
 mod postfix;
+mod renewal;
 mod rollback;
+mod state_directory;
 mod undo;
 mod verify;

@@ -148,6 +148,13 @@ impl Running {
         self.0.as_ref().map_or(0, Child::id)
     }
 
+    /// Returns whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.0
+            .as_mut()
+            .is_none_or(|child| matches!(child.try_wait(), Ok(Some(_))))
+    }
+
     /// Kills it as a power cut would, and returns what it had said by then.
     pub fn kill(mut self) -> Outcome {
         if let Some(child) = &mut self.0 {
