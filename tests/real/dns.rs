@@ -1,6 +1,6 @@
 //! SPF records and challenges in a real BIND: what is written is read back by dig, and what others wrote stays.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::Value;
 
@@ -460,6 +460,11 @@ fn a_key_that_the_server_does_not_accept_is_told_as_such() {
     let missing = site.mailcert(|config| config.replace(&secret, "\"/nonexistent/secret\""));
     let refused = missing.run(&["apply", "dns", "--yes"]).expect(2);
     says(&refused, &["/nonexistent/secret", "dns.provider"]);
+
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o666)).unwrap();
+    let open = site.mailcert(|config| config.replace(&secret, &format!("{other:?}")));
+    let refused = open.run(&["apply", "dns", "--yes"]).expect(2);
+    says(&refused, &["other-secret", "others may write it"]);
     assert_eq!(site.serial(), serial);
 }
 
