@@ -2,7 +2,10 @@
 //!
 //! Nothing here touches what is in service. A run that is killed anywhere leaves an order that the next run resumes.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use time::{Duration, OffsetDateTime};
 
@@ -220,6 +223,11 @@ async fn obtain(
     lineage: &mut Lineage,
     notes: &mut Vec<String>,
 ) -> Result<u64, Refusal> {
+    if let Some(number) = adopt(context, lineage)?
+        && is_for(certificate, &lineage.generations, number)
+    {
+        return Ok(number);
+    }
     let access = key_access(certificate)?;
     let mut n_tries = 0;
     loop {
@@ -276,6 +284,44 @@ async fn obtain(
     }
 }
 
+/// Takes up the certificate of the order in flight when it is complete on disk: a run was killed before it was recorded.
+///
+/// # Errors
+/// When it cannot be read, or the record cannot be saved.
+pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>> {
+    let Some(order) = &lineage.order else {
+        return Ok(None);
+    };
+    let (name, number) = (&lineage.name, order.generation);
+    if lineage.generations.contains_key(&number) || !context.store.is_complete(name, number) {
+        return Ok(None);
+    }
+    let unread = |error| store_error(format!("generation {number} of {name} could not be read"), &error);
+    let chain = context.store.load_fullchain(name, number).map_err(unread)?;
+    let key = context.store.load_key(name, number).map_err(unread)?;
+    let (Ok(chain), Some(Ok(key))) = (
+        Chain::from_pem(chain.as_bytes()),
+        key.map(|pem| PrivateKey::from_pem(pem.as_bytes())),
+    ) else {
+        return Ok(None);
+    };
+    if !chain.leaf.matches_key(&key.public_key_der()) {
+        return Ok(None);
+    }
+    let generation = describe(&chain, Some(order.directory.clone()));
+    record(context, lineage, number, generation)?;
+    Ok(Some(number))
+}
+
+/// Returns whether a generation has the names that the configuration wants.
+fn is_for(certificate: &Certificate, generations: &BTreeMap<u64, Generation>, number: u64) -> bool {
+    let mut wanted = certificate.identifiers.clone();
+    wanted.sort();
+    generations
+        .get(&number)
+        .is_some_and(|generation| generation.identifiers == wanted)
+}
+
 /// Returns whether the same order may still come to a certificate; `n_failed` runs in a row failed before this one.
 fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
     match error {
@@ -324,7 +370,7 @@ async fn begin(
         abandon(context, lineage)?;
     }
     let key = choose_key(context, certificate, lineage, access, notes).await?;
-    let generation = lineage.newest + 1;
+    let generation = context.store.next_number(lineage);
     save_key(context, certificate, generation, &key, access)?;
     // `replaces` only to the CA that issued the certificate in use.
     let replaces = lineage
@@ -377,6 +423,11 @@ fn save_key(
             &error,
         )
     };
+    let there = unfinished_key(context, certificate, generation)?;
+    if there.is_some_and(|there| there.to_pem() == key.to_pem()) {
+        // Never taken away in order to be written again: a TLSA record may name it.
+        return Ok(());
+    }
     context
         .store
         .discard_unfinished(&certificate.name, generation)
@@ -424,7 +475,8 @@ async fn choose_key(
         return PrivateKey::from_pem(key.to_pem().as_bytes())
             .map_err(|error| Error::failed("the key in use could not be read").cause(error));
     }
-    let foreseen = unfinished_key(context, certificate, lineage.newest + 1)?;
+    let number = context.store.next_number(lineage);
+    let foreseen = unfinished_key(context, certificate, number)?;
     let generated = match foreseen.filter(|key| key.key_type() == certificate.key) {
         Some(key) => key,
         None => PrivateKey::generate(certificate.key).map_err(|error| {
@@ -434,7 +486,7 @@ async fn choose_key(
     let choice = tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await;
     if choice.is_err() && usable.is_none() {
         // The operator is told to publish this key: the next run has to come with the same one.
-        save_key(context, certificate, lineage.newest + 1, &generated, access)?;
+        save_key(context, certificate, number, &generated, access)?;
     }
     match choice? {
         tlsa::Choice::Generated => Ok(generated),
@@ -468,7 +520,9 @@ async fn complete(
     let number = order.generation;
     let generation = describe(&chain, Some(order.directory.clone()));
     write_generation(context, &certificate.name, number, &chain, &key.to_pem(), access)?;
-    let info = ask_renewal_info(
+    // On record before anything else is asked: a run that is killed while it waits has not got it in vain.
+    record(context, lineage, number, generation.clone())?;
+    lineage.renewal_info = ask_renewal_info(
         session.http(),
         Some(session.directory()),
         &generation,
@@ -476,18 +530,23 @@ async fn complete(
         context.now(),
     )
     .await;
+    context.save(lineage)?;
+    Ok(number)
+}
+
+/// Records a complete generation as the order's outcome.
+fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) -> Result<()> {
     lineage.order = None;
     lineage.newest = lineage.newest.max(number);
     lineage.generations.insert(number, generation);
-    lineage.renewal_info = info;
+    lineage.renewal_info = None;
     lineage.state = State::Issued;
     lineage.failure = None;
     lineage
         .issued_at
         .retain(|at| *at > context.now() - Duration::weeks(1));
     lineage.issued_at.push(context.now());
-    context.save(lineage)?;
-    Ok(number)
+    context.save(lineage)
 }
 
 /// Runs a full order with a key of its own, and keeps nothing but the account where there is one already.

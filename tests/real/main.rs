@@ -19,6 +19,7 @@ mod dns;
 mod journey;
 mod lab;
 mod postfix;
+mod recovery;
 mod rollback;
 mod undo;
 mod verify;
