@@ -41,6 +41,9 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 /// After so many failures in a row an order whose answers are nonsense is given up.
 const NONSENSE: u32 = 3;
 
+/// How much of a failure is kept in the record, in characters.
+const MESSAGE_LIMIT: usize = 16 << 10;
+
 /// One certificate to get.
 pub struct Job<'a> {
     /// The lineage as the configuration has it.
@@ -749,19 +752,28 @@ pub fn remember(
         .filter(|failure| failure.step == step && failure.configuration == wanted.configuration());
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
     let at = now + schedule::back_off(count);
-    let mut message = error.message.clone();
-    for cause in &error.causes {
-        message.push('\n');
-        message.push_str(cause);
-    }
     lineage.failure = Some(Failure {
         step,
-        message,
+        message: kept_message(error),
         count,
         at: now,
         retry_at: retry_at.map_or(at, |asked| asked.max(at)),
         configuration: wanted.configuration().to_owned(),
     });
+}
+
+/// Returns a failure and its causes, cut: the record that it is kept in must stay small enough to be read again, and a
+/// CA's problem document may be as large as an answer.
+fn kept_message(error: &Error) -> String {
+    let whole = std::iter::once(&error.message)
+        .chain(&error.causes)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    match whole.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
 }
 
 /// Says what the failure means for the lineage: what is in use, until when, and when it is tried again.
@@ -816,6 +828,16 @@ impl SaveOrder for Log<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keeps_a_failure_that_leaves_the_record_readable() {
+        let short = Error::failed("a").cause("b").cause("c");
+        assert_eq!(kept_message(&short), "a\nb\nc");
+        let long = Error::failed("a").cause("é".repeat(1 << 20));
+        let kept = kept_message(&long);
+        assert_eq!(kept.chars().count(), MESSAGE_LIMIT + 1);
+        assert!(kept.starts_with("a\né") && kept.ends_with('…'));
+    }
 
     #[tokio::test]
     async fn never_runs_more_than_the_limit_and_keeps_the_order() {
