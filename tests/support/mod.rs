@@ -8,8 +8,8 @@
 pub mod address;
 pub mod authority;
 pub mod bind;
-pub mod golden;
 pub mod faulty_ca;
+pub mod golden;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
