@@ -20,7 +20,7 @@ use crate::{
     model::{
         finding::{Finding, Severity},
         lineage::State,
-        plan::Change,
+        plan::{Change, printable},
     },
 };
 
@@ -127,14 +127,15 @@ fn error_value(error: &Error) -> Value {
     value
 }
 
-/// Returns a failure for people: what, why, what next.
+/// Returns a failure for people: what, why, what next. Words of others may be in any part of it.
 pub fn error_text(style: Style, error: &Error) -> String {
     let mut text = format!(
         "mailcert: {} {}\n",
         style.paint(Color::Red, "error:"),
-        error.message
+        printable(error.message.as_bytes())
     );
     let mut part = |label: &str, color, lines: &str| {
+        let lines = printable(lines.as_bytes());
         for (index, line) in lines.lines().enumerate() {
             let label = if index == 0 {
                 style.paint(color, label)
@@ -666,5 +667,21 @@ mod tests {
         check(Duration::minutes(-10), "10 min ago");
         check(Duration::hours(-47), "47 h ago");
         check(Duration::days(-2), "2 days ago");
+    }
+
+    #[test]
+    fn no_part_of_a_failure_commands_the_terminal() {
+        let style = Style {
+            colored: false,
+            now: OffsetDateTime::UNIX_EPOCH,
+        };
+        let error = Error::failed("a\x1b[2J")
+            .cause("b\x1b]0;x\x07")
+            .remedy("read https://ca.test/\u{9b}31m\nand so on");
+        assert_eq!(
+            error_text(style, &error),
+            "mailcert: error: a\\u{1b}[2J\n  cause: b\\u{1b}]0;x\\u{7}\n  \
+             remedy: read https://ca.test/\\u{9b}31m\n          and so on\n"
+        );
     }
 }

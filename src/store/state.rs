@@ -110,6 +110,13 @@ impl Store {
         String::from_utf8(bytes).map(Some).map_err(corrupt)
     }
 
+    /// Returns the number for a generation to come: one that neither the record nor a run that was killed has used.
+    pub fn next_number(&self, lineage: &Lineage) -> u64 {
+        let is_free = |number: &u64| !self.layout().generation(&lineage.name, *number).exists();
+        let first = lineage.newest.saturating_add(1);
+        (first..u64::MAX).find(is_free).unwrap_or(first)
+    }
+
     /// Completes a generation: every file is on disk before the directory gets its name by one rename.
     ///
     /// A complete directory of this number, left by a run that was killed before it saved its record, is kept when it

@@ -22,6 +22,7 @@ mod faulty_ca;
 mod journey;
 mod lab;
 mod postfix;
+mod recovery;
 mod renewal;
 mod rollback;
 mod state_directory;
