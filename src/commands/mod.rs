@@ -25,6 +25,7 @@ pub mod undo;
 
 use std::{
     future::Future,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -245,13 +246,17 @@ pub fn new_runtime() -> Result<tokio::runtime::Runtime> {
 /// Exit 2: missing, not ours to trust, not text, or wrong, with file:line:column.
 pub fn load_config(path: &Path) -> Result<Config> {
     let bytes = files::read_trusted(path, CONFIG_LIMIT).map_err(|error| {
-        let missing = error.reason.kind() == std::io::ErrorKind::NotFound;
         let failure =
             Error::usage(format!("there is no usable configuration at {}", path.display())).cause(&error);
-        if missing {
-            failure.remedy("run `mailcert init`, or name the file by --config or MAILCERT_CONFIG")
-        } else {
-            failure.remedy(format!("make {} a file that only root can write", path.display()))
+        match (error.reason.kind(), error.reason.raw_os_error()) {
+            (ErrorKind::NotFound, _) => {
+                failure.remedy("run `mailcert init`, or name the file by --config or MAILCERT_CONFIG")
+            }
+            (ErrorKind::PermissionDenied, Some(_)) => failure.remedy("run it as root"),
+            (ErrorKind::PermissionDenied, None) => {
+                failure.remedy(format!("make {} a file that only root can write", path.display()))
+            }
+            _ => failure.remedy("look what is there; a configuration file is text of at most a megabyte"),
         }
     })?;
     parse_config(path, &bytes)
@@ -287,7 +292,7 @@ pub fn store_error(message: impl Into<String>, error: &StoreError) -> Error {
             "restore {} from a backup, or move it away to start afresh",
             path.display()
         )),
-        StoreError::File(error) if error.reason.kind() == std::io::ErrorKind::StorageFull => {
+        StoreError::File(error) if error.reason.kind() == ErrorKind::StorageFull => {
             failure.remedy("make room on the disk and run it again; nothing that was in service was touched")
         }
         StoreError::File(_) => failure,

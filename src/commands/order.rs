@@ -2,7 +2,10 @@
 //!
 //! Nothing here touches what is in service. A run that is killed anywhere leaves an order that the next run resumes.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use time::{Duration, OffsetDateTime};
 
@@ -37,6 +40,9 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// After so many failures in a row an order whose answers are nonsense is given up.
 const NONSENSE: u32 = 3;
+
+/// How much of a failure is kept in the record, in characters.
+const MESSAGE_LIMIT: usize = 16 << 10;
 
 /// One certificate to get.
 pub struct Job<'a> {
@@ -220,6 +226,11 @@ async fn obtain(
     lineage: &mut Lineage,
     notes: &mut Vec<String>,
 ) -> Result<u64, Refusal> {
+    if let Some(number) = adopt(context, lineage)?
+        && is_for(certificate, &lineage.generations, number)
+    {
+        return Ok(number);
+    }
     let access = key_access(certificate)?;
     let mut n_tries = 0;
     loop {
@@ -276,6 +287,44 @@ async fn obtain(
     }
 }
 
+/// Takes up the certificate of the order in flight when it is complete on disk: a run was killed before it was recorded.
+///
+/// # Errors
+/// When it cannot be read, or the record cannot be saved.
+pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>> {
+    let Some(order) = &lineage.order else {
+        return Ok(None);
+    };
+    let (name, number) = (&lineage.name, order.generation);
+    if lineage.generations.contains_key(&number) || !context.store.is_complete(name, number) {
+        return Ok(None);
+    }
+    let unread = |error| store_error(format!("generation {number} of {name} could not be read"), &error);
+    let chain = context.store.load_fullchain(name, number).map_err(unread)?;
+    let key = context.store.load_key(name, number).map_err(unread)?;
+    let (Ok(chain), Some(Ok(key))) = (
+        Chain::from_pem(chain.as_bytes()),
+        key.map(|pem| PrivateKey::from_pem(pem.as_bytes())),
+    ) else {
+        return Ok(None);
+    };
+    if !chain.leaf.matches_key(&key.public_key_der()) {
+        return Ok(None);
+    }
+    let generation = describe(&chain, Some(order.directory.clone()));
+    record(context, lineage, number, generation)?;
+    Ok(Some(number))
+}
+
+/// Returns whether a generation has the names that the configuration wants.
+fn is_for(certificate: &Certificate, generations: &BTreeMap<u64, Generation>, number: u64) -> bool {
+    let mut wanted = certificate.identifiers.clone();
+    wanted.sort();
+    generations
+        .get(&number)
+        .is_some_and(|generation| generation.identifiers == wanted)
+}
+
 /// Returns whether the same order may still come to a certificate; `n_failed` runs in a row failed before this one.
 fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
     match error {
@@ -324,7 +373,7 @@ async fn begin(
         abandon(context, lineage)?;
     }
     let key = choose_key(context, certificate, lineage, access, notes).await?;
-    let generation = lineage.newest + 1;
+    let generation = context.store.next_number(lineage);
     save_key(context, certificate, generation, &key, access)?;
     // `replaces` only to the CA that issued the certificate in use.
     let replaces = lineage
@@ -355,10 +404,15 @@ fn unfinished_key(
             &error,
         )
     };
-    let pem = context
-        .store
+    let store = &context.store;
+    let pem = match store
         .load_unfinished_key(&certificate.name, generation)
-        .map_err(doing)?;
+        .map_err(doing)?
+    {
+        // A run that was killed between completing the generation and saving the record has moved the key.
+        None => store.load_key(&certificate.name, generation).map_err(doing)?,
+        unfinished => unfinished,
+    };
     // A damaged key is as good as none: a new order begins with a new one.
     Ok(pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok()))
 }
@@ -377,6 +431,11 @@ fn save_key(
             &error,
         )
     };
+    let there = unfinished_key(context, certificate, generation)?;
+    if there.is_some_and(|there| there.to_pem() == key.to_pem()) {
+        // Never taken away in order to be written again: a TLSA record may name it.
+        return Ok(());
+    }
     context
         .store
         .discard_unfinished(&certificate.name, generation)
@@ -424,7 +483,8 @@ async fn choose_key(
         return PrivateKey::from_pem(key.to_pem().as_bytes())
             .map_err(|error| Error::failed("the key in use could not be read").cause(error));
     }
-    let foreseen = unfinished_key(context, certificate, lineage.newest + 1)?;
+    let number = context.store.next_number(lineage);
+    let foreseen = unfinished_key(context, certificate, number)?;
     let generated = match foreseen.filter(|key| key.key_type() == certificate.key) {
         Some(key) => key,
         None => PrivateKey::generate(certificate.key).map_err(|error| {
@@ -434,7 +494,7 @@ async fn choose_key(
     let choice = tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await;
     if choice.is_err() && usable.is_none() {
         // The operator is told to publish this key: the next run has to come with the same one.
-        save_key(context, certificate, lineage.newest + 1, &generated, access)?;
+        save_key(context, certificate, number, &generated, access)?;
     }
     match choice? {
         tlsa::Choice::Generated => Ok(generated),
@@ -468,7 +528,9 @@ async fn complete(
     let number = order.generation;
     let generation = describe(&chain, Some(order.directory.clone()));
     write_generation(context, &certificate.name, number, &chain, &key.to_pem(), access)?;
-    let info = ask_renewal_info(
+    // On record before anything else is asked: a run that is killed while it waits has not got it in vain.
+    record(context, lineage, number, generation.clone())?;
+    lineage.renewal_info = ask_renewal_info(
         session.http(),
         Some(session.directory()),
         &generation,
@@ -476,18 +538,23 @@ async fn complete(
         context.now(),
     )
     .await;
+    context.save(lineage)?;
+    Ok(number)
+}
+
+/// Records a complete generation as the order's outcome.
+fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) -> Result<()> {
     lineage.order = None;
     lineage.newest = lineage.newest.max(number);
     lineage.generations.insert(number, generation);
-    lineage.renewal_info = info;
+    lineage.renewal_info = None;
     lineage.state = State::Issued;
     lineage.failure = None;
     lineage
         .issued_at
         .retain(|at| *at > context.now() - Duration::weeks(1));
     lineage.issued_at.push(context.now());
-    context.save(lineage)?;
-    Ok(number)
+    context.save(lineage)
 }
 
 /// Runs a full order with a key of its own, and keeps nothing but the account where there is one already.
@@ -690,19 +757,28 @@ pub fn remember(
         .filter(|failure| failure.step == step && failure.configuration == wanted.configuration());
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
     let at = now + schedule::back_off(count);
-    let mut message = error.message.clone();
-    for cause in &error.causes {
-        message.push('\n');
-        message.push_str(cause);
-    }
     lineage.failure = Some(Failure {
         step,
-        message,
+        message: kept_message(error),
         count,
         at: now,
         retry_at: retry_at.map_or(at, |asked| asked.max(at)),
         configuration: wanted.configuration().to_owned(),
     });
+}
+
+/// Returns a failure and its causes, cut: the record that it is kept in must stay small enough to be read again, and a
+/// CA's problem document may be as large as an answer.
+fn kept_message(error: &Error) -> String {
+    let whole = std::iter::once(&error.message)
+        .chain(&error.causes)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    match whole.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
 }
 
 /// Says what the failure means for the lineage: what is in use, until when, and when it is tried again.
@@ -757,6 +833,16 @@ impl SaveOrder for Log<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keeps_a_failure_that_leaves_the_record_readable() {
+        let short = Error::failed("a").cause("b").cause("c");
+        assert_eq!(kept_message(&short), "a\nb\nc");
+        let long = Error::failed("a").cause("é".repeat(1 << 20));
+        let kept = kept_message(&long);
+        assert_eq!(kept.chars().count(), MESSAGE_LIMIT + 1);
+        assert!(kept.starts_with("a\né") && kept.ends_with('…'));
+    }
 
     #[tokio::test]
     async fn never_runs_more_than_the_limit_and_keeps_the_order() {

@@ -69,13 +69,11 @@ impl Run {
         let mut code = ExitCode::Done;
         for done in &self.lineages {
             match &done.error {
-                Some(error) if error.exit_code() == ExitCode::NotYet && code == ExitCode::Done => {
-                    code = ExitCode::NotYet;
-                }
-                Some(error) if error.exit_code() == ExitCode::NotYet => {}
+                Some(error) if error.exit_code() == ExitCode::NotYet => code = ExitCode::NotYet,
                 Some(_) => return ExitCode::Failed,
                 // A lineage that waits out its back-off is still red: the run did not bring it to its goal.
                 None if !done.status.good && !self.dry_run => return ExitCode::Failed,
+                None if done.action == Action::Waiting => code = ExitCode::NotYet,
                 None => {}
             }
         }

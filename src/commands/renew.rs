@@ -132,6 +132,11 @@ fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, u
 /// Mends what the record and the disk disagree on: the record is right about what is in use, the disk about what there is.
 fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
     let name = lineage.name.clone();
+    if let Some(number) = order::adopt(context, &mut lineage)? {
+        context.progress.done(&format!(
+            "{name}: generation {number} is complete, though the run that got it was ended before it was recorded"
+        ));
+    }
     // Those that may be put into service; an older one is looked at when somebody wants it back.
     let newest = lineage.newest_complete().map(|(number, _)| number);
     let mut missing: Vec<u64> = lineage.generation.into_iter().chain(newest).collect();
@@ -161,6 +166,12 @@ fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
             "{name}: mending the live link, which did not point at generation {live}"
         ));
         let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
+        if let Some(aside) = context.store.mend_copied_live(&name, live).map_err(failed)? {
+            context.progress.done(&format!(
+                "{name}: a directory stood in the place of the live link; it is kept as {}",
+                aside.display()
+            ));
+        }
         context.store.point_live_at(&name, live).map_err(failed)?;
         lineage.state = lineage.state.min(State::Installed);
         context.save(&lineage)?;

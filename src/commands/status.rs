@@ -142,6 +142,15 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         );
         last_error.get_or_insert(text);
     }
+    if expired {
+        last_error.get_or_insert("the certificate in use has expired".to_owned());
+    }
+    if let Some(number) = lineage.generation
+        && !context.store.is_complete(&lineage.name, number)
+    {
+        let text = format!("files of generation {number}, which is in use, are missing or empty");
+        last_error.get_or_insert(text);
+    }
     LineageStatus {
         name: certificate.name.clone(),
         identifiers: certificate.identifiers.clone(),

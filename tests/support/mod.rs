@@ -8,6 +8,8 @@
 pub mod address;
 pub mod authority;
 pub mod bind;
+pub mod faulty_ca;
+pub mod golden;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
@@ -22,6 +24,7 @@ pub mod world;
 pub use address::LoopbackAddress;
 pub use authority::{Authority, Identity};
 pub use bind::{Bind, Manner, Zone};
+pub use faulty_ca::{Fault, FaultyCa};
 pub use judge::Tls;
 pub use mailcert::{Mailcert, Outcome};
 pub use pebble::{Pebble, PebbleOptions};
