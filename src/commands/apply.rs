@@ -91,7 +91,11 @@ fn named_by_files<'a>(context: &'a Context<'_>, moves: &[rollout::Move<'_>]) -> 
     }
     let lineage = context.load(&certificate.name).ok()?;
     let generation = lineage.generation?;
-    Some(rollout::Move { certificate, lineage, generation })
+    Some(rollout::Move {
+        certificate,
+        lineage,
+        generation,
+    })
 }
 
 struct Applying<'c, 'e> {

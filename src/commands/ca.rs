@@ -225,9 +225,7 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
         | AcmeError::TooLarge { .. }
         | AcmeError::Status {
             status: 404 | 410, ..
-        } => {
-            told.remedy("look whether acme.directory is right")
-        }
+        } => told.remedy("look whether acme.directory is right"),
         AcmeError::PortTaken { .. } => told
             .remedy("stop it, or set acme.challenge.webroot to the directory that it serves, or use dns-01"),
         AcmeError::TermsOfService { url } => told.remedy(format!(

@@ -13,12 +13,10 @@ use std::{
     thread,
 };
 
-use crate::support::{PebbleOptions, World, WorldOptions, judge, world::HOST};
-
-/// Takes Postfix out of the picture: only what happens at the CA matters.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
-}
+use crate::support::{
+    PebbleOptions, World, WorldOptions, judge,
+    world::{HOST, without_postfix},
+};
 
 /// A web server that serves the files below a directory, one request for each connection.
 struct WebServer {
@@ -155,7 +153,10 @@ fn a_web_server_serves_the_token_and_is_left_clean() {
     // The CA is shown a 404 by the web server, whose root is another.
     world.write_config(webroot(&other));
     let told = world.mailcert().run(&["issue"]).expect(1);
-    assert!(told.stderr.contains("could not confirm") && told.stderr.contains("404"), "{told}");
+    assert!(
+        told.stderr.contains("could not confirm") && told.stderr.contains("404"),
+        "{told}"
+    );
     assert!(is_clean(&other));
 
     world.write_config(webroot(&root));
@@ -165,7 +166,9 @@ fn a_web_server_serves_the_token_and_is_left_clean() {
     assert_eq!(world.pebble.n_orders_and_certificates().1, 1);
 
     // A directory that others use stays, with what is theirs.
-    let theirs = world.scratch.file("www/.well-known/acme-challenge/theirs", "token");
+    let theirs = world
+        .scratch
+        .file("www/.well-known/acme-challenge/theirs", "token");
     world.mailcert().run(&["renew", "--force"]).expect(0);
     assert_eq!(fs::read_to_string(&theirs).unwrap(), "token");
     assert_eq!(fs::read_dir(theirs.parent().unwrap()).unwrap().count(), 1);
@@ -220,7 +223,10 @@ fn keys_are_of_the_kind_that_is_wanted_and_a_change_renews_with_another() {
         ("ecdsa-p256", "P-256"),
     ] {
         world.write_config(|text| {
-            text.replace("[[certificate]]\n", &format!("[[certificate]]\nkey = \"{key}\"\n"))
+            text.replace(
+                "[[certificate]]\n",
+                &format!("[[certificate]]\nkey = \"{key}\"\n"),
+            )
         });
         let first = !world.state_directory().join("live").join(HOST).exists();
         let command: &[&str] = if first { &["issue"] } else { &["renew", "--force"] };
@@ -228,7 +234,11 @@ fn keys_are_of_the_kind_that_is_wanted_and_a_change_renews_with_another() {
         let said = key_in_words(&world, HOST);
         assert!(said.contains(words), "{key}: {said}");
         world.postfix.verify(25, world.pebble.issuer_root_file()).unwrap();
-        assert_eq!(world.postfix.leaf_sha256(25).unwrap(), world.live_sha256(HOST), "{key}");
+        assert_eq!(
+            world.postfix.leaf_sha256(25).unwrap(),
+            world.live_sha256(HOST),
+            "{key}"
+        );
     }
 }
 
@@ -242,8 +252,16 @@ fn owner_group_and_mode_of_the_key_outlive_renewals() {
         )
     });
     let live = world.state_directory().join("live").join(HOST);
-    let owner = nix::unistd::User::from_name("postfix").unwrap().unwrap().uid.as_raw();
-    let group = nix::unistd::Group::from_name("mail").unwrap().unwrap().gid.as_raw();
+    let owner = nix::unistd::User::from_name("postfix")
+        .unwrap()
+        .unwrap()
+        .uid
+        .as_raw();
+    let group = nix::unistd::Group::from_name("mail")
+        .unwrap()
+        .unwrap()
+        .gid
+        .as_raw();
     for _ in 0..2 {
         for (file, expected) in [
             ("privkey.pem", (owner, group, 0o640)),
@@ -262,11 +280,17 @@ fn owner_group_and_mode_of_the_key_outlive_renewals() {
     assert_eq!(world.record(HOST)["generation"], 3);
 
     world.write_config(|text| {
-        without_postfix(text).replace("[[certificate]]\n", "[[certificate]]\nowner = \"nobody-of-that-name\"\n")
+        without_postfix(text).replace(
+            "[[certificate]]\n",
+            "[[certificate]]\nowner = \"nobody-of-that-name\"\n",
+        )
     });
     let certificates = world.pebble.n_orders_and_certificates();
     let told = world.mailcert().run(&["renew", "--force"]);
-    assert!(told.code != 0 && told.stderr.contains("nobody-of-that-name"), "{told}");
+    assert!(
+        told.code != 0 && told.stderr.contains("nobody-of-that-name"),
+        "{told}"
+    );
     assert_eq!(world.pebble.n_orders_and_certificates(), certificates);
 }
 
@@ -278,12 +302,10 @@ fn names_are_made_canonical_once() {
         ..WorldOptions::default()
     };
     let world = World::with(&options);
-    world
-        .bind
-        .nsupdate(&format!(
-            "update delete xn--bcher-kva.example.test A\nupdate add xn--bcher-kva.example.test 60 A {}",
-            world.address.ip()
-        ));
+    world.bind.nsupdate(&format!(
+        "update delete xn--bcher-kva.example.test A\nupdate add xn--bcher-kva.example.test 60 A {}",
+        world.address.ip()
+    ));
     let identifiers = |list: &'static str| {
         world.write_config(|text| {
             without_postfix(text).replace(
@@ -299,7 +321,10 @@ fn names_are_made_canonical_once() {
     identifiers(r#""MAIL.Example.TEST.", "Bücher.example.test""#);
     world.mailcert().run(&["issue"]).expect(0);
     let chain = fs::read_to_string(world.state_directory().join("live").join(HOST).join("cert.pem")).unwrap();
-    assert_eq!(judge::dns_names(&chain), ["mail.example.test", "xn--bcher-kva.example.test"]);
+    assert_eq!(
+        judge::dns_names(&chain),
+        ["mail.example.test", "xn--bcher-kva.example.test"]
+    );
     let again = world.mailcert().run(&["renew"]).expect(0);
     assert!(again.stdout.contains("nothing is due"), "{again}");
     assert_eq!(world.pebble.n_orders_and_certificates(), (1, 1));

@@ -2,29 +2,27 @@
 
 use std::{fs, process::Command};
 
-use crate::support::{Fault, FaultyCa, World, judge, server::wait_until, world::HOST};
+use crate::support::{
+    Fault, FaultyCa, World, judge,
+    server::wait_until,
+    world::{HOST, without_postfix},
+};
 
 /// A site that asks Pebble through a front; no cap holds it back.
 fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
     let world = World::start();
     let front = FaultyCa::start(&world.scratch, &world.pebble);
     let uncapped = "[renew]\nmax_per_day = 0\nmax_per_week = 0\n";
-    world.write_config(|text| {
-        edit(front.configure(&text, &world.pebble)).replace("[renew]\n", uncapped)
-    });
+    world.write_config(|text| edit(front.configure(&text, &world.pebble)).replace("[renew]\n", uncapped));
     world.name_live_files();
     (world, front)
-}
-
-/// Takes Postfix out of the picture.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
 }
 
 /// What the live link leads to is a whole pair, and the record is about it.
 fn assert_whole(world: &World, what: &str) {
     let live = world.state_directory().join("live").join(HOST);
-    let read = |name: &str| fs::read_to_string(live.join(name)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let read =
+        |name: &str| fs::read_to_string(live.join(name)).unwrap_or_else(|error| panic!("{what}: {error}"));
     let (key, leaf, chain) = (read("privkey.pem"), read("cert.pem"), read("fullchain.pem"));
     assert_eq!(judge::public_key_of(&key), judge::public_key_of(&leaf), "{what}");
     assert!(chain.starts_with(&leaf), "{what}");
@@ -63,7 +61,11 @@ fn an_order_is_resumed_wherever_the_run_was_killed() {
         ("POST /certZ/", true, 1),
         ("GET /draft-ietf-acme-ari-03/renewalInfo/", false, 1),
     ] {
-        let fault = if is_after { Fault::SilenceAfter } else { Fault::Silence };
+        let fault = if is_after {
+            Fault::SilenceAfter
+        } else {
+            Fault::Silence
+        };
         let what = format!("killed at {step} (after: {is_after})");
         let (orders, certificates) = world.pebble.n_orders_and_certificates();
         let n_silent = front.n_silent();
@@ -109,7 +111,15 @@ fn killed_at_rename(world: &World, n: usize) -> bool {
     let program = world.mailcert().command(&["renew", "--force"]);
     let inject = format!("inject=rename,renameat,renameat2:signal=SIGKILL:when={n}");
     let ended = Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=rename,renameat,renameat2", "-e"])
+        .args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=rename,renameat,renameat2",
+            "-e",
+        ])
         .arg(inject)
         .arg(program.get_program())
         .args(program.get_args())
@@ -199,7 +209,11 @@ fn a_second_run_says_who_holds_the_lock() {
             .run(&[&["--format", "json"], command].concat())
             .expect(4);
         assert_eq!(told.json()["ok"], false);
-        assert!(told.json()["error"]["message"].to_string().contains("another run"));
+        assert!(
+            told.json()["error"]["message"]
+                .to_string()
+                .contains("another run")
+        );
     }
     assert_eq!((world.record(HOST), front.n_requests()), (record, n_requests));
     // Reading needs no lock.

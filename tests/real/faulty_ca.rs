@@ -2,7 +2,10 @@
 
 use time::OffsetDateTime;
 
-use crate::support::{Fault, FaultyCa, World, WorldOptions, world::HOST};
+use crate::support::{
+    Fault, FaultyCa, World, WorldOptions,
+    world::{HOST, without_postfix},
+};
 
 /// A site that asks Pebble through a front, with a certificate already.
 fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
@@ -12,11 +15,6 @@ fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
     world.name_live_files();
     world.mailcert().run(&["issue"]).expect(0);
     (world, front)
-}
-
-/// Takes Postfix out of the picture: only what happens at the CA matters.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
 }
 
 fn instant(value: &serde_json::Value) -> OffsetDateTime {
@@ -59,7 +57,10 @@ fn a_ca_that_cannot_be_talked_to_leaves_the_old_certificate_in_service() {
         "status 500",
     );
     check(garbage(), "does not answer as an ACME server");
-    check(Fault::status("200 OK", "", "{}"), "does not answer as an ACME server");
+    check(
+        Fault::status("200 OK", "", "{}"),
+        "does not answer as an ACME server",
+    );
     check(Fault::Answer("SSH-2.0-OpenSSH\r\n".to_owned()), "broke off");
     check(Fault::Flood, "larger than");
     check(Fault::CutBefore, "broke off");
@@ -120,7 +121,11 @@ fn fails_then_heals(
         n_orders.contains(&(orders_after - orders)),
         "{step} {fault:?}: {told}\n{healed}"
     );
-    assert_eq!(certificates_after - certificates, 1, "{step} {fault:?}: {told}\n{healed}");
+    assert_eq!(
+        certificates_after - certificates,
+        1,
+        "{step} {fault:?}: {told}\n{healed}"
+    );
     if let (Ok(kept), 1) = (kept, orders_after - orders) {
         let now = key(world.record(HOST)["generation"].to_string()).unwrap();
         assert!(now == kept, "the key of the order is used: {step} {fault:?}");
@@ -155,7 +160,12 @@ fn an_order_that_a_failing_ca_left_is_resumed() {
 #[ignore = "real: needs postfix, named, pebble"]
 fn nonsense_in_the_middle_of_an_order_costs_no_certificate() {
     let (world, front) = site(without_postfix);
-    for step in ["POST /authZ/", "POST /my-order/", "POST /finalize-order/", "POST /certZ/"] {
+    for step in [
+        "POST /authZ/",
+        "POST /my-order/",
+        "POST /finalize-order/",
+        "POST /certZ/",
+    ] {
         fails_then_heals(&world, &front, step, &garbage(), 1..=1);
         fails_then_heals(&world, &front, step, &Fault::Flood, 1..=1);
     }
@@ -176,10 +186,7 @@ fn a_certificate_for_somebody_else_is_not_installed() {
         ),
     );
     let told = world.mailcert().run(&["renew", "--force"]).expect(1);
-    assert!(
-        told.stderr.contains("a certificate we did not ask for"),
-        "{told}"
-    );
+    assert!(told.stderr.contains("a certificate we did not ask for"), "{told}");
     assert_eq!(world.live_sha256(HOST), live);
     front.heal();
     world.mailcert().run(&["renew", "--force"]).expect(0);
@@ -195,7 +202,12 @@ fn a_ca_that_says_when_to_come_back_is_left_alone_until_then() {
         "Retry-After: 7200\r\nReplay-Nonce: n\r\nContent-Type: application/problem+json\r\n",
         r#"{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many orders for example.test"}"#,
     );
-    for step in ["GET /dir", "HEAD /nonce-plz", "POST /order-plz", "POST /finalize-order/"] {
+    for step in [
+        "GET /dir",
+        "HEAD /nonce-plz",
+        "POST /order-plz",
+        "POST /finalize-order/",
+    ] {
         front.fail(step, limited.clone());
         let begun = OffsetDateTime::now_utc();
         let told = world.mailcert().run(&["renew", "--force"]).expect(4);
@@ -215,7 +227,11 @@ fn a_ca_that_says_when_to_come_back_is_left_alone_until_then() {
             let held = world.mailcert().run(&["renew"]);
             assert_ne!(held.code, 0, "{step}: {held}");
         }
-        assert_eq!(front.n_requests(), n_requests, "{step}: nobody is asked meanwhile");
+        assert_eq!(
+            front.n_requests(),
+            n_requests,
+            "{step}: nobody is asked meanwhile"
+        );
         world.mailcert().run(&["status"]).expect(3);
         front.heal();
         world.mailcert().run(&["renew", "--force"]).expect(0);

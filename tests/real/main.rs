@@ -17,6 +17,8 @@ mod support;
 mod ca;
 mod crash;
 mod faulty_ca;
+mod hook;
+mod install;
 mod journey;
 mod lab;
 mod renewal;

@@ -5,12 +5,10 @@ use std::{fs, path::Path, process::Command};
 use mailcert::env::Clock;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::support::{Mailcert, World, WorldOptions, world::HOST};
-
-/// Takes Postfix out of the picture: only what happens at the CA matters.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
-}
+use crate::support::{
+    Mailcert, World, WorldOptions,
+    world::{HOST, without_postfix},
+};
 
 fn issued(edit: fn(String) -> String) -> World {
     World::issued(&WorldOptions::default(), edit)
@@ -58,7 +56,13 @@ fn snapshot(dir: &Path) -> Vec<(String, Vec<u8>)> {
         let path = entry.unwrap().path();
         let name = path.display().to_string();
         if path.is_symlink() {
-            all.push((name, fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()));
+            all.push((
+                name,
+                fs::read_link(&path)
+                    .unwrap()
+                    .into_os_string()
+                    .into_encoded_bytes(),
+            ));
         } else if path.is_dir() {
             all.push((name, Vec::new()));
             all.extend(snapshot(&path));
@@ -102,7 +106,10 @@ fn nothing_due_asks_nobody_and_waits_for_no_disk() {
 fn forced_renewal_brings_a_new_leaf_to_the_port() {
     let world = issued(|text| text);
     let (before, reloads) = (world.postfix.leaf_sha256(25).unwrap(), n_reloads(&world));
-    let outcome = world.mailcert().run(&["--format", "json", "renew", "--force"]).expect(0);
+    let outcome = world
+        .mailcert()
+        .run(&["--format", "json", "renew", "--force"])
+        .expect(0);
     let after = world.postfix.leaf_sha256(25).unwrap();
     assert_ne!(after, before);
     let lineage = &outcome.json()["lineages"][0];
@@ -140,7 +147,11 @@ fn the_window_of_the_ca_decides_and_is_not_asked_for_too_often() {
     assert!(outcome.stderr.contains("the CA's renewal window"), "{outcome}");
     assert_eq!(world.pebble.n_orders_and_certificates(), (2, 2));
     assert_ne!(world.postfix.leaf_sha256(25).unwrap(), before);
-    assert_eq!(n_asked_for_renewal_info(&world), 3, "about the old one, then about the new one");
+    assert_eq!(
+        n_asked_for_renewal_info(&world),
+        3,
+        "about the old one, then about the new one"
+    );
 }
 
 #[test]
@@ -185,7 +196,10 @@ fn a_rehearsal_keeps_and_deploys_nothing() {
 
     world.bind.nsupdate(&format!("update delete {HOST} A"));
     let told = world.mailcert().run(&["renew", "--dry-run"]).expect(1);
-    assert!(told.stderr.contains("mail.example.test cannot be renewed"), "{told}");
+    assert!(
+        told.stderr.contains("mail.example.test cannot be renewed"),
+        "{told}"
+    );
     assert!(snapshot(&world.state_directory()) == kept);
     world.mailcert().run(&["status"]).expect(0);
 }
@@ -208,7 +222,10 @@ fn no_more_a_day_than_allowed_unless_a_person_forces_it() {
     let now = OffsetDateTime::now_utc();
     let n_requests = n_requests(&world);
     let held = at(&world, now + Duration::hours(1)).run(&["renew"]).expect(4);
-    assert!((held.stdout.clone() + &held.stderr).contains("max_per_day"), "{held}");
+    assert!(
+        (held.stdout.clone() + &held.stderr).contains("max_per_day"),
+        "{held}"
+    );
     assert_eq!(self::n_requests(&world), n_requests);
     let tomorrow = at(&world, now + Duration::hours(25));
     tomorrow.run(&["renew"]).expect(0);
@@ -241,7 +258,9 @@ fn failures_back_off_and_the_next_runs_leave_the_ca_alone() {
     }
     // A person is not held back.
     let n_before = n_requests(&world);
-    at(&world, now - Duration::HOUR).run(&["renew", "--force"]).expect(1);
+    at(&world, now - Duration::HOUR)
+        .run(&["renew", "--force"])
+        .expect(1);
     assert!(n_requests(&world) > n_before);
     at(&world, now - Duration::HOUR).run(&["issue"]).expect(1);
     assert_eq!(world.record(HOST)["failure"]["count"], 7);
@@ -295,7 +314,9 @@ fn one_lineage_that_fails_does_not_stop_the_others_and_postfix_is_reloaded_once(
             }
         }
         assert!(
-            json["error"]["message"].to_string().contains("2 of 4 lineages failed"),
+            json["error"]["message"]
+                .to_string()
+                .contains("2 of 4 lineages failed"),
             "{told}"
         );
         assert_eq!(world.postfix.leaf_sha256(25).unwrap(), world.live_sha256(HOST));

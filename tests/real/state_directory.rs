@@ -6,12 +6,10 @@ use std::{
     process::Command,
 };
 
-use crate::support::{World, WorldOptions, judge, world::HOST};
-
-/// Takes Postfix out of the picture.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
-}
+use crate::support::{
+    World, WorldOptions, judge,
+    world::{HOST, without_postfix},
+};
 
 fn lineage_file(world: &World, name: &str) -> PathBuf {
     world.state_directory().join("lineages").join(HOST).join(name)
@@ -28,14 +26,24 @@ fn a_record_from_a_newer_version_or_of_zeros_is_refused_untouched() {
     let newer = br#"{"version": 2, "shape": "another"}"#;
     let half = &good[..good.len() / 2];
     for (content, words, remedy) in [
-        (&newer[..], "written by a newer mailcert", "use the newer mailcert"),
+        (
+            &newer[..],
+            "written by a newer mailcert",
+            "use the newer mailcert",
+        ),
         (&zeros, "cannot be understood", "from a backup"),
         (half, "cannot be understood", "from a backup"),
         (b"", "cannot be understood", "from a backup"),
     ] {
         let path = lineage_file(&world, "state.json");
         fs::write(&path, content).unwrap();
-        for command in [&["renew"][..], &["renew", "--force"], &["issue"], &["deploy"], &["status"]] {
+        for command in [
+            &["renew"][..],
+            &["renew", "--force"],
+            &["issue"],
+            &["deploy"],
+            &["status"],
+        ] {
             let told = world.mailcert().run(command).expect(1);
             assert!(
                 told.stderr.contains(words)
@@ -88,7 +96,10 @@ fn a_live_link_that_leads_elsewhere_is_mended_and_a_copy_in_its_place_is_told() 
     let check_mended = |what: &str| {
         world.mailcert().run(&["status"]).expect(3);
         let mended = world.mailcert().run(&["renew"]).expect(0);
-        assert!(mended.stderr.contains("mending the live link"), "{what}: {mended}");
+        assert!(
+            mended.stderr.contains("mending the live link"),
+            "{what}: {mended}"
+        );
         assert_eq!(world.live_sha256(HOST), served, "{what}");
         assert_eq!(world.postfix.leaf_sha256(25).unwrap(), served, "{what}");
         world.mailcert().run(&["status"]).expect(0);
@@ -126,7 +137,10 @@ fn a_generation_whose_key_is_lost_is_told_and_another_serves() {
     // Two generations, the newer one damaged: the older one serves until there is another.
     fs::write(lineage_file(&world, "2/privkey.pem"), "").unwrap();
     let told = world.mailcert().run(&["renew"]).expect(0);
-    assert!(told.stderr.contains("generation [2]") || told.stderr.contains("generation 2"), "{told}");
+    assert!(
+        told.stderr.contains("generation [2]") || told.stderr.contains("generation 2"),
+        "{told}"
+    );
     assert_eq!(world.live_sha256(HOST), first);
     assert_eq!(world.postfix.leaf_sha256(25).unwrap(), first);
     world.mailcert().run(&["status"]).expect(0);
@@ -197,8 +211,14 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
             return true;
         }
         let told = told.expect(1);
-        assert!(told.stderr.contains("No space left on device"), "{pages} pages: {told}");
-        assert!(told.stderr.contains("make room on the disk"), "{pages} pages: {told}");
+        assert!(
+            told.stderr.contains("No space left on device"),
+            "{pages} pages: {told}"
+        );
+        assert!(
+            told.stderr.contains("make room on the disk"),
+            "{pages} pages: {told}"
+        );
         assert!(issued <= 1, "{pages} pages: {told}");
         let now = fs::read_to_string(live.join("cert.pem")).ok();
         assert_eq!(now.as_deref(), before, "{pages} pages: {told}");
@@ -215,7 +235,11 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     }
     disk.make_room();
     assert!(pages > 3, "{pages}");
-    assert_eq!(world.pebble.n_orders_and_certificates().1, 1, "no certificate was lost on the way");
+    assert_eq!(
+        world.pebble.n_orders_and_certificates().1,
+        1,
+        "no certificate was lost on the way"
+    );
     assert_eq!(world.pebble.count_in_log("There are now 2 accounts"), 0);
 
     let first = fs::read_to_string(live.join("cert.pem")).unwrap();

@@ -41,7 +41,9 @@ pub fn certificate_sha256(pem: &str) -> Result<String, String> {
 /// Returns the DNS names of the first certificate of a PEM text, sorted, as openssl sees them.
 pub fn dns_names(pem: &str) -> Vec<String> {
     let said = openssl(&["x509", "-noout", "-ext", "subjectAltName"], pem).unwrap();
-    let names = said.split([',', ' ', '\n']).filter_map(|word| word.strip_prefix("DNS:"));
+    let names = said
+        .split([',', ' ', '\n'])
+        .filter_map(|word| word.strip_prefix("DNS:"));
     let mut names: Vec<String> = names.map(str::to_owned).collect();
     names.sort();
     names

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod bind;
 pub mod faulty_ca;
+pub mod foreign;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
