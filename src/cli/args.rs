@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::name::{DomainName, Identifier};
+use crate::model::{
+    finding::IDS,
+    name::{DomainName, Identifier},
+};
 
 /// Get a certificate for a mail server, put it into Postfix, prove that every port serves it, renew it
 #[derive(Debug, Parser)]
@@ -29,23 +32,26 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// Where the help has the options that every command takes: below its own.
+const GLOBAL: &str = "Options of every command";
+
 /// Options that every command takes.
 #[derive(Debug, Args)]
 pub struct Global {
     /// The configuration file [default: $MAILCERT_CONFIG, else /etc/mailcert/mailcert.toml]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How the result is written to stdout
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     pub format: Format,
     /// Say nothing but results and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
     /// Say more about what is being done
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    #[arg(long, short, global = true, help_heading = GLOBAL, conflicts_with = "quiet")]
     pub verbose: bool,
     /// Never color the output (also by the variable NO_COLOR)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub no_color: bool,
 }
 
@@ -100,9 +106,10 @@ pub enum Command {
     Status,
     /// Look at everything from outside and inside, and print findings; change nothing
     ///
-    /// Targets are tls, postfix and dns; without one, all of them. `check dns DOMAIN...` checks any domain and needs no
-    /// configuration. Exits with 3 when there is a finding of severity error.
-    #[command(after_help = "Example:\n  mailcert check dns example.jp")]
+    /// Targets are tls, postfix, dns and timer; without one, all of them. `check dns DOMAIN...` checks any domain and needs no
+    /// configuration. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring plug-ins do
+    /// (0, 1, 2, 3). `mailcert check --help` lists every finding.
+    #[command(after_help = "Example:\n  mailcert check dns example.jp", after_long_help = findings_help())]
     Check(Check),
     /// Show what apply would change: unified diffs, record changes, certificates to get
     #[command(after_help = "Example:\n  mailcert plan postfix")]
@@ -121,6 +128,15 @@ pub enum Command {
     /// Port 465 is implicit TLS; every other port is asked for STARTTLS. Needs no configuration.
     #[command(after_help = "Example:\n  mailcert probe mail.example.jp:25")]
     Probe(Probe),
+}
+
+/// Lists every finding, and ends with the example.
+fn findings_help() -> String {
+    let rows: String = IDS
+        .iter()
+        .map(|(id, meaning)| format!("  {id:<26} {meaning}\n"))
+        .collect();
+    format!("Findings:\n{rows}\nExample:\n  mailcert check dns example.jp")
 }
 
 /// Lineages by name.
@@ -271,7 +287,7 @@ pub struct Install {
 /// `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// tls, postfix, dns; and domains after dns
+    /// tls, postfix, dns, timer; and domains after dns
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
 }

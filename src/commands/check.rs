@@ -14,6 +14,7 @@ use crate::{
     env::{Env, files, progress::Progress},
     error::{Error, Result},
     model::{
+        authority,
         certificate::Chain,
         finding::{Finding, Severity},
         name::DomainName,
@@ -329,10 +330,42 @@ fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
                 roots: roots.as_ref(),
                 now: context.now(),
             };
-            findings.extend(tls_check::findings(sighting, &expected));
+            let ours = lineage.is_some_and(|(_, leaf)| sighting.leaf() == Some(leaf));
+            let found = tls_check::findings(sighting, &expected);
+            findings.extend(
+                found
+                    .into_iter()
+                    .map(|finding| if ours { own_ca(context, finding) } else { finding }),
+            );
         }
         Ok(findings)
     })?
+}
+
+/// A CA that only the operator knows, or one for tests, is not in this host's roots: whether clients trust it is not for
+/// us to see, so that is a warning.
+fn own_ca(context: &Context<'_>, finding: Finding) -> Finding {
+    let is_trust = matches!(finding.id, "tls.untrusted" | "tls.incomplete-chain");
+    let public = context
+        .config
+        .acme
+        .as_ref()
+        .and_then(|acme| authority::by_directory(&acme.directory));
+    let own = context
+        .config
+        .acme
+        .as_ref()
+        .is_some_and(|acme| public.is_none() && acme.root_ca_file.is_some());
+    if !(is_trust && own) {
+        return finding;
+    }
+    let remedy = "make sure that clients have the root of this private CA (acme.directory is no public one)"
+        .to_owned();
+    Finding {
+        severity: Severity::Warning,
+        remedy,
+        ..finding
+    }
 }
 
 /// The roots that clients trust: the system's. A private CA's directory root says nothing about what it issues.

@@ -25,14 +25,6 @@ pub struct TxtRrset {
     pub values: Vec<Txt>,
 }
 
-/// An answer after its CNAME chain.
-pub(super) struct Found {
-    /// The records of the kind that was asked for.
-    pub(super) records: Vec<Record>,
-    /// The name that the chain led to.
-    pub(super) owner: Name,
-}
-
 /// Returns why a message answers nothing, or `None` when it does.
 pub(super) fn unusable(message: &Message) -> Option<ServerFailure> {
     match message.response_code {
@@ -60,13 +52,22 @@ pub(super) fn code_name(code: ResponseCode) -> String {
 
 /// Returns whether a server only says whom else to ask (RFC 2308, 2.2).
 fn is_referral(message: &Message) -> bool {
-    let has = |kind| {
-        message
-            .authorities
-            .iter()
-            .any(|record| record.record_type() == kind)
-    };
-    message.answers.is_empty() && !message.authoritative && has(RecordType::NS) && !has(RecordType::SOA)
+    message.answers.is_empty()
+        && !message.authoritative
+        && has_authority(message, RecordType::NS)
+        && !has_authority(message, RecordType::SOA)
+}
+
+/// Returns whether a message says "no such data" without the SOA that belongs to it (RFC 2308, 2.2, type 3).
+pub(super) fn is_bare(message: &Message) -> bool {
+    message.response_code == ResponseCode::NoError && !has_authority(message, RecordType::SOA)
+}
+
+fn has_authority(message: &Message, kind: RecordType) -> bool {
+    message
+        .authorities
+        .iter()
+        .any(|record| record.record_type() == kind)
 }
 
 pub(super) fn records_at<'a>(
@@ -79,24 +80,25 @@ pub(super) fn records_at<'a>(
     })
 }
 
-/// Follows the CNAME chain within one message.
-pub(super) fn follow(message: &Message, name: &Name, kind: RecordType) -> Found {
+/// Returns the records of a kind at the end of the CNAME chain within one message.
+pub(super) fn follow(message: &Message, name: &Name, kind: RecordType) -> Vec<Record> {
     let mut owner = name.clone();
     for _ in 0..MAX_CHAIN {
         let records: Vec<Record> = records_at(message, &owner, kind).cloned().collect();
-        let target = records_at(message, &owner, RecordType::CNAME).find_map(|record| match &record.data {
-            RData::CNAME(target) => Some(target.0.clone()),
-            _ => None,
-        });
-        match target {
+        match cname_at(message, &owner) {
             Some(target) if records.is_empty() => owner = target,
-            _ => return Found { records, owner },
+            _ => return records,
         }
     }
-    Found {
-        records: Vec::new(),
-        owner,
-    }
+    Vec::new()
+}
+
+/// Returns where the CNAME record at a name leads.
+pub(super) fn cname_at(message: &Message, name: &Name) -> Option<Name> {
+    records_at(message, name, RecordType::CNAME).find_map(|record| match &record.data {
+        RData::CNAME(target) => Some(target.0.clone()),
+        _ => None,
+    })
 }
 
 /// Returns the zone that an answer to a SOA question names, if it is one that can hold the name.
@@ -104,8 +106,9 @@ pub(super) fn zone_in(message: &Message, asked: &Name) -> Option<Name> {
     if let Some(own) = records_at(message, asked, RecordType::SOA).next() {
         return Some(own.name.clone());
     }
-    // Behind a CNAME the SOA is that of the target's zone.
-    if records_at(message, asked, RecordType::CNAME).next().is_some() {
+    // Behind a CNAME the SOA is that of the target's zone; an empty answer tells by its question that it is from there.
+    let is_of_asked = message.queries.iter().all(|query| query.name == *asked);
+    if !is_of_asked || cname_at(message, asked).is_some() {
         return None;
     }
     let soa = message
@@ -224,14 +227,11 @@ mod tests {
             RData::A(A(Ipv4Addr::new(192, 0, 2, 2))),
         ));
         let found = follow(&answer, &name("a.test"), RecordType::A);
-        assert_eq!(
-            addresses(&found.records),
-            [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]
-        );
+        assert_eq!(addresses(&found), [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))]);
         answer.answers.pop();
         answer.answers.pop();
         answer.add_answer(cname("c.test", "a.test"));
-        assert!(follow(&answer, &name("a.test"), RecordType::A).records.is_empty());
+        assert!(follow(&answer, &name("a.test"), RecordType::A).is_empty());
     }
 
     #[test]
@@ -247,6 +247,9 @@ mod tests {
         check(None, Some(soa("other.test")), None);
         check(Some(cname("x.mail.test", "y.test")), Some(soa("test")), None);
         check(None, None, None);
+        let mut elsewhere = message("y.mail.test", RecordType::SOA);
+        elsewhere.add_authority(soa("test"));
+        assert_eq!(zone_in(&elsewhere, &name("x.mail.test")), None);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! One question to one server and its answer: UDP, TCP when the answer does not fit, time limits, and a size limit by
-//! the protocol (64 KiB).
+//! What hickory-resolver cannot do: one question to an authoritative server about what it has itself, and the bytes of
+//! an update. UDP, TCP when the answer does not fit, time limits, and a size limit by the protocol (64 KiB).
 //!
-//! Only the messages are hickory's: with its transports, what a server says about a wrong TSIG key is lost. Rules:
+//! The messages are hickory-proto's, the transports are not: hickory-resolver keeps neither the AA bit of an empty answer
+//! nor what a server says about a wrong TSIG key. Questions to resolvers are [`recursive`](super::recursive)'s. Rules:
 //! RFC 1035, 4.2; RFC 5452 (who may have sent an answer); RFC 6891 (EDNS); RFC 7766 (TCP).
 
 use std::{
@@ -27,29 +28,15 @@ const UDP_WAITS: [Duration; 2] = [Duration::from_millis(1500), Duration::from_mi
 /// How long a whole exchange over TCP may take.
 const TCP_WAIT: Duration = Duration::from_secs(5);
 /// What we take by UDP: fits every path without fragments (RFC 9715).
-const UDP_PAYLOAD: u16 = 1232;
+pub(super) const UDP_PAYLOAD: u16 = 1232;
 
-/// Whether the server should ask others for us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recursion {
-    /// A resolver is asked.
-    Desired,
-    /// An authoritative server is asked for what it has itself.
-    Off,
-}
-
-/// Asks one server and returns its answer, whatever the response code.
+/// Asks one server for what it has itself and returns its answer, whatever the response code.
 ///
 /// # Errors
 /// [`DnsError::Server`] when nothing usable comes in time.
-pub async fn ask(
-    server: SocketAddr,
-    name: &Name,
-    kind: RecordType,
-    recursion: Recursion,
-) -> Result<Message, DnsError> {
+pub async fn ask(server: SocketAddr, name: &Name, kind: RecordType) -> Result<Message, DnsError> {
     let mut query = Message::query();
-    query.metadata.recursion_desired = recursion == Recursion::Desired;
+    query.metadata.recursion_desired = false;
     query.add_query(Query::query(name.clone(), kind));
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);
@@ -154,7 +141,8 @@ fn read(query: &Message, bytes: &[u8]) -> Result<Message, ServerFailure> {
     }
 }
 
-fn network(error: &io::Error) -> ServerFailure {
+/// Returns the failure that an error of the system is.
+pub(super) fn network(error: &io::Error) -> ServerFailure {
     match error.kind() {
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable => {
             ServerFailure::Unreachable(error.to_string())

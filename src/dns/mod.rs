@@ -1,6 +1,6 @@
 //! The DNS: questions to resolvers and to authoritative servers, dynamic updates, SPF judged and planned.
 //!
-//! Asking: [`resolver`] over [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions. Writing: a
+//! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions. Writing: a
 //! [`provider`], of which there is [`rfc2136`] (its key from [`secret`]); [`propagation`] waits until every authoritative
 //! server agrees. With these, [`challenge`] does dns-01 and [`apply`] carries out an RRset change.
 //!
@@ -23,6 +23,7 @@ mod macros;
 pub mod plan;
 pub mod propagation;
 pub mod provider;
+pub mod recursive;
 pub mod resolver;
 pub mod rfc2136;
 pub mod secret;

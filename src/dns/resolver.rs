@@ -1,7 +1,8 @@
 //! Questions: to resolvers, which ask others for us, and to each authoritative server itself.
 //!
-//! "No such name" and "no such data" are answers here, not errors. The search list is never used, and nothing is cached:
-//! who waits for a change must not see his own memory. Rules: RFC 1034, 3.6.2 and 5.3; RFC 2308.
+//! Resolvers are asked through [`recursive`], authoritative servers through [`exchange`]. "No such name" and "no such
+//! data" are answers here, not errors. The search list is never used, and nothing is cached: who waits for a change must
+//! not see his own memory. Rules: RFC 1034, 3.6.2 and 5.3; RFC 2308.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -16,12 +17,13 @@ use tokio::time::Instant;
 
 use super::{
     answer::{
-        Found, MAX_CHAIN, TxtRrset, addresses, domain_name, follow, names, raw_name, records_at, text_of,
-        txt_rrset, unusable, wire_name, zone_in,
+        MAX_CHAIN, TxtRrset, addresses, cname_at, domain_name, follow, is_bare, names, raw_name, records_at,
+        text_of, txt_rrset, unusable, wire_name, zone_in,
     },
-    error::{DnsError, SHOWN},
-    exchange::{self, Recursion},
+    error::{DnsError, SHOWN, ServerFailure},
+    exchange,
     facts::{Answer, Asked, Facts, Family, Question},
+    recursive,
 };
 use crate::{
     config,
@@ -110,9 +112,7 @@ impl Resolver {
     /// # Errors
     /// When no resolver gives an answer.
     pub async fn txt(&self, name: &DomainName) -> Result<TxtRrset, DnsError> {
-        Ok(txt_rrset(
-            &self.find(&wire_name(name)?, RecordType::TXT).await?.records,
-        ))
+        Ok(txt_rrset(&self.find(&wire_name(name)?, RecordType::TXT).await?))
     }
 
     /// Returns the addresses of a name, IPv4 first, CNAMEs followed.
@@ -121,8 +121,8 @@ impl Resolver {
     /// When no resolver gives an answer for either family.
     pub async fn addresses(&self, name: &DomainName) -> Result<Vec<IpAddr>, DnsError> {
         let name = wire_name(name)?;
-        let mut records = self.find(&name, RecordType::A).await?.records;
-        records.extend(self.find(&name, RecordType::AAAA).await?.records);
+        let mut records = self.find(&name, RecordType::A).await?;
+        records.extend(self.find(&name, RecordType::AAAA).await?);
         Ok(addresses(&records))
     }
 
@@ -134,7 +134,6 @@ impl Resolver {
         let mut found: Vec<(u16, String)> = self
             .find(&wire_name(name)?, RecordType::MX)
             .await?
-            .records
             .iter()
             .filter_map(|record| match &record.data {
                 RData::MX(mx) => Some((mx.preference, text_of(&mx.exchange))),
@@ -150,7 +149,7 @@ impl Resolver {
     /// # Errors
     /// When no resolver gives an answer.
     pub(super) async fn records(&self, name: &DomainName, kind: RecordType) -> Result<Vec<Record>, DnsError> {
-        Ok(self.find(&wire_name(name)?, kind).await?.records)
+        self.find(&wire_name(name)?, kind).await
     }
 
     /// Follows the CNAME records at a name and returns where they end; the name itself when there is none.
@@ -158,26 +157,28 @@ impl Resolver {
     /// # Errors
     /// When no resolver gives an answer, or the chain is a loop or longer than sixteen.
     pub async fn canonical_name(&self, name: &DomainName) -> Result<DomainName, DnsError> {
+        domain_name(&text_of(&self.end_of_chain(&wire_name(name)?).await?))
+    }
+
+    /// Follows the CNAME records at a name, one question each: hickory does not follow them when they are asked for.
+    async fn end_of_chain(&self, name: &Name) -> Result<Name, DnsError> {
         let mut current = name.clone();
-        let mut through = vec![name.to_string()];
+        let mut through = vec![text_of(name)];
         loop {
-            let asked = wire_name(&current)?;
-            let message = self.any_answer(&asked, RecordType::CNAME).await?;
-            let target =
-                records_at(&message, &asked, RecordType::CNAME).find_map(|record| match &record.data {
-                    RData::CNAME(target) => Some(text_of(&target.0)),
-                    _ => None,
-                });
-            let Some(target) = target else { return Ok(current) };
-            let seen = through.contains(&target);
-            through.push(target.clone());
+            let message = self.any_answer(&current, RecordType::CNAME).await?;
+            let Some(target) = cname_at(&message, &current) else {
+                return Ok(current);
+            };
+            let text = text_of(&target);
+            let seen = through.contains(&text);
+            through.push(text);
             if seen || through.len() > MAX_CHAIN {
                 return Err(DnsError::CnameChain {
-                    name: name.clone(),
+                    name: domain_name(&text_of(name))?,
                     through,
                 });
             }
-            current = domain_name(&target)?;
+            current = target;
         }
     }
 
@@ -235,7 +236,7 @@ impl Resolver {
 
     async fn listed_servers(&self, zone: &DomainName) -> Result<Vec<Server>, DnsError> {
         let found = self.find(&wire_name(zone)?, RecordType::NS).await?;
-        let names = found.records.iter().filter_map(|record| match &record.data {
+        let names = found.iter().filter_map(|record| match &record.data {
             RData::NS(host) => Some(text_of(&host.0)),
             _ => None,
         });
@@ -301,7 +302,7 @@ impl Resolver {
             Err(error) => Err(error),
         };
         let records = match found {
-            Ok(found) => found.records,
+            Ok(records) => records,
             Err(error) => return Answer::Failed(error.to_string()),
         };
         match question {
@@ -312,44 +313,47 @@ impl Resolver {
     }
 
     /// Returns the records of a kind at the end of the name's CNAME chain.
-    ///
-    /// A resolver follows the chain itself; an authoritative server used as one follows it only within its zones.
-    async fn find(&self, name: &Name, kind: RecordType) -> Result<Found, DnsError> {
-        let mut current = name.clone();
-        for _ in 0..MAX_CHAIN {
-            let message = self.any_answer(&current, kind).await?;
-            let found = follow(&message, &current, kind);
-            if !found.records.is_empty() || found.owner == current || message.recursion_available {
-                return Ok(found);
+    async fn find(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, DnsError> {
+        let answer = self.any_answer(name, kind).await;
+        let records = answer.as_ref().map(|message| follow(message, name, kind));
+        // Hickory follows a chain with one server, which may not know the target while the next one does; and a loop ends
+        // for it as if there were no data. So what may be a chain cut off is followed by single questions.
+        let may_be_cut_off = match (&answer, &records) {
+            (Ok(message), Ok(records)) => records.is_empty() && is_bare(message),
+            (Err(DnsError::Server { failure, .. }), _) => is_not_its_zone(failure),
+            _ => false,
+        };
+        if may_be_cut_off {
+            match self.end_of_chain(name).await {
+                Ok(end) if end != *name => {
+                    return Ok(follow(&self.any_answer(&end, kind).await?, &end, kind));
+                }
+                Err(error @ DnsError::CnameChain { .. }) => return Err(error),
+                Ok(_) | Err(_) => {}
             }
-            current = found.owner;
         }
-        let through = vec![text_of(name), text_of(&current)];
-        Err(DnsError::CnameChain {
-            name: domain_name(&text_of(name))?,
-            through,
-        })
+        records.map_err(Clone::clone)
     }
 
     /// Returns the first usable answer of the resolvers: NOERROR or NXDOMAIN, and no referral.
     async fn any_answer(&self, name: &Name, kind: RecordType) -> Result<Message, DnsError> {
         let mut failed = DnsError::NoResolver;
         for server in &self.servers {
-            match exchange::ask(*server, name, kind, Recursion::Desired).await {
-                Ok(message) => match unusable(&message) {
-                    None => return Ok(message),
-                    Some(failure) => {
-                        failed = DnsError::Server {
-                            server: *server,
-                            question: format!("{name} {kind}"),
-                            failure,
-                        };
-                    }
-                },
+            match recursive::ask(*server, name, kind).await {
+                Ok(message) => return Ok(message),
                 Err(error) => failed = error,
             }
         }
         Err(failed)
+    }
+}
+
+/// Returns whether a server only says that others have to be asked.
+fn is_not_its_zone(failure: &ServerFailure) -> bool {
+    match failure {
+        ServerFailure::Referral => true,
+        ServerFailure::ResponseCode(code) => code == "REFUSED",
+        _ => false,
     }
 }
 
@@ -359,7 +363,7 @@ impl Resolver {
 /// When it gives no usable answer.
 pub async fn txt_at(server: SocketAddr, name: &DomainName) -> Result<TxtRrset, DnsError> {
     let asked = wire_name(name)?;
-    let message = exchange::ask(server, &asked, RecordType::TXT, Recursion::Off).await?;
+    let message = exchange::ask(server, &asked, RecordType::TXT).await?;
     if let Some(failure) = unusable(&message) {
         return Err(DnsError::Server {
             server,

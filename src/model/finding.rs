@@ -16,6 +16,118 @@ pub enum Severity {
     Error,
 }
 
+/// Every id a finding can have, with what it means; the manual prints it. Ids are stable: scripts hold on to them.
+pub const IDS: &[(&str, &str)] = &[
+    (
+        "postfix.client-ca",
+        "smtp_tls_CAfile does not hold the roots that we trust",
+    ),
+    (
+        "postfix.leaf-only",
+        "smtpd_tls_cert_file lacks the intermediate certificates",
+    ),
+    (
+        "postfix.not-as-wanted",
+        "a file differs from what mailcert.toml wants",
+    ),
+    ("postfix.note", "something worth knowing about the plan"),
+    ("postfix.ok", "Postfix is configured as mailcert.toml wants it"),
+    (
+        "postfix.refused",
+        "Postfix is not installed, or refuses its own configuration",
+    ),
+    (
+        "postfix.self-signed",
+        "smtpd_tls_cert_file is a self-signed certificate",
+    ),
+    ("postfix.unmanaged", "postfix.manage is false"),
+    ("postfix.warning", "postconf warns about something"),
+    ("spf.after-all", "terms behind `all` are never looked at"),
+    ("spf.all-neutral", "`?all` says nothing about strangers"),
+    ("spf.all-passes", "`+all` lets everybody send"),
+    ("spf.all-softfail", "`~all`: strangers are only suspicious"),
+    (
+        "spf.broken-reference",
+        "an include or redirect leads to nothing usable",
+    ),
+    (
+        "spf.host-missing",
+        "a host name has no SPF record, so its bounces are not covered",
+    ),
+    ("spf.host-not-covered", "the record does not let this host send"),
+    ("spf.length", "the record does not fit a small DNS answer"),
+    ("spf.lookup-limit", "more than 10 DNS lookups: a permanent error"),
+    ("spf.missing", "there is no SPF record"),
+    (
+        "spf.multiple-records",
+        "there are several SPF records: a permanent error",
+    ),
+    ("spf.no-all", "the record has neither `all` nor `redirect`"),
+    (
+        "spf.no-mx",
+        "the record of a mail domain has no `mx` and does not cover its hosts",
+    ),
+    ("spf.ok", "the record is good"),
+    ("spf.ptr-mechanism", "`ptr` should not be published"),
+    ("spf.redirect-ignored", "`redirect` beside `all` is ignored"),
+    (
+        "spf.relayhost-not-covered",
+        "mail leaves by a relay that the record does not cover",
+    ),
+    ("spf.sender-id", "a record of Sender ID, which is historic"),
+    ("spf.server-silent", "a name server does not answer"),
+    ("spf.servers-disagree", "name servers give different answers"),
+    (
+        "spf.servers-unknown",
+        "the zone's name servers could not be found",
+    ),
+    ("spf.syntax", "a syntax error: a permanent error"),
+    ("spf.unanswered", "no server tells the TXT records"),
+    ("spf.unrecognized", "a record that is nearly, but not quite, SPF"),
+    (
+        "spf.void-lookups",
+        "too many lookups that find nothing: a permanent error",
+    ),
+    ("timer.disabled", "nothing wakes `mailcert renew`"),
+    ("timer.enabled", "`mailcert renew` is woken regularly"),
+    ("timer.none", "mailcert.toml wants no timer"),
+    ("tls.expired", "the certificate served has expired"),
+    (
+        "tls.expires-soon",
+        "the certificate served should have been renewed by now",
+    ),
+    ("tls.handshake-failed", "the TLS handshake fails"),
+    (
+        "tls.incomplete-chain",
+        "an intermediate certificate is not served, or the root is unknown",
+    ),
+    (
+        "tls.mute",
+        "the server does not answer after the handshake, or cannot take mail",
+    ),
+    (
+        "tls.name-mismatch",
+        "the certificate served is not for this host's name",
+    ),
+    (
+        "tls.no-endpoints",
+        "no port speaks TLS, or Postfix cannot be looked at",
+    ),
+    ("tls.no-starttls", "the port offers no STARTTLS"),
+    (
+        "tls.not-served",
+        "the port serves another certificate than the lineage's",
+    ),
+    ("tls.not-yet-valid", "the certificate served is not valid yet"),
+    ("tls.self-signed", "the certificate served is self-signed"),
+    ("tls.served", "the port serves the lineage's certificate"),
+    ("tls.unreachable", "the port cannot be reached"),
+    (
+        "tls.untrusted",
+        "the chain served does not lead to a trusted root",
+    ),
+];
+
 /// One thing a check has to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {

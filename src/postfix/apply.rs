@@ -136,7 +136,7 @@ pub fn write(changes: &[FileChange], moved: Moved) -> Result<(), ApplyError> {
 /// Takes written changes back, the last one first.
 ///
 /// # Errors
-/// As [`write`]; [`ApplyError::Moved`] when a file is no longer what the apply wrote.
+/// As [`write()`]; [`ApplyError::Moved`] when a file is no longer what the apply wrote.
 pub fn restore(changes: &[FileChange], moved: Moved) -> Result<(), ApplyError> {
     let inverse: Vec<FileChange> = changes.iter().rev().map(FileChange::inverse).collect();
     write(&inverse, moved)
@@ -203,7 +203,17 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::postfix::{inspect::inspect, scratch::Scratch};
+    use crate::{
+        config::{ClientCa, TlsLayout},
+        postfix::{
+            desired::{LiveFiles, Request, desired},
+            inspect::inspect,
+            judge::judge,
+            plan::plan,
+            scratch::Scratch,
+            syntax::MainCf,
+        },
+    };
 
     fn change(path: PathBuf, before: Option<&str>, after: Option<&str>) -> FileChange {
         let bytes = |text: Option<&str>| text.map(|text| text.as_bytes().to_vec());
@@ -284,5 +294,102 @@ mod tests {
         // What Postfix refuses, it says; the running daemons go on.
         let error = reload(&env, &instance).unwrap_err();
         assert!(error.to_string().contains("missing '='"), "{error}");
+    }
+
+    #[test]
+    #[ignore = "real: needs postfix and openssl"]
+    fn an_apply_changes_what_is_served_and_can_be_taken_back() {
+        let mut scratch = Scratch::new(
+            "127.0.77.7",
+            &["smtpd_tls_eccert_file =", "smtp_tls_CApath = /etc/ssl/certs"],
+        );
+        scratch.append(
+            "master.cf",
+            &format!(
+                "127.0.77.7:2626 inet n - n - - smtpd\n  -o smtpd_tls_cert_file={}",
+                scratch.tls("own.crt").display()
+            ),
+        );
+        scratch.pair("new");
+        scratch.start();
+        let env = Env::real();
+        let served = |port: u16| served_leaf(&format!("127.0.77.7:{port}"));
+        let before = inspect(&env, &scratch.directory()).unwrap();
+        let live = LiveFiles {
+            fullchain: scratch.tls("new.crt"),
+            privkey: scratch.tls("new.key"),
+            combined: "/none".into(),
+        };
+        let bundles = ["/etc/ssl/certs/ca-certificates.crt"];
+        let request = Request {
+            live: &live,
+            layout: TlsLayout::CertAndKey,
+            client_ca: &ClientCa::System,
+            system_bundles: &bundles,
+        };
+        let decide = |instance: &Instance| {
+            let main_cf = MainCf::parse(&instance.main_cf);
+            plan(
+                &instance.current(),
+                &desired(&request, instance.version, &main_cf, &instance.values).unwrap(),
+            )
+        };
+        let old_leaf = fs::read_to_string(scratch.tls("own.crt")).unwrap();
+        let new_leaf = fs::read_to_string(scratch.tls("new.crt")).unwrap();
+        assert_eq!((served(2525), served(2626)), (old_leaf.clone(), old_leaf.clone()));
+
+        let planned = decide(&before);
+        assert_eq!(planned.changes.len(), 2, "{planned:?}");
+        judge(&env, &before, &planned.changes).unwrap();
+        write(&planned.changes, Moved::Refuse).unwrap();
+        reload(&env, &before).unwrap();
+        let wait_for = |port: u16, leaf: &str| (0..50).any(|_| served(port) == leaf);
+        assert!(wait_for(2525, &new_leaf) && wait_for(2626, &new_leaf) && wait_for(2465, &new_leaf));
+
+        let after = inspect(&env, &scratch.directory()).unwrap();
+        assert_eq!(decide(&after).changes, vec![]);
+        for name in [
+            "smtpd_tls_cert_file",
+            "smtpd_tls_key_file",
+            "smtp_tls_CAfile",
+            "smtp_tls_CApath",
+            "tlsproxy_tls_cert_file",
+            "postscreen_tls_security_level",
+        ] {
+            assert_eq!(after.values.get(name), planned.values.get(name), "{name}");
+        }
+        assert_eq!(after.services, planned.services);
+
+        restore(&planned.changes, Moved::Refuse).unwrap();
+        reload(&env, &after).unwrap();
+        assert!(wait_for(2525, &old_leaf));
+        let restored = inspect(&env, &scratch.directory()).unwrap();
+        assert_eq!(
+            (restored.main_cf, restored.master_cf),
+            (before.main_cf, before.master_cf)
+        );
+    }
+
+    /// Returns the leaf that a port serves, as PEM; empty when it serves none.
+    fn served_leaf(address: &str) -> String {
+        let mode: &[&str] = if address.ends_with(":2465") {
+            &[]
+        } else {
+            &["-starttls", "smtp"]
+        };
+        let args = ["s_client", "-connect", address];
+        let output = Program::new("/usr/bin/openssl")
+            .args(args)
+            .args(mode)
+            .stdin("QUIT\r\n")
+            .run()
+            .unwrap()
+            .stdout_text();
+        let leaf = output.find("-----BEGIN").and_then(|start| {
+            output[start..]
+                .split_inclusive("-----END CERTIFICATE-----\n")
+                .next()
+        });
+        leaf.unwrap_or_default().to_owned()
     }
 }

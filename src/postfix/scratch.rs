@@ -11,7 +11,8 @@ use crate::env::{Env, process::Program};
 /// A configured instance that listens, once started, on ports 2525, 2587 and 2465 of one address.
 pub(super) struct Scratch {
     root: tempfile::TempDir,
-    started: bool,
+    /// main.cf as it was when the instance was started; `None` while it is stopped.
+    started_with: Option<String>,
 }
 
 impl Scratch {
@@ -47,7 +48,10 @@ impl Scratch {
             .stdout_text();
         chown(root.path().join("data"), uid.trim().parse().ok(), None).unwrap();
         fs::set_permissions(root.path().join("data"), fs::Permissions::from_mode(0o700)).unwrap();
-        let scratch = Self { root, started: false };
+        let scratch = Self {
+            root,
+            started_with: None,
+        };
         scratch.pair("own");
         let base = scratch.root.path().display();
         let defaults = [
@@ -109,12 +113,21 @@ impl Scratch {
 
     pub(super) fn start(&mut self) {
         assert!(self.postfix("start"), "postfix did not start: {}", self.log());
-        self.started = true;
+        self.started_with = fs::read_to_string(self.directory().join("main.cf")).ok();
     }
 
     pub(super) fn stop(&mut self) {
-        self.postfix("stop");
-        self.started = false;
+        // A test may have left what Postfix refuses to read, even for a stop.
+        if let Some(main_cf) = self.started_with.take() {
+            self.write("main.cf", &main_cf);
+            let stopped = self.postfix("stop");
+            // A second panic while the first unwinds would hide it.
+            assert!(
+                stopped || std::thread::panicking(),
+                "postfix did not stop: {}",
+                self.log()
+            );
+        }
     }
 
     fn postfix(&self, command: &str) -> bool {
@@ -131,9 +144,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.started {
-            self.stop();
-        }
+        self.stop();
     }
 }
 

@@ -260,3 +260,35 @@ fn every_dependency_has_its_reason() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn every_finding_is_in_the_manual_and_every_id_there_is_found() {
+    use mailcert::model::finding::IDS;
+    let sources: String = program()
+        .iter()
+        .filter(|path| !path.ends_with("finding.rs"))
+        .map(|path| code(path))
+        .collect();
+    let mut wrong = Vec::new();
+    for (id, _) in IDS {
+        if !sources.contains(&format!("\"{id}\"")) {
+            wrong.push(format!("nothing finds {id}"));
+        }
+    }
+    let families = [
+        "address", "caa", "dkim", "dmarc", "dnssec", "mta-sts", "mx", "postfix", "spf", "srv", "timer", "tls",
+    ];
+    for (at, _) in sources.match_indices("Severity::") {
+        let next = &sources[at..(at + 160).min(sources.len())];
+        for literal in next.split('"').skip(1).step_by(2) {
+            let is_id = literal
+                .split_once('.')
+                .is_some_and(|(family, _)| families.contains(&family));
+            if is_id && !literal.contains(' ') && !IDS.iter().any(|(id, _)| *id == literal) {
+                wrong.push(format!("{literal} is not in the manual"));
+            }
+        }
+    }
+    assert!(IDS.is_sorted(), "the ids are not in order");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -301,11 +301,12 @@ fn words(text: &[u8]) -> (Vec<Word>, Vec<Word>) {
             return (columns, arguments);
         }
         let word = Word { start, end: at };
-        if columns.len() < N_COLUMNS {
-            columns.push(word);
+        let filled = if columns.len() < N_COLUMNS {
+            &mut columns
         } else {
-            arguments.push(word);
-        }
+            &mut arguments
+        };
+        filled.push(word);
     }
 }
 
