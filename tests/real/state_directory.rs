@@ -6,12 +6,10 @@ use std::{
     process::Command,
 };
 
-use crate::support::{World, WorldOptions, judge, world::HOST};
-
-/// Takes Postfix out of the picture.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
-}
+use crate::support::{
+    World, WorldOptions, judge,
+    world::{HOST, without_postfix},
+};
 
 fn lineage_file(world: &World, name: &str) -> PathBuf {
     world.state_directory().join("lineages").join(HOST).join(name)
