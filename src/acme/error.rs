@@ -130,6 +130,8 @@ pub enum AcmeError {
         /// The directory.
         directory: String,
     },
+    /// Somebody wanted the run to end; the order can be resumed.
+    Interrupted,
     /// What was given to us is not usable: a URL, roots, an account key, a certificate.
     Invalid(String),
     /// The certificate that the CA sent is not the one we asked for.
@@ -298,6 +300,7 @@ impl fmt::Display for AcmeError {
                     "{directory} wants external account binding (RFC 8555, 7.3.4), which is not yet supported"
                 )
             }
+            Self::Interrupted => "the run was interrupted".to_owned(),
             Self::Invalid(reason) => reason.clone(),
             Self::IssuedOther(reason) => format!("the CA sent a certificate we did not ask for: {reason}"),
             Self::NotAcme { url, reason, excerpt } => {

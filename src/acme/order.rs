@@ -77,6 +77,7 @@ pub async fn obtain(
     request: OrderRequest<'_>,
     present: &Arc<dyn Present>,
     orders: &dyn SaveOrder,
+    stop: &Stop,
     progress: &Progress,
 ) -> Result<Issued, AcmeError> {
     let wire = Wire::new(session.http.clone(), session.take_nonce());
@@ -92,9 +93,12 @@ pub async fn obtain(
         responses: Vec::new(),
         leftovers: None,
     };
-    let result = match tokio::time::timeout(request.patience, run.obtain(orders, &mut placed)).await {
-        Ok(result) => result,
-        Err(_) => Err(run.overdue("finish the order", None)),
+    let result = tokio::select! {
+        result = tokio::time::timeout(request.patience, run.obtain(orders, &mut placed)) => match result {
+            Ok(result) => result,
+            Err(_) => Err(run.overdue("finish the order", None)),
+        },
+        () = stop.wanted() => Err(AcmeError::Interrupted),
     };
     session.put_nonce(wire.take_nonce());
     placed.take_away().await;
@@ -106,6 +110,30 @@ pub async fn obtain(
                 progress.done(&format!("a challenge was left behind: {reason}"));
             }
             Err(error)
+        }
+    }
+}
+
+/// Whether somebody wants the run to end. Orders then take their challenges away and can be resumed.
+#[derive(Clone, Debug)]
+pub struct Stop(tokio::sync::watch::Receiver<bool>);
+
+impl Stop {
+    /// Returns a stop that is wanted once the sender says `true`.
+    pub fn new(said: tokio::sync::watch::Receiver<bool>) -> Self {
+        Self(said)
+    }
+
+    /// Returns a stop that nobody ever wants.
+    pub fn never() -> Self {
+        Self(tokio::sync::watch::channel(false).1)
+    }
+
+    /// Waits until it is wanted; for ever, when nobody is left who could want it.
+    async fn wanted(&self) {
+        let mut said = self.0.clone();
+        if said.wait_for(|wanted| *wanted).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -12,6 +12,9 @@ use x509_parser::{
 
 use super::{directory::Directory, error::AcmeError, http::Http};
 
+/// No URL of an explanation that is longer, in bytes, is kept.
+const URL_LIMIT: usize = 2048;
+
 /// How a certificate is named to the CA that issued it (RFC 9773, 4.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -120,10 +123,12 @@ impl RenewalInfo {
         // RFC 9773, 4.3.2, wants reasonable limits on what the CA asks for.
         let (least, usual, most) = (60, 6 * 3600, 24 * 3600);
         let retry_after = retry_after.unwrap_or(Duration::from_secs(usual));
+        // It is kept in the lineage's record, which must stay small enough to be read again.
+        let explanation_url = document.explanation_url.filter(|url| url.len() <= URL_LIMIT);
         (start < end).then(|| Self {
             start,
             end,
-            explanation_url: document.explanation_url,
+            explanation_url,
             retry_after: retry_after.clamp(Duration::from_secs(least), Duration::from_secs(most)),
         })
     }
@@ -163,6 +168,19 @@ mod tests {
             CertificateId::of(&der).unwrap().to_string(),
             "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
         );
+    }
+
+    #[test]
+    fn keeps_no_explanation_that_would_fill_the_record() {
+        let read = |length: usize| {
+            let window = r#"{"start": "2025-01-02T04:00:00Z", "end": "2025-01-03T04:00:00Z"}"#;
+            let url = "x".repeat(length);
+            let json = format!(r#"{{"suggestedWindow": {window}, "explanationURL": "{url}"}}"#);
+            let info = RenewalInfo::read(serde_json::from_str(&json).unwrap(), None).unwrap();
+            info.explanation_url.map(|url| url.len())
+        };
+        assert_eq!(read(URL_LIMIT), Some(URL_LIMIT));
+        assert_eq!(read(URL_LIMIT + 1), None);
     }
 
     #[test]

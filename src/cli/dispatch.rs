@@ -268,6 +268,10 @@ fn show_records(env: &Env, shown: &Show, records: &records::Records) -> ExitCode
             env.streams.stdout.write(&records.zone_text());
             ExitCode::Done
         }
+        Format::Table => {
+            env.streams.stdout.write(&render::records_table(records));
+            ExitCode::Done
+        }
         _ => shown.outcome(env, records),
     }
 }

@@ -50,8 +50,10 @@ fn parse(env: &Env) -> Result<Cli, ExitCode> {
             }
             _ if wants_json(env) => {
                 let message = text.to_string();
-                let message = message.trim().trim_start_matches("error: ");
-                let error = Error::usage(message.lines().next().unwrap_or_default().to_owned());
+                // The first paragraph: what is missing stands on lines of its own below what is said of it.
+                let lines = message.trim().trim_start_matches("error: ").lines();
+                let said: Vec<&str> = lines.map(str::trim).take_while(|line| !line.is_empty()).collect();
+                let error = Error::usage(said.join(" "));
                 env.streams.stdout.line(&render::error_json("", &error));
                 ExitCode::Usage
             }

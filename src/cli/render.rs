@@ -20,7 +20,7 @@ use crate::{
     model::{
         finding::{Finding, Severity},
         lineage::State,
-        plan::Change,
+        plan::{Change, printable},
     },
 };
 
@@ -124,14 +124,15 @@ fn error_value(error: &Error) -> Value {
     value
 }
 
-/// Returns a failure for people: what, why, what next.
+/// Returns a failure for people: what, why, what next. Words of others may be in any part of it.
 pub fn error_text(style: Style, error: &Error) -> String {
     let mut text = format!(
         "mailcert: {} {}\n",
         style.paint(Color::Red, "error:"),
-        error.message
+        printable(error.message.as_bytes())
     );
     let mut part = |label: &str, color, lines: &str| {
+        let lines = printable(lines.as_bytes());
         for (index, line) in lines.lines().enumerate() {
             let label = if index == 0 {
                 style.paint(color, label)
@@ -233,15 +234,15 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
 impl Render for Run {
     fn text(&self, style: Style) -> String {
         let mut text = String::new();
-        let quiet = self.lineages.iter().all(|done| done.action == Action::Nothing);
-        if quiet {
+        let is_quiet = |done: &Done| done.action == Action::Nothing && done.status.good;
+        if self.lineages.iter().all(is_quiet) {
             let next = self.lineages.iter().filter_map(|done| done.status.renew_at).min();
             let next = next
                 .map(|at| format!("; the next renewal is {}", style.date(at)))
                 .unwrap_or_default();
             let _ = writeln!(text, "nothing is due{next}");
         } else {
-            for done in self.lineages.iter().filter(|done| done.action != Action::Nothing) {
+            for done in self.lineages.iter().filter(|done| !is_quiet(done)) {
                 text.push_str(&done_text(style, done, self.dry_run));
             }
         }
@@ -377,7 +378,7 @@ pub fn nagios(findings: &Findings) -> (String, u8) {
 impl Render for Changes {
     fn text(&self, style: Style) -> String {
         let mut text = String::new();
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.error().is_none() {
             text.push_str("nothing to change\n");
         }
         for change in &self.changes {
@@ -489,6 +490,29 @@ impl Render for Records {
     fn exit_code(&self) -> ExitCode {
         ExitCode::Done
     }
+}
+
+/// Returns the records as a table, their text as a web form wants it: without quotes, in one piece.
+pub fn records_table(records: &Records) -> String {
+    let mut rows = vec![["NAME", "TYPE", "TTL", "VALUE"].map(str::to_owned)];
+    rows.extend(records.records.iter().map(|record| {
+        let wanted = &record.wanted;
+        [
+            wanted.name.to_string(),
+            record.kind.to_owned(),
+            wanted.ttl.to_string(),
+            wanted.text.clone(),
+        ]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let (name, kind, ttl) = (width(0), width(1), width(2));
+    let line = |row: &[String; 4]| {
+        format!(
+            "{:<name$}  {:<kind$}  {:>ttl$}  {}\n",
+            row[0], row[1], row[2], row[3]
+        )
+    };
+    rows.iter().map(line).collect()
 }
 
 impl Render for Probed {
@@ -616,4 +640,25 @@ fn probe_text(style: Style, probed: &Probed, report: &Report) -> String {
         more("sha256", certificate.sha256.to_string());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_failure_commands_the_terminal() {
+        let style = Style {
+            colored: false,
+            now: OffsetDateTime::UNIX_EPOCH,
+        };
+        let error = Error::failed("a\x1b[2J")
+            .cause("b\x1b]0;x\x07")
+            .remedy("read https://ca.test/\u{9b}31m\nand so on");
+        assert_eq!(
+            error_text(style, &error),
+            "mailcert: error: a\\u{1b}[2J\n  cause: b\\u{1b}]0;x\\u{7}\n  \
+             remedy: read https://ca.test/\\u{9b}31m\n          and so on\n"
+        );
+    }
 }

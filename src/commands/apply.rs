@@ -232,9 +232,8 @@ impl Applying<'_, '_> {
         }
         if rolled.files_written {
             self.done.changes.extend(files.iter().cloned().map(Change::File));
-        } else {
-            // What was taken back, or never written, is nothing to undo.
-            self.entry.files.clear();
+        } else if let Err(error) = self.forget_files() {
+            self.failures.push(error);
         }
         let certificates = plan.changes.iter().filter(|change| {
             matches!(change, Change::Certificate(change)
@@ -242,6 +241,23 @@ impl Applying<'_, '_> {
         });
         let certificates: Vec<Change> = certificates.cloned().collect();
         self.done.changes.splice(0..0, certificates);
+    }
+
+    /// Closes an entry whose files were taken back, or never written: there is nothing of it to undo.
+    fn forget_files(&mut self) -> Result<()> {
+        if self.entry.files.is_empty() {
+            return Ok(());
+        }
+        self.entry.status = Status::RolledBack;
+        self.save()?;
+        let failed = |error| store_error("the journal could not be used", &error);
+        let command = self.entry.command.clone();
+        self.entry = self
+            .context
+            .store
+            .begin_entry(&command, self.context.now())
+            .map_err(failed)?;
+        Ok(())
     }
 
     fn record(&mut self, change: &crate::model::plan::RrsetChange) -> Result<()> {
@@ -252,6 +268,7 @@ impl Applying<'_, '_> {
             // A change that the server refused was not made; one that is only not seen everywhere yet was.
             if error.exit_code() != ExitCode::NotYet {
                 self.entry.rrsets.pop();
+                self.save()?;
             }
         }
         applied
@@ -282,8 +299,12 @@ impl Applying<'_, '_> {
         })
     }
 
+    /// Saves the entry, or removes it when nothing is left in it to undo.
     fn save(&self) -> Result<()> {
         let failed = |error| store_error("the journal could not be written; nothing was changed", &error);
+        if self.entry.is_empty() {
+            return self.context.store.drop_entry(&self.entry).map_err(failed);
+        }
         self.context.store.save_entry(&self.entry).map_err(failed)
     }
 

@@ -55,7 +55,13 @@ pub fn http(acme: &Acme) -> Result<Http> {
 /// When the CA cannot be reached or refuses, or the account cannot be saved.
 pub async fn session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
     let doing = format!("the CA at {} cannot be used", acme.directory);
-    let told = |error: AcmeError| failure(&doing, &error);
+    let told = |error: AcmeError| {
+        let failed = failure(&doing, &error);
+        match retry_at(&error, context.now()) {
+            Some(at) => failed.retry_at(at),
+            None => failed,
+        }
+    };
     let http = http(acme)?;
     let directory = Directory::fetch(&http, &acme.directory).await.map_err(told)?;
     let key = account_key(&acme.directory);
@@ -185,7 +191,11 @@ fn account_key(directory: &str) -> String {
 
 /// Turns a failure of the conversation into one for the user, with what to do about it.
 pub fn failure(doing: &str, error: &AcmeError) -> Error {
-    let told = Error::failed(doing).cause(error);
+    // The CA said when to come back: until then there is nothing to mend.
+    let told = match error.retry_after() {
+        Some(_) if error.is_rate_limit() => Error::not_yet(doing).cause(error),
+        _ => Error::failed(doing).cause(error),
+    };
     match error {
         AcmeError::Bind { .. } => told.remedy("set acme.challenge.listen to an address of this host"),
         AcmeError::Challenge(failures) => {
@@ -211,9 +221,11 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
             told.remedy("look whether this host can reach the CA; it is tried again by the next run")
         }
         AcmeError::ExternalAccountRequired { .. } => told.remedy("set acme.directory to another CA"),
-        AcmeError::NotAcme { .. } | AcmeError::TooLarge { .. } => {
-            told.remedy("look whether acme.directory is right")
-        }
+        AcmeError::NotAcme { .. }
+        | AcmeError::TooLarge { .. }
+        | AcmeError::Status {
+            status: 404 | 410, ..
+        } => told.remedy("look whether acme.directory is right"),
         AcmeError::PortTaken { .. } => told
             .remedy("stop it, or set acme.challenge.webroot to the directory that it serves, or use dns-01"),
         AcmeError::TermsOfService { url } => told.remedy(format!(

@@ -240,8 +240,7 @@ impl Existing {
         let Ok(text) = String::from_utf8(bytes) else {
             return Err(wrong);
         };
-        let lacks_host = !text.lines().any(|line| line.trim_start().starts_with("[host]"));
-        let (host, domains) = match (&request.host, lacks_host) {
+        let (host, domains) = match (&request.host, !template::names_host(&text)) {
             (Some(host), _) => (host.clone(), request.domains.clone()),
             (None, true) => {
                 let answers = answer(request)?;

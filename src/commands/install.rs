@@ -62,7 +62,7 @@ pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
     }
     context.wait(tlsa::refuse_unpublished(context, certificate, &chain))??;
     let first = lineage.newest_complete().is_none();
-    let number = lineage.newest + 1;
+    let number = context.store.next_number(&lineage);
     let access = order::key_access(certificate)?;
     order::write_generation(context, name, number, &chain, &key.to_pem(), access)?;
     lineage.newest = number;

@@ -29,7 +29,8 @@ use crate::{
 /// When it is not installed, or refuses its own configuration before we touch it.
 pub fn inspect(context: &Context<'_>) -> Result<Option<Instance>> {
     let postfix = &context.config.postfix;
-    if !postfix.manage && matches!(postfix.verify, Verify::Auto) {
+    let asked = matches!(&postfix.verify, Verify::Endpoints(endpoints) if !endpoints.is_empty());
+    if !postfix.manage && !asked {
         return Ok(None);
     }
     match inspect::inspect(context.env, &postfix.config_directory) {
@@ -280,7 +281,7 @@ fn apply_failure(error: &ApplyError) -> Error {
             Error::failed("Postfix was not reloaded")
                 .cause(error)
                 .remedy(format!(
-                    "start it (`{command}`), then `mailcert renew` goes on from here"
+                    "start it (`{command}`), then `mailcert deploy`; the next `renew` goes on from here as well"
                 ))
         }
         ApplyError::Reload { .. } => Error::failed("Postfix was not reloaded")

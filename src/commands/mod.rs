@@ -25,13 +25,16 @@ pub mod undo;
 
 use std::{
     future::Future,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use crate::{
+    acme::order::Stop,
     config::{Certificate, Config, Issuer, Reload, RenewBefore, Verify, v1},
     env::{Env, files, progress::Progress},
     error::{Error, Result},
@@ -62,6 +65,7 @@ pub struct Context<'a> {
     /// Where progress goes.
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
+    stop: (watch::Sender<bool>, watch::Receiver<bool>),
 }
 
 impl<'a> Context<'a> {
@@ -84,6 +88,7 @@ impl<'a> Context<'a> {
             store,
             progress,
             runtime: OnceLock::new(),
+            stop: watch::channel(false),
         }
     }
 
@@ -101,10 +106,16 @@ impl<'a> Context<'a> {
             Some(runtime) => runtime,
             None => {
                 let runtime = new_runtime()?;
+                runtime.spawn(heed_signals(self.stop.0.clone()));
                 self.runtime.get_or_init(|| runtime)
             }
         };
         Ok(runtime.block_on(future))
+    }
+
+    /// Returns what says that the run is to end.
+    pub fn stop(&self) -> Stop {
+        Stop::new(self.stop.1.clone())
     }
 
     /// Takes the lock on the state directory.
@@ -194,6 +205,29 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Ends orders in good order on the first SIGINT or SIGTERM: challenges are taken away, and the next run resumes. What is
+/// being put into service is brought to its end. The second signal ends the program at once.
+async fn heed_signals(stop: watch::Sender<bool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let mut n_signals = 0;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        n_signals += 1;
+        let _ = stop.send(true);
+        if n_signals > 1 {
+            std::process::exit(130);
+        }
+    }
+}
+
 /// Starts the async runtime.
 ///
 /// # Errors
@@ -212,13 +246,17 @@ pub fn new_runtime() -> Result<tokio::runtime::Runtime> {
 /// Exit 2: missing, not ours to trust, not text, or wrong, with file:line:column.
 pub fn load_config(path: &Path) -> Result<Config> {
     let bytes = files::read_trusted(path, CONFIG_LIMIT).map_err(|error| {
-        let missing = error.reason.kind() == std::io::ErrorKind::NotFound;
         let failure =
             Error::usage(format!("there is no usable configuration at {}", path.display())).cause(&error);
-        if missing {
-            failure.remedy("run `mailcert init`, or name the file by --config or MAILCERT_CONFIG")
-        } else {
-            failure.remedy(format!("make {} a file that only root can write", path.display()))
+        match (error.reason.kind(), error.reason.raw_os_error()) {
+            (ErrorKind::NotFound, _) => {
+                failure.remedy("run `mailcert init`, or name the file by --config or MAILCERT_CONFIG")
+            }
+            (ErrorKind::PermissionDenied, Some(_)) => failure.remedy("run it as root"),
+            (ErrorKind::PermissionDenied, None) => {
+                failure.remedy(format!("make {} a file that only root can write", path.display()))
+            }
+            _ => failure.remedy("look what is there; a configuration file is text of at most a megabyte"),
         }
     })?;
     parse_config(path, &bytes)
@@ -254,7 +292,7 @@ pub fn store_error(message: impl Into<String>, error: &StoreError) -> Error {
             "restore {} from a backup, or move it away to start afresh",
             path.display()
         )),
-        StoreError::File(error) if error.reason.kind() == std::io::ErrorKind::StorageFull => {
+        StoreError::File(error) if error.reason.kind() == ErrorKind::StorageFull => {
             failure.remedy("make room on the disk and run it again; nothing that was in service was touched")
         }
         StoreError::File(_) => failure,

@@ -2,7 +2,10 @@
 //!
 //! Nothing here touches what is in service. A run that is killed anywhere leaves an order that the next run resumes.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use time::{Duration, OffsetDateTime};
 
@@ -18,7 +21,7 @@ use crate::{
     },
     config::{Acme, Certificate, ReuseKey},
     env::files::Access,
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     model::{
         certificate::Chain,
         key::PrivateKey,
@@ -34,6 +37,12 @@ const AT_ONCE: usize = 8;
 
 /// How long one order may take, challenges included; the next run resumes it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// After so many failures in a row an order whose answers are nonsense is given up.
+const NONSENSE: u32 = 3;
+
+/// How much of a failure is kept in the record, in characters.
+const MESSAGE_LIMIT: usize = 16 << 10;
 
 /// One certificate to get.
 pub struct Job<'a> {
@@ -121,7 +130,14 @@ fn refused<'a>(context: &Context<'_>, job: Job<'a>, error: &Error) -> Ordered<'a
         mut lineage,
         ..
     } = job;
-    remember(context, certificate, &mut lineage, Step::Order, error, None);
+    remember(
+        context,
+        certificate,
+        &mut lineage,
+        Step::Order,
+        error,
+        error.retry_at,
+    );
     let result = context
         .save(&lineage)
         .and(Err(not_renewed(&lineage, error.clone())));
@@ -210,6 +226,11 @@ async fn obtain(
     lineage: &mut Lineage,
     notes: &mut Vec<String>,
 ) -> Result<u64, Refusal> {
+    if let Some(number) = adopt(context, lineage)?
+        && is_for(certificate, &lineage.generations, number)
+    {
+        return Ok(number);
+    }
     let access = key_access(certificate)?;
     let mut n_tries = 0;
     loop {
@@ -231,7 +252,15 @@ async fn obtain(
             replaces: replaces.as_ref(),
             patience: PATIENCE,
         };
-        let issued = order::obtain(&current, order_request, solvers.solver(), &log, &context.progress).await;
+        let issued = order::obtain(
+            &current,
+            order_request,
+            solvers.solver(),
+            &log,
+            &context.stop(),
+            &context.progress,
+        )
+        .await;
         match issued {
             Ok(issued) => {
                 return complete(context, &current, certificate, lineage, &key, &issued, access).await;
@@ -243,7 +272,8 @@ async fn obtain(
                 *session.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
             }
             Err(error) => {
-                if !can_be_resumed(&error) {
+                let n_failed = lineage.failure.as_ref().map_or(0, |failure| failure.count);
+                if !can_be_resumed(&error, n_failed) {
                     abandon(context, lineage)?;
                 }
                 let retry_at = ca::retry_at(&error, context.now());
@@ -257,12 +287,56 @@ async fn obtain(
     }
 }
 
-/// Returns whether the same order may still come to a certificate.
-fn can_be_resumed(error: &AcmeError) -> bool {
+/// Takes up the certificate of the order in flight when it is complete on disk: a run was killed before it was recorded.
+///
+/// # Errors
+/// When it cannot be read, or the record cannot be saved.
+pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>> {
+    let Some(order) = &lineage.order else {
+        return Ok(None);
+    };
+    let (name, number) = (&lineage.name, order.generation);
+    if lineage.generations.contains_key(&number) || !context.store.is_complete(name, number) {
+        return Ok(None);
+    }
+    let unread = |error| store_error(format!("generation {number} of {name} could not be read"), &error);
+    let chain = context.store.load_fullchain(name, number).map_err(unread)?;
+    let key = context.store.load_key(name, number).map_err(unread)?;
+    let (Ok(chain), Some(Ok(key))) = (
+        Chain::from_pem(chain.as_bytes()),
+        key.map(|pem| PrivateKey::from_pem(pem.as_bytes())),
+    ) else {
+        return Ok(None);
+    };
+    if !chain.leaf.matches_key(&key.public_key_der()) {
+        return Ok(None);
+    }
+    let generation = describe(&chain, Some(order.directory.clone()));
+    record(context, lineage, number, generation)?;
+    Ok(Some(number))
+}
+
+/// Returns whether a generation has the names that the configuration wants.
+fn is_for(certificate: &Certificate, generations: &BTreeMap<u64, Generation>, number: u64) -> bool {
+    let mut wanted = certificate.identifiers.clone();
+    wanted.sort();
+    generations
+        .get(&number)
+        .is_some_and(|generation| generation.identifiers == wanted)
+}
+
+/// Returns whether the same order may still come to a certificate; `n_failed` runs in a row failed before this one.
+fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
     match error {
+        // Something between us and the CA answered in its place, most likely; but an order that the CA itself always
+        // talks nonsense about must not be asked for until it expires.
+        AcmeError::IssuedOther(_) | AcmeError::NotAcme { .. } | AcmeError::TooLarge { .. } => {
+            n_failed < NONSENSE
+        }
         AcmeError::Connect { .. }
         | AcmeError::Cut { .. }
         | AcmeError::Timeout { .. }
+        | AcmeError::Interrupted
         | AcmeError::Overdue { .. }
         | AcmeError::NotSaved(_)
         | AcmeError::PortTaken { .. }
@@ -298,22 +372,9 @@ async fn begin(
         }
         abandon(context, lineage)?;
     }
-    let key = choose_key(context, certificate, lineage, notes).await?;
-    let generation = lineage.newest + 1;
-    let doing = |error| {
-        store_error(
-            format!("the key for {} could not be saved", certificate.name),
-            &error,
-        )
-    };
-    context
-        .store
-        .discard_unfinished(&certificate.name, generation)
-        .map_err(doing)?;
-    context
-        .store
-        .save_key(&certificate.name, generation, &key.to_pem(), access)
-        .map_err(doing)?;
+    let key = choose_key(context, certificate, lineage, access, notes).await?;
+    let generation = context.store.next_number(lineage);
+    save_key(context, certificate, generation, &key, access)?;
     // `replaces` only to the CA that issued the certificate in use.
     let replaces = lineage
         .live()
@@ -343,28 +404,54 @@ fn unfinished_key(
             &error,
         )
     };
-    let pem = context
-        .store
+    let store = &context.store;
+    let pem = match store
         .load_unfinished_key(&certificate.name, generation)
-        .map_err(doing)?;
+        .map_err(doing)?
+    {
+        // A run that was killed between completing the generation and saving the record has moved the key.
+        None => store.load_key(&certificate.name, generation).map_err(doing)?,
+        unfinished => unfinished,
+    };
     // A damaged key is as good as none: a new order begins with a new one.
     Ok(pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok()))
 }
 
+/// Puts the key of a generation to come on disk, in the place of whatever an abandoned order left there.
+fn save_key(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    generation: u64,
+    key: &PrivateKey,
+    access: Access,
+) -> Result<()> {
+    let doing = |error| {
+        store_error(
+            format!("the key for {} could not be saved", certificate.name),
+            &error,
+        )
+    };
+    let there = unfinished_key(context, certificate, generation)?;
+    if there.is_some_and(|there| there.to_pem() == key.to_pem()) {
+        // Never taken away in order to be written again: a TLSA record may name it.
+        return Ok(());
+    }
+    context
+        .store
+        .discard_unfinished(&certificate.name, generation)
+        .map_err(doing)?;
+    context
+        .store
+        .save_key(&certificate.name, generation, &key.to_pem(), access)
+        .map_err(doing)
+}
+
 /// Forgets the order in flight; its number may be used again, since nobody has seen it.
+///
+/// Its key stays for the next order: a TLSA record may have been published for it.
 fn abandon(context: &Context<'_>, lineage: &mut Lineage) -> Result<()> {
-    if let Some(order) = lineage.order.take() {
+    if lineage.order.take().is_some() {
         context.save(lineage)?;
-        let doing = |error| {
-            store_error(
-                format!("an old order of {} could not be cleared away", lineage.name),
-                &error,
-            )
-        };
-        context
-            .store
-            .discard_unfinished(&lineage.name, order.generation)
-            .map_err(doing)?;
     }
     Ok(())
 }
@@ -374,6 +461,7 @@ async fn choose_key(
     context: &Context<'_>,
     certificate: &Certificate,
     lineage: &Lineage,
+    access: Access,
     notes: &mut Vec<String>,
 ) -> Result<PrivateKey> {
     let in_use = match lineage.generation {
@@ -395,10 +483,20 @@ async fn choose_key(
         return PrivateKey::from_pem(key.to_pem().as_bytes())
             .map_err(|error| Error::failed("the key in use could not be read").cause(error));
     }
-    let generated = PrivateKey::generate(certificate.key).map_err(|error| {
-        Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
-    })?;
-    match tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await? {
+    let number = context.store.next_number(lineage);
+    let foreseen = unfinished_key(context, certificate, number)?;
+    let generated = match foreseen.filter(|key| key.key_type() == certificate.key) {
+        Some(key) => key,
+        None => PrivateKey::generate(certificate.key).map_err(|error| {
+            Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
+        })?,
+    };
+    let choice = tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await;
+    if choice.is_err() && usable.is_none() {
+        // The operator is told to publish this key: the next run has to come with the same one.
+        save_key(context, certificate, number, &generated, access)?;
+    }
+    match choice? {
         tlsa::Choice::Generated => Ok(generated),
         tlsa::Choice::InUse(note) => {
             notes.push(note);
@@ -430,7 +528,9 @@ async fn complete(
     let number = order.generation;
     let generation = describe(&chain, Some(order.directory.clone()));
     write_generation(context, &certificate.name, number, &chain, &key.to_pem(), access)?;
-    let info = ask_renewal_info(
+    // On record before anything else is asked: a run that is killed while it waits has not got it in vain.
+    record(context, lineage, number, generation.clone())?;
+    lineage.renewal_info = ask_renewal_info(
         session.http(),
         Some(session.directory()),
         &generation,
@@ -438,18 +538,23 @@ async fn complete(
         context.now(),
     )
     .await;
+    context.save(lineage)?;
+    Ok(number)
+}
+
+/// Records a complete generation as the order's outcome.
+fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) -> Result<()> {
     lineage.order = None;
     lineage.newest = lineage.newest.max(number);
     lineage.generations.insert(number, generation);
-    lineage.renewal_info = info;
+    lineage.renewal_info = None;
     lineage.state = State::Issued;
     lineage.failure = None;
     lineage
         .issued_at
         .retain(|at| *at > context.now() - Duration::weeks(1));
     lineage.issued_at.push(context.now());
-    context.save(lineage)?;
-    Ok(number)
+    context.save(lineage)
 }
 
 /// Runs a full order with a key of its own, and keeps nothing but the account where there is one already.
@@ -478,6 +583,7 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
         order_request,
         solvers.solver(),
         &Forget,
+        &context.stop(),
         &context.progress,
     )
     .await;
@@ -651,19 +757,28 @@ pub fn remember(
         .filter(|failure| failure.step == step && failure.configuration == wanted.configuration());
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
     let at = now + schedule::back_off(count);
-    let mut message = error.message.clone();
-    for cause in &error.causes {
-        message.push('\n');
-        message.push_str(cause);
-    }
     lineage.failure = Some(Failure {
         step,
-        message,
+        message: kept_message(error),
         count,
         at: now,
         retry_at: retry_at.map_or(at, |asked| asked.max(at)),
         configuration: wanted.configuration().to_owned(),
     });
+}
+
+/// Returns a failure and its causes, cut: the record that it is kept in must stay small enough to be read again, and a
+/// CA's problem document may be as large as an answer.
+fn kept_message(error: &Error) -> String {
+    let whole = std::iter::once(&error.message)
+        .chain(&error.causes)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    match whole.char_indices().nth(MESSAGE_LIMIT) {
+        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+        None => whole,
+    }
 }
 
 /// Says what the failure means for the lineage: what is in use, until when, and when it is tried again.
@@ -686,6 +801,9 @@ fn not_renewed(lineage: &Lineage, error: Error) -> Error {
     };
     told.causes.insert(0, error.message);
     match &lineage.failure {
+        Some(failure) if error.kind == Kind::NotYet => told
+            .remedy("nothing has to be done: the timer tries again when the CA's time has come")
+            .retry_at(failure.retry_at),
         Some(failure) => told
             .remedy(format!(
                 "`mailcert renew --force {}` tries again now; the timer does by itself",
@@ -715,6 +833,16 @@ impl SaveOrder for Log<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keeps_a_failure_that_leaves_the_record_readable() {
+        let short = Error::failed("a").cause("b").cause("c");
+        assert_eq!(kept_message(&short), "a\nb\nc");
+        let long = Error::failed("a").cause("é".repeat(1 << 20));
+        let kept = kept_message(&long);
+        assert_eq!(kept.chars().count(), MESSAGE_LIMIT + 1);
+        assert!(kept.starts_with("a\né") && kept.ends_with('…'));
+    }
 
     #[tokio::test]
     async fn never_runs_more_than_the_limit_and_keeps_the_order() {

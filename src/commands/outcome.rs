@@ -69,20 +69,18 @@ impl Run {
         let mut code = ExitCode::Done;
         for done in &self.lineages {
             match &done.error {
-                Some(error) if error.exit_code() == ExitCode::NotYet && code == ExitCode::Done => {
-                    code = ExitCode::NotYet;
-                }
-                Some(error) if error.exit_code() == ExitCode::NotYet => {}
+                Some(error) if error.exit_code() == ExitCode::NotYet => code = ExitCode::NotYet,
                 Some(_) => return ExitCode::Failed,
                 // A lineage that waits out its back-off is still red: the run did not bring it to its goal.
                 None if !done.status.good && !self.dry_run => return ExitCode::Failed,
+                None if done.action == Action::Waiting => code = ExitCode::NotYet,
                 None => {}
             }
         }
         code
     }
 
-    /// Returns one error for all that failed, or `None`.
+    /// Returns one error for all that failed, or is red from an earlier run; or `None`.
     pub fn error(&self) -> Option<Error> {
         let failed: Vec<&Error> = self
             .lineages
@@ -90,7 +88,8 @@ impl Run {
             .filter_map(|done| done.error.as_ref())
             .collect();
         match failed.as_slice() {
-            [] => None,
+            [] if self.exit_code() == ExitCode::Done => None,
+            [] => Some(self.still_red()),
             [only] => Some((*only).clone()),
             several => {
                 let message = format!("{} of {} lineages failed", several.len(), self.lineages.len());
@@ -100,6 +99,23 @@ impl Run {
                 Some(remedies.into_iter().fold(all, Error::remedy))
             }
         }
+    }
+
+    /// Tells lineages that are not where they should be, although nothing could be done for them in this run.
+    fn still_red(&self) -> Error {
+        let red = self.lineages.iter().filter(|done| !done.status.good);
+        red.fold(
+            Error::failed("not everything is as it should be"),
+            |error, done| {
+                let status = &done.status;
+                let why = status
+                    .last_error
+                    .clone()
+                    .unwrap_or_else(|| format!("it is {}", status.state));
+                error.cause(format!("{}: {why}", status.name))
+            },
+        )
+        .remedy("mend what the cause says; `mailcert status` shows each lineage")
     }
 }
 

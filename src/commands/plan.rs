@@ -68,7 +68,7 @@ fn certificates(context: &Context<'_>) -> Result<Vec<CertificateChange>> {
 }
 
 fn why_wanted(lineage: &Lineage, identifiers: &[crate::model::name::Identifier]) -> Option<&'static str> {
-    let Some((_, newest)) = lineage.newest_complete() else {
+    let Some((_, current)) = lineage.current() else {
         return Some(if lineage.order.is_some() {
             "an order is unfinished"
         } else {
@@ -77,7 +77,7 @@ fn why_wanted(lineage: &Lineage, identifiers: &[crate::model::name::Identifier])
     };
     let mut wanted = identifiers.to_vec();
     wanted.sort();
-    let mut has = newest.identifiers.clone();
+    let mut has = current.identifiers.clone();
     has.sort();
     (wanted != has).then_some("the identifiers in the configuration have changed")
 }

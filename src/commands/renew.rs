@@ -132,12 +132,16 @@ fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, u
 /// Mends what the record and the disk disagree on: the record is right about what is in use, the disk about what there is.
 fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
     let name = lineage.name.clone();
-    let missing: Vec<u64> = lineage
-        .generations
-        .keys()
-        .copied()
-        .filter(|number| !context.store.is_complete(&name, *number))
-        .collect();
+    if let Some(number) = order::adopt(context, &mut lineage)? {
+        context.progress.done(&format!(
+            "{name}: generation {number} is complete, though the run that got it was ended before it was recorded"
+        ));
+    }
+    // Those that may be put into service; an older one is looked at when somebody wants it back.
+    let newest = lineage.newest_complete().map(|(number, _)| number);
+    let mut missing: Vec<u64> = lineage.generation.into_iter().chain(newest).collect();
+    missing.dedup();
+    missing.retain(|number| !context.store.is_complete(&name, *number));
     if !missing.is_empty() {
         for number in &missing {
             lineage.generations.remove(number);
@@ -162,6 +166,12 @@ fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
             "{name}: mending the live link, which did not point at generation {live}"
         ));
         let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
+        if let Some(aside) = context.store.mend_copied_live(&name, live).map_err(failed)? {
+            context.progress.done(&format!(
+                "{name}: a directory stood in the place of the live link; it is kept as {}",
+                aside.display()
+            ));
+        }
         context.store.point_live_at(&name, live).map_err(failed)?;
         lineage.state = lineage.state.min(State::Installed);
         context.save(&lineage)?;
@@ -176,7 +186,7 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
         return Ok(());
     };
     let is_due = |work: &Work<'_>| {
-        let live = work.lineage.newest_complete().map(|(_, generation)| generation);
+        let live = work.lineage.current().map(|(_, generation)| generation);
         let ours = live.is_some_and(|live| live.directory.as_deref() == Some(acme.directory.as_str()));
         let known = live.and_then(|live| live.certificate_id.as_ref());
         let info = work
@@ -198,7 +208,7 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
         // A CA that is down must not stop anything: the remaining lifetime decides then.
         let directory = Directory::fetch(&http, &acme.directory).await.ok();
         let asks = asked.iter_mut().map(|work| async {
-            let Some((_, generation)) = work.lineage.newest_complete() else {
+            let Some((_, generation)) = work.lineage.current() else {
                 return;
             };
             let earlier = work.lineage.renewal_info.as_ref();

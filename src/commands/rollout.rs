@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::{Context, Wanted, mail, order, store_error};
 use crate::{
@@ -33,6 +33,10 @@ const PATIENCE_AFTER_TAKING_BACK: std::time::Duration = std::time::Duration::fro
 
 /// A certificate is never rolled back to one with less than this left.
 const WORTH_GOING_BACK_TO: Duration = Duration::days(3);
+
+/// What is told when there is nothing to put back.
+const NO_WAY_BACK: &str = "a port that worked before does not now, and nothing was taken back: there is no earlier \
+                           certificate, or it has less than three days left";
 
 /// One lineage and the generation that is to serve.
 pub struct Move<'a> {
@@ -132,6 +136,16 @@ impl<'a> From<Move<'a>> for Moving<'a> {
     }
 }
 
+impl Moving<'_> {
+    /// Returns the generation to go back to, when it is worth going back to.
+    fn way_back(&self, now: OffsetDateTime) -> Option<u64> {
+        self.previous.filter(|number| {
+            let generation = self.lineage.generations.get(number);
+            generation.is_some_and(|old| old.not_after - now >= WORTH_GOING_BACK_TO)
+        })
+    }
+}
+
 struct Rollout<'c, 'e, 'a> {
     context: &'c Context<'e>,
     notes: Vec<String>,
@@ -160,21 +174,13 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
         self.baseline = self.look();
         self.install();
-        let Some(server) = server else {
-            self.reach(State::Deployed);
-            return;
-        };
-        if !self.write_files(Some(server), files) {
+        if !self.write_files(server, files) {
             return;
         }
-        if !context.config.postfix.manage {
-            self.reach(State::Deployed);
-        } else if let Err(error) = self.reload(server) {
-            self.fail_all(Step::Deploy, &error);
-            return;
-        } else {
-            self.reach(State::Deployed);
+        if let Err(error) = self.reload(server) {
+            return self.fail_all(Step::Deploy, &error);
         }
+        self.reach(State::Deployed);
         self.prove(server);
     }
 
@@ -186,7 +192,9 @@ impl<'a> Rollout<'_, '_, 'a> {
             .filter_map(|one| one.lineage.deployment.as_ref().map(|d| (one, d)));
         let kept: Vec<Before> = kept
             .filter(|(one, deployment)| {
-                deployment.generation == one.generation && one.lineage.state < State::Verified
+                // One whose endpoints were judged has had its run; what they do now is what counts next.
+                let unjudged = deployment.endpoints.is_empty() && one.lineage.state < State::Verified;
+                deployment.generation == one.generation && unjudged
             })
             .flat_map(|(_, deployment)| deployment.baseline.clone())
             .collect();
@@ -277,13 +285,17 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
     }
 
-    fn reload(&self, server: &Instance) -> Result<()> {
+    /// Reloads Postfix, where it is ours to reload.
+    fn reload(&self, server: Option<&Instance>) -> Result<()> {
+        let Some(server) = server.filter(|_| self.context.config.postfix.manage) else {
+            return Ok(());
+        };
         self.context.progress.step("reloading Postfix");
         mail::reload(self.context, server)
     }
 
     /// Asks every endpoint until it serves what it should, or patience is over; takes back what got worse.
-    fn prove(&mut self, server: &Instance) {
+    fn prove(&mut self, server: Option<&Instance>) {
         if self.expected.is_empty() {
             return;
         }
@@ -398,48 +410,46 @@ impl<'a> Rollout<'_, '_, 'a> {
     }
 
     /// Puts back what got worse by us: the configuration, and the lineages of the endpoints that got worse.
-    fn take_back(&mut self, server: &Instance, worse: &[(Endpoint, String)]) {
-        let context = self.context;
-        context.progress.done("a port got worse: putting everything back");
-        let mut error = worse.iter().fold(
-            Error::failed("the change was taken back: a port that worked before did not after it"),
-            |error, (endpoint, detail)| error.cause(format!("{endpoint}: {detail}")),
-        );
+    fn take_back(&mut self, server: Option<&Instance>, worse: &[(Endpoint, String)]) {
         let lineages: Vec<String> = worse
             .iter()
             .filter_map(|(endpoint, _)| self.expected.get(endpoint).cloned())
             .collect();
-        for one in self
-            .moves
-            .iter_mut()
-            .filter(|one| lineages.contains(&one.certificate.name))
-        {
-            let back = one.previous.filter(|number| {
-                let generation = one.lineage.generations.get(number);
-                generation.is_some_and(|old| old.not_after - context.now() >= WORTH_GOING_BACK_TO)
-            });
-            let Some(back) = back else { continue };
-            let failed = |failure| {
-                store_error(
-                    format!("{} could not be put back", one.certificate.name),
-                    &failure,
-                )
-            };
-            match context
-                .store
-                .point_live_at(&one.certificate.name, back)
-                .map_err(failed)
-            {
+        let is_worse = |one: &Moving<'_>| lineages.contains(&one.certificate.name);
+        let now = self.context.now();
+        let with_way_back = self.moves.iter().filter(|one| is_worse(one));
+        if self.written.is_empty() && with_way_back.clone().all(|one| one.way_back(now).is_none()) {
+            let error = told(worse, NO_WAY_BACK);
+            return self.remember_worse(&lineages, &error);
+        }
+        let context = self.context;
+        context.progress.done("a port got worse: putting everything back");
+        let mut error = told(
+            worse,
+            "the change was taken back: a port that worked before did not after it",
+        );
+        for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
+            let Some(back) = one.way_back(now) else { continue };
+            match context.store.point_live_at(&one.certificate.name, back) {
                 Ok(()) => {
                     one.lineage.generation = Some(back);
                     one.lineage.state = State::RolledBack;
                 }
-                Err(failure) => error = error.cause(failure),
+                Err(failure) => {
+                    let message = format!("{} could not be put back", one.certificate.name);
+                    error = error.cause(store_error(message, &failure));
+                }
             }
         }
         if !self.written.is_empty() {
             match mail::put_back(&self.written) {
-                Ok(()) => self.written.clear(),
+                Ok(()) => {
+                    self.written.clear();
+                    // The first certificate has no generation to go back to: what was before it serves again.
+                    for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
+                        one.lineage.state = State::RolledBack;
+                    }
+                }
                 Err(failure) => error = error.cause(failure),
             }
         }
@@ -447,27 +457,38 @@ impl<'a> Rollout<'_, '_, 'a> {
             error = error.cause(failure);
         }
         error = self.look_after_taking_back(error);
-        for one in self.moves.iter_mut() {
-            if lineages.contains(&one.certificate.name) || one.lineage.state != State::Verified {
-                if one.lineage.state != State::RolledBack {
-                    one.lineage.state = State::Installed;
-                }
-                let told = error.clone().remedy(format!(
-                    "mend what the cause says, then `mailcert deploy {}`",
-                    one.certificate.name
-                ));
-                order::remember(
-                    context,
-                    one.certificate,
-                    &mut one.lineage,
-                    Step::Verify,
-                    &told,
-                    None,
-                );
-                one.error = Some(told);
+        for one in self
+            .moves
+            .iter_mut()
+            .filter(|one| lineages.contains(&one.certificate.name))
+        {
+            if one.lineage.state != State::RolledBack {
+                one.lineage.state = State::Installed;
             }
         }
-        self.error = Some(error);
+        self.remember_worse(&lineages, &error);
+    }
+
+    /// Keeps and tells why these lineages are not in service after all; of the others, what is not verified.
+    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
+        let is_worse = |one: &&mut Moving<'_>| lineages.contains(&one.certificate.name);
+        for one in self.moves.iter_mut().filter(is_worse) {
+            let name = &one.certificate.name;
+            let told = error
+                .clone()
+                .remedy(format!("mend what the cause says, then `mailcert deploy {name}`"));
+            order::remember(
+                self.context,
+                one.certificate,
+                &mut one.lineage,
+                Step::Verify,
+                &told,
+                None,
+            );
+            one.error = Some(told);
+        }
+        self.tell_unverified();
+        self.error = Some(error.clone());
     }
 
     /// Looks whether what was put back works as before; a service that Postfix throttles takes up to a minute.
@@ -477,13 +498,11 @@ impl<'a> Rollout<'_, '_, 'a> {
         let checks: Vec<(Endpoint, Expectation)> = self
             .baseline
             .iter()
-            .filter(|before| self.expected.contains_key(&before.endpoint))
             .filter_map(|before| {
-                let leaf = before.leaf_sha256.as_ref()?.parse().ok()?;
                 let expectation = Expectation {
                     before: Some(before.clone()),
                     old: Vec::new(),
-                    new: leaf,
+                    new: self.leaf_after_taking_back(before)?,
                 };
                 Some((before.endpoint.clone(), expectation))
             })
@@ -506,6 +525,23 @@ impl<'a> Rollout<'_, '_, 'a> {
                     ))
                 }),
         }
+    }
+
+    /// Returns the leaf that an endpoint serves once everything is put back: the one before, unless that was an earlier
+    /// generation of a lineage that was not put back itself.
+    fn leaf_after_taking_back(&self, before: &Before) -> Option<Sha256> {
+        let lineage = self.expected.get(&before.endpoint)?;
+        let served = before.leaf_sha256.as_ref()?;
+        let moved = self.moves.iter().find(|one| one.certificate.name == *lineage);
+        let stays = moved.filter(|one| {
+            let earlier = one
+                .previous
+                .and_then(|number| one.lineage.generations.get(&number));
+            one.lineage.generation == Some(one.generation)
+                && earlier.is_some_and(|earlier| earlier.leaf_sha256 == *served)
+        });
+        let leaf = stays.and_then(|one| Some(&one.lineage.live()?.leaf_sha256));
+        leaf.unwrap_or(served).parse().ok()
     }
 
     /// Notes how far all moves have come that nothing has stopped.
@@ -564,39 +600,87 @@ impl<'a> Rollout<'_, '_, 'a> {
     }
 }
 
+/// Returns a failure with what became of each endpoint that got worse.
+fn told(worse: &[(Endpoint, String)], message: &str) -> Error {
+    worse
+        .iter()
+        .fold(Error::failed(message), |error, (endpoint, detail)| {
+            error.cause(format!("{endpoint}: {detail}"))
+        })
+}
+
+/// How Postfix fares after an undo.
+#[derive(Default)]
+pub struct Restored {
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// The files are back, but a port that should speak TLS with them does not.
+    pub error: Option<Error>,
+}
+
+/// Has Postfix judge what `undo` is about to bring back.
+///
+/// # Errors
+/// When Postfix would refuse it, with its words; nothing was written.
+pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
+    match mail::inspect(context)? {
+        Some(server) if !changes.is_empty() => mail::judge(context, &server, changes),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Puts configuration files back for `undo`, reloads, and looks whether ports that completed TLS still do.
 ///
 /// # Errors
-/// When Postfix would refuse what comes back, or a file cannot be written.
-pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
-    let Some(server) = mail::inspect(context)? else {
-        mail::write(changes)?;
-        return Ok(Vec::new());
+/// When a file cannot be written, or what came back is refused by Postfix.
+pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Restored> {
+    // What is in place may be the broken one.
+    let before = match mail::inspect(context) {
+        Ok(Some(server)) => look_at(context, &mail::endpoints(&server))?,
+        _ => Vec::new(),
     };
-    let endpoints = mail::endpoints(&server);
-    let endpoints: Vec<&Endpoint> = endpoints.iter().collect();
-    let before = context.wait(sight(context, &endpoints))??;
     mail::write(changes)?;
-    if context.config.postfix.reload == Reload::Never {
-        return Ok(Vec::new());
-    }
+    let mut restored = Restored::default();
+    let Some(server) = mail::inspect(context)?.filter(|_| context.config.postfix.reload != Reload::Never)
+    else {
+        return Ok(restored);
+    };
     if let Err(error) = mail::reload(context, &server) {
-        return Ok(vec![format!(
+        restored.notes.push(format!(
             "the files are as they were, but Postfix was not reloaded: {error}"
-        )]);
+        ));
+        return Ok(restored);
     }
-    let after = context.wait(sight(context, &endpoints))??;
-    let worse = before
-        .iter()
-        .filter(|was| was.leaf_sha256.is_some())
-        .filter(|was| {
-            !after
-                .iter()
-                .any(|now| now.endpoint == was.endpoint && now.leaf_sha256.is_some())
+    let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
+    let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();
+    // The first connections after a reload prove little: what fails is asked once more.
+    for _ in 0..2 {
+        let now = look_at(context, &asked)?;
+        asked.retain(|endpoint| {
+            !now.iter()
+                .any(|now| now.endpoint == *endpoint && now.leaf_sha256.is_some())
         });
-    Ok(worse
-        .map(|was| format!("{} completed TLS before the undo and does not now", was.endpoint))
-        .collect())
+    }
+    let wanted = mail::endpoints(&server);
+    let failure = "the last apply was taken back, but a port that completed TLS before does not now";
+    for endpoint in asked {
+        if wanted.contains(&endpoint) {
+            let error = restored.error.take().unwrap_or_else(|| {
+                Error::failed(failure).remedy("look at the mail log; `mailcert apply` goes forward again")
+            });
+            restored.error = Some(error.cause(endpoint.to_string()));
+        } else {
+            restored
+                .notes
+                .push(format!("{endpoint} offers no TLS, as before the apply"));
+        }
+    }
+    Ok(restored)
+}
+
+/// Looks at endpoints once.
+fn look_at(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>> {
+    context.wait(sight(context, &endpoints.iter().collect::<Vec<_>>()))?
 }
 
 /// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Context, Wanted};
 use crate::{
-    config::{Certificate, Timer},
+    config::{Certificate, Issuer, Timer},
     error::{ExitCode, Result},
     model::{
         lineage::{Lineage, State, Verify},
@@ -121,8 +121,10 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         .map_or(Verify::On, |deployment| deployment.verify);
     let wanted = Wanted::new(context, certificate, verify == Verify::On);
     let live = lineage.live();
+    // Another client's certificate is renewed when that client says so.
+    let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
     let due =
-        live.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
+        ours.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
     let goal = wanted.policy().goal;
     let expired = live.is_some_and(|live| live.not_after <= context.now());
     let reached = lineage.state >= goal && lineage.state != State::RolledBack;
@@ -138,6 +140,15 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             "{} does not point at the generation in use",
             context.store.layout().live(&lineage.name).display()
         );
+        last_error.get_or_insert(text);
+    }
+    if expired {
+        last_error.get_or_insert("the certificate in use has expired".to_owned());
+    }
+    if let Some(number) = lineage.generation
+        && !context.store.is_complete(&lineage.name, number)
+    {
+        let text = format!("files of generation {number}, which is in use, are missing or empty");
         last_error.get_or_insert(text);
     }
     LineageStatus {

@@ -48,6 +48,18 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     if !rrsets.is_empty() {
         rrsets = context.wait(dns_gate::still_as_written(context, rrsets, later_edits))??;
     }
+    let postfix: Vec<FileChange> = files
+        .iter()
+        .filter(|file| mail::is_postfix_file(context, &file.path))
+        .cloned()
+        .collect();
+    let mut notes = Vec::new();
+    if later_edits == LaterEdits::Refuse {
+        let judged = rollout::judge_restoring(context, &postfix);
+        notes.extend(judged.map_err(|error| {
+            error.remedy("`mailcert undo --force` brings the old content back all the same")
+        })?);
+    }
     let mut changes: Vec<Change> = Vec::new();
     // A timer that the apply brought goes with its files; one whose files it only changed is read anew afterwards.
     let timer_was_new = files
@@ -61,20 +73,17 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
             reason: "undo: disabled".to_owned(),
         }));
     }
-    let postfix: Vec<FileChange> = files
-        .iter()
-        .filter(|file| mail::is_postfix_file(context, &file.path))
-        .cloned()
-        .collect();
     for file in files.iter().filter(|file| !postfix.contains(file)) {
         restore(file)?;
     }
     if entry.timer.is_some() && !timer_was_new {
         timer::enable(context.env).map_err(failed)?;
     }
-    let mut notes = Vec::new();
+    let mut error = None;
     if !postfix.is_empty() {
-        notes.extend(rollout::restore_postfix(context, &postfix)?);
+        let restored = rollout::restore_postfix(context, &postfix)?;
+        notes.extend(restored.notes);
+        error = restored.error;
         rollout::forget_unserved(context)?;
     }
     changes.extend(files.into_iter().map(Change::File));
@@ -94,7 +103,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         changes,
         notes,
         lineages: Vec::new(),
-        error: None,
+        error,
         when_pending: ExitCode::Done,
         applied: true,
     })

@@ -1,7 +1,7 @@
 //! The commented file that `init` writes, and careful edits to one that exists. Pure.
 //!
 //! [`render`] writes a new file: what differs from the defaults is active, the most useful other keys stand commented
-//! with their default. [`edit`] changes in an existing file only what the answers change; comments, order and spacing
+//! with their default. [`edit()`] changes in an existing file only what the answers change; comments, order and spacing
 //! stay. Names, defaults and comments come from [`v1::schema`](super::v1::schema).
 
 mod edit;
@@ -19,7 +19,7 @@ use crate::model::{
     name::{DomainName, Identifier},
 };
 
-pub use edit::{EditError, complete, edit};
+pub use edit::{EditError, complete, edit, names_host};
 
 /// What `init` asks, or takes from its flags. Paths are UTF-8: TOML holds no others.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `mailcert.toml`, format 1, as it is written -> [`Config`]. Pure.
 //!
-//! TOML 1.1. First [`check`] holds the file against the [`schema`]; then what is left is read here, section by section.
+//! TOML 1.1. First `check` holds the file against the [`schema`]; then what is left is read here, section by section.
 //! Every error of the file is reported at once. The reader never looks at the host: whether a file exists, a user is
 //! known or an address is local is found out by those who use it.
 

@@ -75,6 +75,8 @@ pub async fn apply(
     resolver: &Resolver,
     limit: Duration,
 ) -> Result<(), DnsError> {
+    // Before anything is written: a change that nobody can look for afterwards is not made.
+    let servers = resolver.authoritative_servers(&change.zone).await?;
     if let Err(error) = provider.change(change).await {
         // An answer may have been lost on its way after the server did what we asked.
         let is_done = matches!(error, DnsError::Server { .. }) && is_carried_out(change, provider).await;
@@ -82,7 +84,6 @@ pub async fn apply(
             return Err(error);
         }
     }
-    let servers = resolver.authoritative_servers(&change.zone).await?;
     let expected = Expected {
         present: &change.add,
         absent: &change.remove,

@@ -300,6 +300,22 @@ pub fn swap_link(target: &Path, link: &Path) -> Result<(), FileError> {
     sync_directory_of(link)
 }
 
+/// Puts a symbolic link in the place of a directory by one exchange, so that the name is never gone. The directory ends
+/// up at `aside`, in the same file system, where nothing may be yet.
+///
+/// # Errors
+/// When the link cannot be made or the two cannot be exchanged; the directory stays where it is then.
+pub fn exchange_for_link(directory: &Path, target: &Path, aside: &Path) -> Result<(), FileError> {
+    let fail = failed("link", directory);
+    std::os::unix::fs::symlink(target, aside).map_err(&fail)?;
+    let (cwd, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    if let Err(error) = rustix::fs::renameat_with(cwd, aside, cwd, directory, exchange) {
+        let _ = fs::remove_file(aside);
+        return Err(fail(error.into()));
+    }
+    sync_directory_of(directory)
+}
+
 /// Makes a directory with this mode, and its parents with 0755; an existing one is left as it is.
 ///
 /// # Errors

@@ -262,6 +262,20 @@ impl Lineage {
             .map(|(number, generation)| (*number, generation))
     }
 
+    /// Returns the generation that is, or is to be, in service: the live one, unless a newer one waits to be installed or
+    /// to be tried again. Somebody may have gone back to an older one on purpose.
+    pub fn current(&self) -> Option<(u64, &Generation)> {
+        match self.state {
+            State::Due | State::Ordered | State::Issued | State::RolledBack => self.newest_complete(),
+            State::Installed | State::Deployed | State::Verified => {
+                let live = self
+                    .generation
+                    .and_then(|number| Some((number, self.generations.get(&number)?)));
+                live.or_else(|| self.newest_complete())
+            }
+        }
+    }
+
     /// Returns which generations may be deleted so that `keep` stay: never the live one, the newest, or the one that
     /// served before a deployment that is not verified.
     pub fn prunable(&self, keep: u32) -> Vec<u64> {

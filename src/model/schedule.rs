@@ -115,7 +115,7 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
     if lineage.order.is_some() && policy.ordered_by_us {
         return Next::Order("an order is unfinished".to_owned());
     }
-    let Some((newest, generation)) = lineage.newest_complete() else {
+    let Some((number, generation)) = lineage.current() else {
         return if policy.ordered_by_us {
             Next::Order("there is no certificate yet".to_owned())
         } else {
@@ -140,7 +140,7 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
         }
     }
     if lineage.state < policy.goal || lineage.state == State::RolledBack {
-        return Next::Deploy(newest);
+        return Next::Deploy(number);
     }
     Next::Idle(due)
 }
@@ -428,5 +428,18 @@ mod tests {
         ));
         lineage.state = State::RolledBack;
         assert_eq!(next(&lineage, &policy, now, Urgency::Ordinary), Next::Deploy(1));
+        // Who went back to an older generation on purpose stays there, and it is renewed in its own time.
+        lineage.issued_at.clear();
+        lineage.generations.insert(2, generation(365));
+        lineage.generation = Some(1);
+        lineage.state = State::Deployed;
+        assert_eq!(next(&lineage, &policy, now, Urgency::Ordinary), Next::Deploy(1));
+        lineage.state = State::Verified;
+        assert!(matches!(
+            next(&lineage, &policy, late, Urgency::Ordinary),
+            Next::Order(_)
+        ));
+        lineage.state = State::RolledBack;
+        assert_eq!(next(&lineage, &policy, late, Urgency::Ordinary), Next::Deploy(2));
     }
 }

@@ -136,7 +136,7 @@ pub fn write(changes: &[FileChange], moved: Moved) -> Result<(), ApplyError> {
 /// Takes written changes back, the last one first.
 ///
 /// # Errors
-/// As [`write`]; [`ApplyError::Moved`] when a file is no longer what the apply wrote.
+/// As [`write()`]; [`ApplyError::Moved`] when a file is no longer what the apply wrote.
 pub fn restore(changes: &[FileChange], moved: Moved) -> Result<(), ApplyError> {
     let inverse: Vec<FileChange> = changes.iter().rev().map(FileChange::inverse).collect();
     write(&inverse, moved)

@@ -95,6 +95,14 @@ impl Store {
         Ok(files::write_atomic(&path, &json(&path, entry)?, Access::PRIVATE)?)
     }
 
+    /// Removes an entry whose changes were all refused.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn drop_entry(&self, entry: &Entry) -> Result<(), StoreError> {
+        self.remove_directory(self.layout().journal().join(entry.number.to_string()))
+    }
+
     /// Returns the last entry that changed something and was not taken back.
     ///
     /// # Errors

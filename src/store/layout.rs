@@ -75,6 +75,11 @@ impl Layout {
         self.lineage(name).join(number.to_string())
     }
 
+    /// Returns where a directory is kept that stood in the place of the live link.
+    pub fn copied_live(&self, name: &str, n: u64) -> PathBuf {
+        self.lineage(name).join(format!("copy-of-live-{n}"))
+    }
+
     /// Returns where a generation is put together before it is renamed into place.
     pub fn unfinished(&self, name: &str, number: u64) -> PathBuf {
         self.lineage(name).join(format!(".{number}.unfinished"))

@@ -5,8 +5,9 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
 };
 
 use super::{Store, StoreError, layout};
@@ -45,6 +46,7 @@ impl Store {
         };
         files::make_directory(self.layout().root(), layout::WALKABLE)
             .map_err(|error| LockError::Store(StoreError::File(error)))?;
+        trustworthy(self.layout().root()).map_err(fail)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -74,6 +76,27 @@ impl Store {
             .map_err(fail)?;
         Ok(Lock { _file: file })
     }
+}
+
+/// Refuses a state directory that somebody else could have filled: it is read, and its keys are used, as root.
+fn trustworthy(directory: &Path) -> io::Result<()> {
+    let meta = directory.metadata()?;
+    let me = rustix::process::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != me {
+        let reason = format!(
+            "the directory belongs to user {}, not to root or the running user",
+            meta.uid()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    if meta.mode() & 0o022 != 0 {
+        let reason = format!(
+            "others may write into the directory (mode {:04o}); run `chmod go-w` on it",
+            meta.mode() & 0o7777
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -110,6 +110,13 @@ impl Store {
         String::from_utf8(bytes).map(Some).map_err(corrupt)
     }
 
+    /// Returns the number for a generation to come: one that neither the record nor a run that was killed has used.
+    pub fn next_number(&self, lineage: &Lineage) -> u64 {
+        let is_free = |number: &u64| !self.layout().generation(&lineage.name, *number).exists();
+        let first = lineage.newest.saturating_add(1);
+        (first..u64::MAX).find(is_free).unwrap_or(first)
+    }
+
     /// Completes a generation: every file is on disk before the directory gets its name by one rename.
     ///
     /// A complete directory of this number, left by a run that was killed before it saved its record, is kept when it
@@ -188,6 +195,24 @@ impl Store {
         )?)
     }
 
+    /// Puts the live link where a restore or a copying tool left a directory; returns where that is kept now.
+    ///
+    /// # Errors
+    /// When the two cannot be exchanged.
+    pub fn mend_copied_live(&self, name: &str, number: u64) -> Result<Option<PathBuf>, StoreError> {
+        let live = self.layout().live(name);
+        if !fs::symlink_metadata(&live).is_ok_and(|meta| meta.is_dir()) {
+            return Ok(None);
+        }
+        let aside = (1..).map(|n| self.layout().copied_live(name, n));
+        let aside = aside
+            .take(1000)
+            .find(|path| fs::symlink_metadata(path).is_err())
+            .unwrap_or_else(|| self.layout().copied_live(name, 0));
+        files::exchange_for_link(&live, &self.layout().live_target(name, number), &aside)?;
+        Ok(Some(aside))
+    }
+
     /// Takes the live link away, when a first deployment is rolled back.
     ///
     /// # Errors
@@ -219,7 +244,7 @@ impl Store {
         self.remove_directory(self.layout().unfinished(name, number))
     }
 
-    fn remove_directory(&self, path: PathBuf) -> Result<(), StoreError> {
+    pub(super) fn remove_directory(&self, path: PathBuf) -> Result<(), StoreError> {
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(StoreError::File(FileError {
                 verb: "remove",

@@ -14,4 +14,10 @@
 )]
 mod support;
 
+mod command_line;
+mod configuration;
+mod host;
+mod init;
+mod past_failures;
+mod reports;
 mod scratch;

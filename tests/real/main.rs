@@ -14,5 +14,17 @@
 )]
 mod support;
 
+mod ca;
+mod crash;
+mod dane;
+mod dns;
+mod faulty_ca;
 mod journey;
 mod lab;
+mod postfix;
+mod recovery;
+mod renewal;
+mod rollback;
+mod state_directory;
+mod undo;
+mod verify;

@@ -48,6 +48,16 @@ impl Zone {
     }
 }
 
+/// Whether a server also asks others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It answers for its zones and nothing else.
+    Authoritative,
+    /// It resolves: CNAME records that lead from one of its zones into another are followed. Nobody outside is asked,
+    /// since the root is one of the zones.
+    Resolving,
+}
+
 /// A running named.
 pub struct Bind {
     server: Server,
@@ -59,6 +69,17 @@ pub struct Bind {
 impl Bind {
     /// Starts named on port 53 of the address, with a directory and a key of its own called `name`.
     pub fn start(scratch: &Scratch, name: &'static str, address: &LoopbackAddress, zones: &[Zone]) -> Self {
+        Self::start_as(scratch, name, address, zones, Manner::Authoritative)
+    }
+
+    /// Starts named in this manner.
+    pub fn start_as(
+        scratch: &Scratch,
+        name: &'static str,
+        address: &LoopbackAddress,
+        zones: &[Zone],
+        manner: Manner,
+    ) -> Self {
         let dir = scratch.dir(name);
         let key = run(Command::new("tsig-keygen").args(["-a", "hmac-sha256", KEY_NAME]));
         let secret = key
@@ -72,10 +93,14 @@ impl Bind {
         let mut conf = format!(
             "options {{\n  directory \"{dir}\";\n  listen-on port 53 {{ {ip}; }};\n  listen-on-v6 {{ none; }};\n  \
              pid-file none;\n  lock-file none;\n  session-keyfile \"{dir}/session.key\";\n  \
-             recursion no;\n  notify no;\n  dnssec-validation no;\n  empty-zones-enable no;\n}};\n\
+             recursion {recursion};\n  notify no;\n  dnssec-validation no;\n  empty-zones-enable no;\n}};\n\
              controls {{ }};\n{key}",
             dir = dir.display(),
             ip = address.ip(),
+            recursion = match manner {
+                Manner::Authoritative => "no",
+                Manner::Resolving => "yes",
+            },
         );
         for (n, zone) in zones.iter().enumerate() {
             let origin = format!("{}.", zone.origin);

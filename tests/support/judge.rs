@@ -38,6 +38,27 @@ pub fn certificate_sha256(pem: &str) -> Result<String, String> {
     Ok(digest.replace(':', "").to_lowercase())
 }
 
+/// Returns the DNS names of the first certificate of a PEM text, sorted, as openssl sees them.
+pub fn dns_names(pem: &str) -> Vec<String> {
+    let said = openssl(&["x509", "-noout", "-ext", "subjectAltName"], pem).unwrap();
+    let names = said
+        .split([',', ' ', '\n'])
+        .filter_map(|word| word.strip_prefix("DNS:"));
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// Returns the public key of a private key or certificate, as openssl sees it.
+pub fn public_key_of(pem: &str) -> String {
+    let said = if pem.contains("PRIVATE KEY") {
+        openssl(&["pkey", "-pubout"], pem)
+    } else {
+        openssl(&["x509", "-noout", "-pubkey"], pem)
+    };
+    said.unwrap()
+}
+
 /// Lets openssl verify chain and name against a root, as a strict client does.
 ///
 /// # Errors

@@ -73,14 +73,24 @@ impl Mailcert {
 
     /// Runs a command in this process; nobody sits at its terminal.
     pub fn run(&self, args: &[&str]) -> Outcome {
+        self.run_with(args, None)
+    }
+
+    /// Runs a command in this process for a person who sits at a terminal and types this.
+    pub fn run_at_terminal(&self, args: &[&str], typed: &str) -> Outcome {
+        self.run_with(args, Some(typed))
+    }
+
+    fn run_with(&self, args: &[&str], typed: Option<&str>) -> Outcome {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
+        let stdin = typed.unwrap_or_default().to_owned().into_bytes();
         let streams = Streams {
-            stdin: Box::new(std::io::empty()),
+            stdin: Box::new(std::io::Cursor::new(stdin)),
             stdout: Sink::new(stdout.clone()),
             stderr: Sink::new(stderr.clone()),
-            stdin_is_terminal: false,
-            stdout_is_terminal: false,
-            stderr_is_terminal: false,
+            stdin_is_terminal: typed.is_some(),
+            stdout_is_terminal: typed.is_some(),
+            stderr_is_terminal: typed.is_some(),
         };
         let env = Env {
             args: std::iter::once("mailcert".into())
@@ -136,6 +146,13 @@ impl Running {
     /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.0.as_ref().map_or(0, Child::id)
+    }
+
+    /// Returns whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.0
+            .as_mut()
+            .is_none_or(|child| matches!(child.try_wait(), Ok(Some(_))))
     }
 
     /// Kills it as a power cut would, and returns what it had said by then.

@@ -6,21 +6,30 @@
 //! them all.
 
 pub mod address;
+pub mod authority;
 pub mod bind;
+pub mod faulty_ca;
+pub mod golden;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
 pub mod pebble;
+pub mod port;
 pub mod postfix;
 pub mod scratch;
 pub mod server;
+pub mod site;
 pub mod world;
 
 pub use address::LoopbackAddress;
-pub use bind::{Bind, Zone};
+pub use authority::{Authority, Identity};
+pub use bind::{Bind, Manner, Zone};
+pub use faulty_ca::{Fault, FaultyCa};
 pub use judge::Tls;
 pub use mailcert::{Mailcert, Outcome};
 pub use pebble::{Pebble, PebbleOptions};
+pub use port::{Answer, Port};
 pub use postfix::{Postfix, PostfixOptions};
 pub use scratch::Scratch;
+pub use site::Site;
 pub use world::{World, WorldOptions};

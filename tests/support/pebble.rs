@@ -154,6 +154,19 @@ impl Pebble {
         self.log().lines().filter(|line| line.contains(text)).count()
     }
 
+    /// Returns how many orders were asked for, and how many certificates issued.
+    pub fn n_orders_and_certificates(&self) -> (usize, usize) {
+        (
+            self.count_in_log("POST /order-plz"),
+            self.count_in_log("Issued certificate serial"),
+        )
+    }
+
+    /// Returns where it answers ACME requests.
+    pub fn address(&self) -> SocketAddr {
+        self.address.port(ACME_PORT)
+    }
+
     /// Asks the management interface.
     pub fn get(&self, path: &str) -> (u16, String) {
         self.request(self.http.get(self.management(path)))
@@ -207,17 +220,17 @@ fn program() -> PathBuf {
     program
 }
 
-/// Root and certificate of Pebble's own HTTPS, as PEM.
-struct HttpsPki {
-    root: String,
-    certificate: String,
-    private_key: String,
+/// Root and certificate of a CA's own HTTPS, as PEM.
+pub(super) struct HttpsPki {
+    pub(super) root: String,
+    pub(super) certificate: String,
+    pub(super) private_key: String,
     root_der: rustls::pki_types::CertificateDer<'static>,
 }
 
 impl HttpsPki {
     /// Makes a root, and a certificate for the address.
-    fn new(address: &LoopbackAddress) -> Self {
+    pub(super) fn new(address: &LoopbackAddress) -> Self {
         let root_key = rcgen::KeyPair::generate().unwrap();
         let mut root = rcgen::CertificateParams::default();
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -249,6 +262,7 @@ impl HttpsPki {
             .with_no_client_auth();
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .user_agent("mailcert-lab")
             .no_proxy();
         // No idle connections: each request has a runtime of its own, and a connection does not outlive its runtime.
         builder

@@ -136,6 +136,50 @@ impl World {
         self.scratch.file("mailcert.toml", edit(self.config()));
     }
 
+    /// Makes main.cf name the files of the live link, as `apply` would: a first `issue` then changes no configuration.
+    pub fn name_live_files(&self) {
+        let live = self.state_directory().join("live").join(HOST);
+        let names = format!(
+            "smtpd_tls_cert_file = {live}/fullchain.pem\nsmtpd_tls_key_file = {live}/privkey.pem\n\
+             smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\n",
+            live = live.display()
+        );
+        let kept = |line: &&[u8]| {
+            !line.starts_with(b"smtpd_tls_cert_file") && !line.starts_with(b"smtpd_tls_key_file")
+        };
+        self.postfix.edit_main_cf(|text| {
+            let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(kept).collect();
+            [lines.join(&b'\n'), names.into_bytes()].concat()
+        });
+    }
+
+    /// Starts a site whose port 25 serves a certificate that mailcert got; `edit` has the configuration before.
+    pub fn issued(options: &WorldOptions, edit: impl FnOnce(String) -> String) -> Self {
+        let world = Self::with(options);
+        world.write_config(edit);
+        world.name_live_files();
+        world.mailcert().run(&["issue"]).expect(0);
+        world
+    }
+
+    /// Returns a lineage's record.
+    pub fn record(&self, lineage: &str) -> serde_json::Value {
+        let path = self
+            .state_directory()
+            .join("lineages")
+            .join(lineage)
+            .join("state.json");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Returns the SHA-256 of the leaf in a lineage's live directory.
+    pub fn live_sha256(&self, lineage: &str) -> String {
+        let path = self.state_directory().join("live").join(lineage).join("cert.pem");
+        let pem = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        super::judge::certificate_sha256(&pem).unwrap()
+    }
+
     /// Writes the answers that `init` has no flag for: who takes dynamic updates, and whom to ask.
     pub fn write_answers(&self) {
         self.scratch

@@ -130,7 +130,15 @@ impl Wish {
             replaces,
             patience: Duration::from_secs(120),
         };
-        order::obtain(session, request, present, orders, &Progress::quiet()).await
+        order::obtain(
+            session,
+            request,
+            present,
+            orders,
+            &order::Stop::never(),
+            &Progress::quiet(),
+        )
+        .await
     }
 }
 
@@ -156,6 +164,7 @@ fn an_order_may_move_between_threads() {
                 request,
                 present,
                 orders,
+                &order::Stop::never(),
                 &Progress::quiet(),
             ));
         };

@@ -38,6 +38,16 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
+/// Returns whether a file that was begun by hand names its host; one that is no TOML counts as if it did.
+pub fn names_host(begun: &str) -> bool {
+    let document = begun.parse::<DocumentMut>();
+    document.map_or(true, |document| {
+        document
+            .get("host")
+            .is_some_and(|host| host.get("name").is_some())
+    })
+}
+
 /// Returns a file that was begun by hand with what no configuration can do without: version, host, domains; and, where
 /// they were agreed to, the CA's terms. What it already says stays. `None` when it is no TOML.
 pub fn complete(

@@ -1,0 +1,222 @@
+//! Help, wrong use, formats, colors, quiet: what every command has in common.
+
+use clap::CommandFactory;
+use mailcert::cli::args::Cli;
+use time::Duration;
+
+use crate::{
+    host::{Host, verified},
+    support::golden::golden,
+};
+
+#[test]
+fn the_help_of_every_command_is_reviewed() {
+    // The width is fixed: the real one follows the terminal.
+    let mut program = Cli::command().term_width(100);
+    program.build();
+    let mut text = format!("{}\n", program.render_long_help());
+    for command in program.get_subcommands_mut() {
+        let name = command.get_name().to_owned();
+        let help = command.clone().term_width(100).render_long_help();
+        text += &format!("\n=== mailcert {name}\n\n{help}\n");
+    }
+    let text: Vec<&str> = text.lines().map(str::trim_end).collect();
+    golden("cli_reference.txt", &(text.join("\n") + "\n"));
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let host = Host::new();
+    for args in [&["--help"][..], &["renew", "--help"], &["--version"]] {
+        let outcome = host.run(args).expect(0);
+        assert!(
+            outcome.stdout.contains("mailcert") && outcome.stderr.is_empty(),
+            "{outcome}"
+        );
+    }
+}
+
+/// Command lines that are wrong, each with a word that says why.
+const WRONG: &[(&[&str], &str)] = &[
+    (&["frobnicate"], "frobnicate"),
+    (&["renew", "--force", "--dry-run"], "--dry-run"),
+    (&["probe"], "HOST"),
+    (&["deploy", "--generation", "3"], "LINEAGE"),
+    (&["deploy", "a", "--generation", "three"], "three"),
+    (&["install", "a"], "--from"),
+    (&["init", "--host", "no name"], "no name"),
+    (&["init", "--challenge", "http-02"], "http-02"),
+    (&["status", "--quiet", "--verbose"], "--verbose"),
+    (&["status", "extra"], "extra"),
+];
+
+#[test]
+fn wrong_use_says_what_is_wrong() {
+    let host = Host::new();
+    for (args, word) in WRONG {
+        let outcome = host.run(args).expect(2);
+        assert!(
+            outcome.stdout.is_empty() && outcome.stderr.contains(word),
+            "{args:?}: {outcome}"
+        );
+        for format in [&["--format", "json"][..], &["--format=json"]] {
+            let outcome = host.run(&[args, format].concat()).expect(2);
+            let json = outcome.json();
+            assert_eq!(
+                (&json["format"], &json["ok"]),
+                (&1.into(), &false.into()),
+                "{args:?}"
+            );
+            let message = json["error"]["message"].as_str().unwrap();
+            assert!(message.contains(word), "{args:?}: {message}");
+            assert!(json["error"]["causes"].is_array() && json["error"]["remedies"].is_array());
+        }
+    }
+    let outcome = host.run(&["status", "--format", "xml"]).expect(2);
+    assert!(
+        outcome.stderr.contains("xml") && outcome.stderr.contains("json"),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_json_says_so() {
+    let host = Host::new();
+    let outcome = host.run(&[]).expect(2);
+    assert!(outcome.stderr.contains("Usage: mailcert"), "{outcome}");
+    let json = host.run(&["--format", "json"]).expect(2).json();
+    let message = json["error"]["message"].as_str().unwrap();
+    assert!(message.contains("command"), "{message}");
+}
+
+#[test]
+fn a_format_that_a_command_lacks_is_wrong_use() {
+    let host = Host::with_lineages(&[]);
+    for args in [
+        ["status", "--format", "nagios"],
+        ["plan", "--format", "zone"],
+        ["renew", "--format", "table"],
+        ["records", "--format", "nagios"],
+    ] {
+        let outcome = host.run(&args).expect(2);
+        assert!(
+            outcome.stdout.is_empty() && outcome.stderr.contains("--format"),
+            "{outcome}"
+        );
+        assert!(outcome.stderr.contains("remedy:"), "{outcome}");
+    }
+}
+
+#[test]
+fn what_is_unknown_or_not_yet_there_is_told() {
+    let host = Host::with_lineages(&["mail.example.test", "www.example.test"]);
+    for (args, words) in [
+        (
+            &["issue", "nobody"][..],
+            &["nobody", "mail.example.test, www.example.test"][..],
+        ),
+        (&["renew", "nobody"], &["nobody", "mail.example.test"]),
+        (&["deploy", "nobody"], &["nobody", "mail.example.test"]),
+        (
+            &["install", "nobody", "--from", "/nonexistent"],
+            &["nobody", "mail.example.test"],
+        ),
+        (&["plan", "nothing"], &["`nothing` is no target", "postfix"]),
+        (
+            &["apply", "nothing", "--yes"],
+            &["`nothing` is no target", "postfix"],
+        ),
+        (&["plan", "dovecot"], &["dovecot is not yet supported"]),
+        (&["check", "nothing"], &["`nothing`", "postfix"]),
+        (&["check", "outbound"], &["`check outbound` is not yet supported"]),
+        (&["check", "dns", "example.test", "postfix"], &["alone"]),
+        (
+            &["init", "--host", "a.test", "--issuer", "ca"],
+            &["not yet supported"],
+        ),
+        (
+            &["init", "--host", "a.test", "--challenge", "tls-alpn-01"],
+            &["not yet supported"],
+        ),
+        (&["init", "--host", "a.test", "--listen", "eth0"], &["eth0"]),
+    ] {
+        let outcome = host.run(args).expect(2);
+        for word in words {
+            assert!(outcome.stderr.contains(word), "{args:?}: {outcome}");
+        }
+        let json = host.run(&[args, &["--format", "json"]].concat()).expect(2).json();
+        assert_eq!(json["command"], args[0], "{json}");
+    }
+    assert!(!host.state().join("journal").exists());
+}
+
+#[test]
+fn control_characters_of_the_user_do_not_reach_the_terminal() {
+    let host = Host::with_lineages(&["mail.example.test"]);
+    for args in [
+        &["renew", "\u{1b}[31mred"][..],
+        &["plan", "\u{1b}[31mred"],
+        &["check", "\u{1b}[31mred"],
+        &["check", "dns", "\u{1b}[31mred"],
+        &["probe", "\u{1b}[31mred"],
+    ] {
+        let outcome = host.run(args);
+        assert_ne!(outcome.code, 0, "{outcome}");
+        assert!(!outcome.to_string().contains('\u{1b}'), "{args:?}");
+    }
+}
+
+#[test]
+fn color_is_for_terminals_that_want_it() {
+    let host = Host::with_lineages(&["mail.example.test"]);
+    host.save(&verified("mail.example.test", 1, Duration::days(10)));
+    let colored = |args: &[&str]| host.mailcert.run_at_terminal(args, "").stdout.contains('\u{1b}');
+    assert!(colored(&["status"]));
+    assert!(!host.run(&["status"]).stdout.contains('\u{1b}'));
+    assert!(!colored(&["status", "--no-color"]));
+    assert!(!colored(&["status", "--format", "json"]));
+    for (name, value, expected) in [
+        ("NO_COLOR", "1", false),
+        ("NO_COLOR", "", true),
+        ("TERM", "dumb", false),
+    ] {
+        let mut mailcert = host.mailcert.clone();
+        mailcert.vars.insert(name.into(), value.into());
+        let outcome = mailcert.run_at_terminal(&["status"], "");
+        assert_eq!(outcome.stdout.contains('\u{1b}'), expected, "{name}={value}");
+    }
+}
+
+#[test]
+fn quiet_says_results_and_errors_only() {
+    let host = Host::with_lineages(&["mail.example.test"]);
+    let loud = host.run(&["check", "postfix", "tls"]);
+    assert!(!loud.stderr.is_empty(), "{loud}");
+    let quiet = host.run(&["check", "postfix", "tls", "--quiet"]);
+    assert_eq!((quiet.stdout, quiet.stderr.as_str()), (loud.stdout, ""));
+    let failed = host.run(&["renew", "--quiet"]).expect(1);
+    assert!(failed.stderr.starts_with("mailcert: error: "), "{failed}");
+}
+
+#[test]
+fn the_configuration_can_be_named_by_a_variable_and_the_option_wins() {
+    let host = Host::with_lineages(&["mail.example.test"]);
+    let mut mailcert = host.mailcert.clone();
+    let right = mailcert.config.take().unwrap();
+    mailcert
+        .vars
+        .insert("MAILCERT_CONFIG".into(), right.clone().into());
+    mailcert.run(&["records"]).expect(0);
+    mailcert
+        .vars
+        .insert("MAILCERT_CONFIG".into(), "/nonexistent".into());
+    assert!(
+        mailcert
+            .run(&["records"])
+            .expect(2)
+            .stderr
+            .contains("/nonexistent")
+    );
+    mailcert.config = Some(right);
+    mailcert.run(&["records"]).expect(0);
+}

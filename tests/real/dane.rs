@@ -1,0 +1,155 @@
+//! "DANE first": a TLSA record that speaks about the key in use decides what a renewal may do.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::support::{Mailcert, Outcome, World, server::run, world::HOST};
+
+/// Where the records of port 25 are.
+const OWNER: &str = "_25._tcp.mail.example.test";
+/// The digest of a key that nobody has.
+const FOREIGN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// Returns the digest that a TLSA record `3 1 1` of the leaf in a PEM file has, as openssl computes it.
+fn spki_sha256(world: &World, file: &str) -> String {
+    let live: PathBuf = world.state_directory().join("live").join(HOST).join(file);
+    let key = run(Command::new("openssl")
+        .args(["x509", "-noout", "-pubkey", "-in"])
+        .arg(live));
+    let key = world.scratch.file("public-key.pem", key);
+    let der = world.scratch.path().join("public-key.der");
+    run(Command::new("openssl")
+        .args(["pkey", "-pubin", "-outform", "der", "-in"])
+        .arg(key)
+        .arg("-out")
+        .arg(&der));
+    let digest = run(Command::new("sha256sum").arg(der));
+    digest.split_whitespace().next().unwrap().to_owned()
+}
+
+/// Publishes these records in the place of those that are there.
+fn publish(world: &World, records: &[&str]) {
+    let adds = records
+        .iter()
+        .map(|digest| format!("update add {OWNER} 60 TLSA 3 1 1 {digest}\n"));
+    world.bind.nsupdate(&format!(
+        "update delete {OWNER} TLSA\n{}",
+        adds.collect::<String>()
+    ));
+}
+
+/// Starts a site whose certificate is issued and served.
+fn issued() -> (World, Mailcert) {
+    let world = World::start();
+    world.write_config(|config| config);
+    let mailcert = world.mailcert();
+    mailcert.run(&["issue"]).expect(0);
+    (world, mailcert)
+}
+
+fn leaf(world: &World) -> String {
+    world.postfix.leaf_sha256(25).unwrap()
+}
+
+/// Returns the record that the remedy says to publish.
+fn told_to_publish(outcome: &Outcome) -> String {
+    let line = outcome
+        .stderr
+        .lines()
+        .find(|line| line.contains("publish first"))
+        .unwrap_or_else(|| panic!("{outcome}"));
+    assert!(line.contains(&format!("{OWNER}. IN TLSA 3 1 1 ")), "{outcome}");
+    line.split_whitespace().last().unwrap().to_owned()
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn a_published_key_is_kept_and_an_unpublished_one_is_not() {
+    let (world, mailcert) = issued();
+    let (key, before) = (spki_sha256(&world, "cert.pem"), leaf(&world));
+    publish(&world, &[&key]);
+    let kept = mailcert.run(&["renew", "--force"]).expect(0);
+    assert!(
+        kept.stdout.contains("the key is kept") && kept.stdout.contains(&key),
+        "{kept}"
+    );
+    assert_ne!(leaf(&world), before);
+    assert_eq!(spki_sha256(&world, "cert.pem"), key);
+
+    publish(&world, &[]);
+    let renewed = mailcert.run(&["renew", "--force"]).expect(0);
+    assert!(!renewed.stdout.contains("kept"), "{renewed}");
+    assert_ne!(spki_sha256(&world, "cert.pem"), key);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn a_record_of_another_key_refuses_the_renewal() {
+    let (world, mailcert) = issued();
+    let (key, before) = (spki_sha256(&world, "cert.pem"), leaf(&world));
+    publish(&world, &[FOREIGN]);
+    let n_orders = world.pebble.count_in_log("/order-plz");
+    let refused = mailcert.run(&["renew", "--force"]).expect(1);
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("{OWNER}. IN TLSA 3 1 1 {FOREIGN}")),
+        "{refused}"
+    );
+    assert_eq!(told_to_publish(&refused), key);
+    assert_eq!(
+        (leaf(&world), spki_sha256(&world, "cert.pem")),
+        (before.clone(), key.clone())
+    );
+    assert_eq!(world.pebble.count_in_log("/order-plz"), n_orders);
+    mailcert.run(&["status"]).expect(3);
+
+    publish(&world, &[FOREIGN, &key]);
+    mailcert.run(&["renew", "--force"]).expect(0);
+    assert_ne!(leaf(&world), before);
+    assert_eq!(spki_sha256(&world, "cert.pem"), key);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn the_key_that_a_first_issuance_says_to_publish_is_the_one_it_uses_then() {
+    let world = World::start();
+    world.write_config(|config| config);
+    let (mailcert, snake_oil) = (world.mailcert(), leaf(&world));
+    publish(&world, &[FOREIGN]);
+    let refused = mailcert.run(&["issue"]).expect(1);
+    let key = told_to_publish(&refused);
+    assert_eq!(leaf(&world), snake_oil);
+    assert_eq!(told_to_publish(&mailcert.run(&["issue"]).expect(1)), key);
+
+    publish(&world, &[FOREIGN, &key]);
+    // An order that fails at the CA does not use the published key up.
+    let (right, wrong) = (
+        world.address.port(80).to_string(),
+        world.address.port(81).to_string(),
+    );
+    world.write_config(|config| config.replace(&right, &wrong));
+    mailcert.run(&["issue"]).expect(1);
+    assert_eq!(world.pebble.count_in_log("POST /order-plz"), 1);
+    world.write_config(|config| config);
+    mailcert.run(&["issue"]).expect(0);
+    assert_eq!(spki_sha256(&world, "cert.pem"), key);
+    assert_ne!(leaf(&world), snake_oil);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn nobody_knowing_the_records_refuses_a_new_key() {
+    let (world, mailcert) = issued();
+    let before = leaf(&world);
+    // A port of ours that is taken by nobody: no resolver answers.
+    let dead = world.bind.address().to_string().replace(":53", ":1");
+    let config = fs::read_to_string(world.config_file()).unwrap();
+    let resolvers = format!("resolvers = [\"{}\"]", world.bind.address());
+    world.scratch.file(
+        "mailcert.toml",
+        config.replace(&resolvers, &format!("resolvers = [\"{dead}\"]")),
+    );
+    let refused = mailcert.run(&["renew", "--force"]).expect(1);
+    assert!(refused.stderr.contains("TLSA"), "{refused}");
+    assert_eq!(leaf(&world), before);
+}
