@@ -476,6 +476,10 @@ impl Render for Prepared {
     fn exit_code(&self) -> ExitCode {
         Render::exit_code(&self.changes)
     }
+
+    fn error(&self) -> Option<Error> {
+        self.changes.error()
+    }
 }
 
 impl Render for Records {
