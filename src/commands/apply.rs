@@ -38,7 +38,7 @@ fn unfinished(context: &Context<'_>) -> Result<Vec<(String, u64)>> {
             .deployment
             .as_ref()
             .is_none_or(|one| one.verify == crate::model::lineage::Verify::On);
-        let wanted = super::Wanted::new(context, certificate, verify);
+        let wanted = super::Wanted::new(context, certificate, &lineage, verify);
         let next = schedule::next(&lineage, &wanted.policy(), context.now(), Urgency::Forced);
         if let Next::Deploy(generation) = next {
             names.push((certificate.name.clone(), generation));

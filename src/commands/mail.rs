@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, order};
+use super::Context;
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -22,6 +22,7 @@ use crate::{
     },
     probe::Target,
 };
+use futures_util::future::join_all;
 
 /// Looks at the Postfix instance; `None` when it is neither managed nor asked.
 ///
@@ -174,7 +175,7 @@ pub async fn expected(
                 .collect()
         }
     };
-    let resolved = order::join_all(wanted.iter().map(|(endpoint, _)| Target::resolve(endpoint, None))).await;
+    let resolved = join_all(wanted.iter().map(|(endpoint, _)| Target::resolve(endpoint, None))).await;
     let mut expected = BTreeMap::new();
     for ((_, lineage), targets) in wanted.into_iter().zip(resolved) {
         expected.extend(

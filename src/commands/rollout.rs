@@ -573,7 +573,7 @@ impl<'a> Rollout<'_, '_, 'a> {
         let mut notes = self.notes;
         let mut moves = Vec::new();
         for mut one in self.moves {
-            let wanted = Wanted::new(context, one.certificate, true);
+            let wanted = Wanted::new(context, one.certificate, &one.lineage, true);
             if one.error.is_none() && one.lineage.state >= wanted.policy().goal {
                 one.lineage.failure = None;
             }
