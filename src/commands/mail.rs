@@ -232,12 +232,40 @@ pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
 /// # Errors
 /// With what the judges have against them, whole; nothing was written.
 pub fn judge(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
-    judge::judge(context.env, server, changes).map_err(|error| match error {
+    judge::judge(context.env, server, changes).map_err(judge_failure)
+}
+
+fn judge_failure(error: JudgeError) -> Error {
+    match error {
         JudgeError::Inspect(error) => inspect_failure(&error),
         error => Error::failed("Postfix would not take the new configuration; nothing was changed")
             .cause(error)
             .remedy("mend what Postfix complains about, then run it again"),
-    })
+    }
+}
+
+/// Has Postfix judge what `undo` would bring back. Warnings are notes: the old configuration worked with them.
+///
+/// # Errors
+/// When Postfix would not start with it, or TLS would be off; nothing was written.
+pub fn judge_restoring(
+    context: &Context<'_>,
+    server: &Instance,
+    changes: &[FileChange],
+) -> Result<Vec<String>> {
+    match judge::judge(context.env, server, changes) {
+        Err(JudgeError::Complaints(complaints)) if complaints.lines.iter().all(|line| is_harmless(line)) => {
+            Ok(vec![format!(
+                "Postfix warns about the old configuration: {complaints}"
+            )])
+        }
+        judged => judged.map_err(judge_failure),
+    }
+}
+
+/// Returns whether Postfix works all the same after saying this.
+fn is_harmless(line: &str) -> bool {
+    line.contains("warning:") && !line.contains("disabling TLS")
 }
 
 /// Writes changes that were planned on what is there.

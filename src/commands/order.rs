@@ -806,7 +806,7 @@ fn not_renewed(lineage: &Lineage, error: Error) -> Error {
             .retry_at(failure.retry_at),
         Some(failure) => told
             .remedy(format!(
-                "`mailcert renew --force {}` tries again now; the timer does by itself",
+                "`mailcert renew --force {}` tries again now; the next `renew` after the time below does by itself",
                 lineage.name
             ))
             .retry_at(failure.retry_at),

@@ -624,7 +624,7 @@ pub struct Restored {
 /// When Postfix would refuse it, with its words; nothing was written.
 pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
     match mail::inspect(context)? {
-        Some(server) if !changes.is_empty() => mail::judge(context, &server, changes),
+        Some(server) if !changes.is_empty() => mail::judge_restoring(context, &server, changes),
         _ => Ok(Vec::new()),
     }
 }

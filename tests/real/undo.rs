@@ -159,6 +159,9 @@ fn renew_after_it_keeps_files_alive_and_leaves_main_cf_alone() {
         .expect(0)
         .json();
     assert_eq!(status["lineages"][0]["verify"], "off", "{status:#}");
+    for key in ["renew_at", "renew_reason"] {
+        assert!(status["lineages"][0][key].is_string(), "{key}: {status:#}");
+    }
     // `apply` puts it into service again.
     world.mailcert().run(&["apply", "--yes"]).expect(0);
     assert_eq!(world.postfix.leaf_sha256(25), judge::certificate_sha256(&live));

@@ -157,6 +157,7 @@ impl Pebble {
     /// Returns how many orders were made, and how many certificates issued.
     pub fn n_orders_and_certificates(&self) -> (usize, usize) {
         (
+            // A request whose nonce was rejected made no order.
             self.count_in_log("Added order "),
             self.count_in_log("Issued certificate serial"),
         )
