@@ -232,12 +232,31 @@ pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
 /// # Errors
 /// With what the judges have against them, whole; nothing was written.
 pub fn judge(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
-    judge::judge(context.env, server, changes).map_err(|error| match error {
+    judge::judge(context.env, server, changes)
+        .map_err(|error| judge_failure(error, "Postfix would not take the new configuration"))
+}
+
+/// Has Postfix judge what comes back in a staged copy; returns what it warns about, since it did so before as well.
+///
+/// # Errors
+/// With what would stop a service or its TLS; nothing was written.
+pub fn judge_old(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
+    let stops = |line: &String| !line.contains("warning: ") || line.contains("disabling TLS support");
+    match judge::judge(context.env, server, changes) {
+        Err(JudgeError::Complaints(complaints)) if !complaints.lines.iter().any(stops) => {
+            Ok(vec![format!("of what comes back, {complaints}")])
+        }
+        result => result.map_err(|error| judge_failure(error, "Postfix would not take what comes back")),
+    }
+}
+
+fn judge_failure(error: JudgeError, message: &str) -> Error {
+    match error {
         JudgeError::Inspect(error) => inspect_failure(&error),
-        error => Error::failed("Postfix would not take the new configuration; nothing was changed")
+        error => Error::failed(format!("{message}; nothing was changed"))
             .cause(error)
             .remedy("mend what Postfix complains about, then run it again"),
-    })
+    }
 }
 
 /// Writes changes that were planned on what is there.

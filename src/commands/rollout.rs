@@ -623,9 +623,12 @@ pub struct Restored {
 /// # Errors
 /// When Postfix would refuse it, with its words; nothing was written.
 pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
     match mail::inspect(context)? {
-        Some(server) if !changes.is_empty() => mail::judge(context, &server, changes),
-        _ => Ok(Vec::new()),
+        Some(server) => mail::judge_old(context, &server, changes),
+        None => Ok(Vec::new()),
     }
 }
 
