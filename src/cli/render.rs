@@ -68,16 +68,19 @@ impl Style {
 
     /// Prints a date with how far away it is.
     fn date(self, at: OffsetDateTime) -> String {
-        let days = (at - self.now).whole_days();
-        let hours = (at - self.now).whole_hours();
+        let away = at - self.now;
+        let (days, hours, minutes) = (away.whole_days(), away.whole_hours(), away.whole_minutes());
         let date = format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute());
-        match (days, hours) {
-            (2.., _) => format!("{date} (in {days} days)"),
-            (_, 1..) => format!("{date} (in {hours} h)"),
-            (_, 0) => format!("{date} (now)"),
-            (..=-2, _) => format!("{date} ({} days ago)", -days),
-            _ => format!("{date} ({} h ago)", -hours),
-        }
+        let away = match (days, hours, minutes) {
+            (2.., ..) => format!("in {days} days"),
+            (_, 1.., _) => format!("in {hours} h"),
+            (_, 0, 1..) => format!("in {minutes} min"),
+            (_, 0, 0) => "now".to_owned(),
+            (_, 0, _) => format!("{} min ago", -minutes),
+            (..=-2, ..) => format!("{} days ago", -days),
+            _ => format!("{} h ago", -hours),
+        };
+        format!("{date} ({away})")
     }
 }
 
@@ -473,6 +476,10 @@ impl Render for Prepared {
     fn exit_code(&self) -> ExitCode {
         Render::exit_code(&self.changes)
     }
+
+    fn error(&self) -> Option<Error> {
+        self.changes.error()
+    }
 }
 
 impl Render for Records {
@@ -644,7 +651,27 @@ fn probe_text(style: Style, probed: &Probed, report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use time::{Duration, macros::datetime};
+
     use super::*;
+
+    #[test]
+    fn says_how_far_away_a_moment_is() {
+        let now = datetime!(2030-03-01 12:00 UTC);
+        let style = Style { colored: false, now };
+        let check = |away: Duration, expected: &str| {
+            let said = style.date(now + away);
+            assert!(said.ends_with(&format!("UTC ({expected})")), "{said}");
+        };
+        check(Duration::days(50), "in 50 days");
+        check(Duration::hours(47), "in 47 h");
+        check(Duration::minutes(59), "in 59 min");
+        check(Duration::seconds(59), "now");
+        check(Duration::seconds(-59), "now");
+        check(Duration::minutes(-10), "10 min ago");
+        check(Duration::hours(-47), "47 h ago");
+        check(Duration::days(-2), "2 days ago");
+    }
 
     #[test]
     fn no_part_of_a_failure_commands_the_terminal() {

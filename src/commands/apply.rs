@@ -5,7 +5,7 @@
 use super::{
     Context, dns, mail,
     order::{self, Job},
-    outcome::{Action, Changes, Done},
+    outcome::{Action, Changes, Done, together},
     plan as planning, rollout, status, store_error,
     target::Target,
 };
@@ -38,7 +38,7 @@ fn unfinished(context: &Context<'_>) -> Result<Vec<(String, u64)>> {
             .deployment
             .as_ref()
             .is_none_or(|one| one.verify == crate::model::lineage::Verify::On);
-        let wanted = super::Wanted::new(context, certificate, verify);
+        let wanted = super::Wanted::new(context, certificate, &lineage, verify);
         let next = schedule::next(&lineage, &wanted.policy(), context.now(), Urgency::Forced);
         if let Next::Deploy(generation) = next {
             names.push((certificate.name.clone(), generation));
@@ -64,7 +64,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
             applied: true,
             ..Changes::planned(Plan::default(), ExitCode::Done)
         },
-        failures: Vec::new(),
+        failures: plan.refusals.clone(),
     };
     applying.done.notes.clone_from(&plan.notes);
     applying.certificates_and_postfix(targets, plan);
@@ -313,15 +313,7 @@ impl Applying<'_, '_> {
             self.entry.status = Status::Done;
             self.save()?;
         }
-        let mut failures = self.failures.into_iter();
-        self.done.error = failures.next().map(|first| {
-            failures.fold(first, |all, next| {
-                let mut all = all.cause(&next.message);
-                all.causes.extend(next.causes);
-                all.remedies.extend(next.remedies);
-                all
-            })
-        });
+        self.done.error = together(self.failures);
         self.context.progress.clear();
         Ok(self.done)
     }

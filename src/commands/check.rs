@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Context, dns, mail, order, outcome::Findings, plan};
+use super::{Context, dns, mail, outcome::Findings, plan};
 use crate::{
     config::Timer,
     dns::{
@@ -24,6 +24,7 @@ use crate::{
     probe::{Client, Dialogue, Target, check as tls_check, load_roots, trust::Roots},
     timer,
 };
+use futures_util::future::join_all;
 
 /// No certificate file of Postfix is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -102,7 +103,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
 async fn any_domains(env: &Env, domains: &[DomainName], progress: &Progress) -> Vec<Finding> {
     let resolver = Resolver::system(env);
     progress.step("asking every name server");
-    let all = order::join_all(
+    let all = join_all(
         domains
             .iter()
             .map(|domain| one_domain(&resolver, domain, Role::Any, None)),
@@ -119,7 +120,7 @@ async fn own_domains(context: &Context<'_>) -> Vec<Finding> {
     let all = wanted
         .iter()
         .map(|wanted| one_domain(&resolver, &wanted.name, wanted.role, Some(&sending)));
-    order::join_all(all).await.into_iter().flatten().collect()
+    join_all(all).await.into_iter().flatten().collect()
 }
 
 async fn one_domain(

@@ -88,10 +88,10 @@ pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
     }
 }
 
-/// Plans the SPF records.
+/// Plans the SPF records. A record that is there and must not be touched is a refusal in the plan.
 ///
 /// # Errors
-/// When the zone cannot be read, or a record that is there must not be touched.
+/// When the zone cannot be read.
 pub async fn plan(context: &Context<'_>) -> Result<Plan> {
     let provider = provider(context)?;
     let resolver = resolver(context);
@@ -113,7 +113,7 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
                 let told = Error::failed(format!("no SPF record is published at {}", wanted.name))
                     .cause(refusal.message)
                     .remedy(refusal.remedy);
-                return Err(match refusal.record {
+                plan.refusals.push(match refusal.record {
                     Some(record) => told.remedy(format!("the record to use: {record}")),
                     None => told,
                 });

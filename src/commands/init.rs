@@ -166,6 +166,7 @@ pub fn prepare(
             .chain(plan.changes.iter().cloned())
             .collect(),
         notes: plan.notes.clone(),
+        refusals: plan.refusals.clone(),
     };
     Ok(Prepared {
         changes: Changes::planned(shown, ExitCode::Done),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, order};
+use super::Context;
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -22,6 +22,7 @@ use crate::{
     },
     probe::Target,
 };
+use futures_util::future::join_all;
 
 /// Looks at the Postfix instance; `None` when it is neither managed nor asked.
 ///
@@ -174,7 +175,7 @@ pub async fn expected(
                 .collect()
         }
     };
-    let resolved = order::join_all(wanted.iter().map(|(endpoint, _)| Target::resolve(endpoint, None))).await;
+    let resolved = join_all(wanted.iter().map(|(endpoint, _)| Target::resolve(endpoint, None))).await;
     let mut expected = BTreeMap::new();
     for ((_, lineage), targets) in wanted.into_iter().zip(resolved) {
         expected.extend(
@@ -232,31 +233,40 @@ pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
 /// # Errors
 /// With what the judges have against them, whole; nothing was written.
 pub fn judge(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
-    judge::judge(context.env, server, changes)
-        .map_err(|error| judge_failure(error, "Postfix would not take the new configuration"))
+    judge::judge(context.env, server, changes).map_err(judge_failure)
 }
 
-/// Has Postfix judge what comes back in a staged copy; returns what it warns about, since it did so before as well.
-///
-/// # Errors
-/// With what would stop a service or its TLS; nothing was written.
-pub fn judge_old(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
-    let stops = |line: &String| !line.contains("warning: ") || line.contains("disabling TLS support");
-    match judge::judge(context.env, server, changes) {
-        Err(JudgeError::Complaints(complaints)) if !complaints.lines.iter().any(stops) => {
-            Ok(vec![format!("of what comes back, {complaints}")])
-        }
-        result => result.map_err(|error| judge_failure(error, "Postfix would not take what comes back")),
-    }
-}
-
-fn judge_failure(error: JudgeError, message: &str) -> Error {
+fn judge_failure(error: JudgeError) -> Error {
     match error {
         JudgeError::Inspect(error) => inspect_failure(&error),
-        error => Error::failed(format!("{message}; nothing was changed"))
+        error => Error::failed("Postfix would not take the new configuration; nothing was changed")
             .cause(error)
             .remedy("mend what Postfix complains about, then run it again"),
     }
+}
+
+/// Has Postfix judge what `undo` would bring back. Warnings are notes: the old configuration worked with them.
+///
+/// # Errors
+/// When Postfix would not start with it, or TLS would be off; nothing was written.
+pub fn judge_restoring(
+    context: &Context<'_>,
+    server: &Instance,
+    changes: &[FileChange],
+) -> Result<Vec<String>> {
+    match judge::judge(context.env, server, changes) {
+        Err(JudgeError::Complaints(complaints)) if complaints.lines.iter().all(|line| is_harmless(line)) => {
+            Ok(vec![format!(
+                "Postfix warns about the old configuration: {complaints}"
+            )])
+        }
+        judged => judged.map_err(judge_failure),
+    }
+}
+
+/// Returns whether Postfix works all the same after saying this.
+fn is_harmless(line: &str) -> bool {
+    line.contains("warning:") && !line.contains("disabling TLS")
 }
 
 /// Writes changes that were planned on what is there.

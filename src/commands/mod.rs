@@ -311,8 +311,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Returns what the configuration wants of this certificate. `served`: some endpoint is to serve it.
-    pub fn new(context: &Context<'_>, certificate: &Certificate, served: bool) -> Self {
+    /// Returns what the configuration wants of this lineage. `served`: some endpoint is to serve it.
+    pub fn new(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, served: bool) -> Self {
         let mut identifiers = certificate.identifiers.clone();
         identifiers.sort();
         let goal = if served {
@@ -325,7 +325,11 @@ impl Wanted {
             RenewBefore::Left(left) => time::Duration::try_from(left).ok(),
         };
         Self {
-            configuration: configuration_digest(&context.config, certificate),
+            // Only a failure is held against it; a thousand lineages without one need no thousand digests.
+            configuration: match lineage.failure {
+                Some(_) => configuration_digest(&context.config, certificate),
+                None => String::new(),
+            },
             before,
             ordered_by_us: certificate.issuer == Issuer::Acme,
             goal,
@@ -347,15 +351,11 @@ impl Wanted {
             configuration: &self.configuration,
         }
     }
-
-    /// Returns the digest of what matters of the configuration; a failure under another one is forgotten.
-    pub fn configuration(&self) -> &str {
-        &self.configuration
-    }
 }
 
-/// Digests what of the configuration can make an order or a deployment succeed that failed before.
-fn configuration_digest(config: &Config, certificate: &Certificate) -> String {
+/// Digests what of the configuration can make an order or a deployment succeed that failed before: a failure under
+/// another one is forgotten.
+pub fn configuration_digest(config: &Config, certificate: &Certificate) -> String {
     let text = format!(
         "{certificate:?} {:?} {:?} {:?}",
         config.acme, config.postfix, config.dns

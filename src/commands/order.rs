@@ -7,9 +7,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use futures_util::stream::{self, StreamExt as _};
 use time::{Duration, OffsetDateTime};
 
-use super::{Context, Wanted, ca, solver::Solvers, store_error, tlsa};
+use super::{Context, ca, configuration_digest, solver::Solvers, store_error, tlsa};
 use crate::{
     acme::{
         AcmeError,
@@ -91,36 +92,7 @@ pub async fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Vec<Ordered<'
 
 /// Runs futures, at most `limit` of them at a time, and keeps their order.
 pub async fn concurrently<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
-    let gate = tokio::sync::Semaphore::new(limit);
-    let gated = futures.map(|future| async {
-        // The gate is never closed, so a permit always comes.
-        let _permit = gate.acquire().await;
-        future.await
-    });
-    join_all(gated).await
-}
-
-/// Waits for all futures, on one task; they wait for the network nearly all the time.
-pub async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    use std::task::Poll;
-    let mut running: Vec<_> = futures.map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
-    std::future::poll_fn(|task| {
-        let mut all = Poll::Ready(());
-        for (future, slot) in running
-            .iter_mut()
-            .zip(&mut done)
-            .filter(|(_, slot)| slot.is_none())
-        {
-            match future.as_mut().poll(task) {
-                Poll::Ready(output) => *slot = Some(output),
-                Poll::Pending => all = Poll::Pending,
-            }
-        }
-        all
-    })
-    .await;
-    done.into_iter().flatten().collect()
+    stream::iter(futures).buffered(limit).collect().await
 }
 
 /// Keeps a failure that came before any order.
@@ -750,11 +722,11 @@ pub fn remember(
     retry_at: Option<OffsetDateTime>,
 ) {
     let now = context.now();
-    let wanted = Wanted::new(context, certificate, true);
+    let configuration = configuration_digest(&context.config, certificate);
     let earlier = lineage
         .failure
         .as_ref()
-        .filter(|failure| failure.step == step && failure.configuration == wanted.configuration());
+        .filter(|failure| failure.step == step && failure.configuration == configuration);
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
     let at = now + schedule::back_off(count);
     lineage.failure = Some(Failure {
@@ -763,7 +735,7 @@ pub fn remember(
         count,
         at: now,
         retry_at: retry_at.map_or(at, |asked| asked.max(at)),
-        configuration: wanted.configuration().to_owned(),
+        configuration,
     });
 }
 
@@ -806,7 +778,7 @@ fn not_renewed(lineage: &Lineage, error: Error) -> Error {
             .retry_at(failure.retry_at),
         Some(failure) => told
             .remedy(format!(
-                "`mailcert renew --force {}` tries again now; the timer does by itself",
+                "`mailcert renew --force {}` tries again now; the next `renew` after the time below does by itself",
                 lineage.name
             ))
             .retry_at(failure.retry_at),

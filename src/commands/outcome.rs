@@ -179,7 +179,7 @@ impl Changes {
             changes: plan.changes,
             notes: plan.notes,
             lineages: Vec::new(),
-            error: None,
+            error: together(plan.refusals),
             when_pending,
             applied: false,
         }
@@ -204,6 +204,21 @@ impl Changes {
             ExitCode::Done
         }
     }
+}
+
+/// Tells several failures as one: the first with its causes, the others below it.
+pub fn together(errors: Vec<Error>) -> Option<Error> {
+    errors.into_iter().reduce(|all, next| {
+        let mut all = all.cause(&next.message);
+        all.causes.extend(next.causes);
+        all.remedies.extend(
+            next.remedies
+                .into_iter()
+                .filter(|remedy| !all.remedies.contains(remedy))
+                .collect::<Vec<_>>(),
+        );
+        all
+    })
 }
 
 fn changes<S: Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {

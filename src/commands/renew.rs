@@ -125,7 +125,7 @@ fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, u
         .deployment
         .as_ref()
         .map_or(Verify::On, |deployment| deployment.verify);
-    let wanted = Wanted::new(context, certificate, verify == Verify::On);
+    let wanted = Wanted::new(context, certificate, lineage, verify == Verify::On);
     schedule::next(lineage, &wanted.policy(), context.now(), urgency)
 }
 

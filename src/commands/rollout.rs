@@ -573,7 +573,7 @@ impl<'a> Rollout<'_, '_, 'a> {
         let mut notes = self.notes;
         let mut moves = Vec::new();
         for mut one in self.moves {
-            let wanted = Wanted::new(context, one.certificate, true);
+            let wanted = Wanted::new(context, one.certificate, &one.lineage, true);
             if one.error.is_none() && one.lineage.state >= wanted.policy().goal {
                 one.lineage.failure = None;
             }
@@ -623,12 +623,9 @@ pub struct Restored {
 /// # Errors
 /// When Postfix would refuse it, with its words; nothing was written.
 pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
-    if changes.is_empty() {
-        return Ok(Vec::new());
-    }
     match mail::inspect(context)? {
-        Some(server) => mail::judge_old(context, &server, changes),
-        None => Ok(Vec::new()),
+        Some(server) if !changes.is_empty() => mail::judge_restoring(context, &server, changes),
+        _ => Ok(Vec::new()),
     }
 }
 

@@ -93,7 +93,9 @@ impl Status {
 pub fn run(context: &Context<'_>) -> Result<Status> {
     let mut lineages = Vec::new();
     for certificate in &context.config.certificates {
-        lineages.push(describe(context, certificate, &context.load(&certificate.name)?));
+        let lineage = context.load(&certificate.name)?;
+        let described = describe(context, certificate, &lineage);
+        lineages.push(held_against_the_disk(context, described));
     }
     let wanted = context.config.renew.timer != Timer::None;
     let seen = timer::status(
@@ -113,13 +115,31 @@ pub fn run(context: &Context<'_>) -> Result<Status> {
     })
 }
 
-/// Describes one lineage; also used for the outcome of commands that change it.
+/// Tells what the record does not know: a live link that leads elsewhere, files that are missing.
+fn held_against_the_disk(context: &Context<'_>, mut status: LineageStatus) -> LineageStatus {
+    let Some(number) = status.generation else {
+        return status;
+    };
+    let wrong = if context.store.live_points_at(&status.name) != Some(number) {
+        let live = context.store.layout().live(&status.name);
+        format!("{} does not point at the generation in use", live.display())
+    } else if !context.store.is_complete(&status.name, number) {
+        format!("files of generation {number}, which is in use, are missing or empty")
+    } else {
+        return status;
+    };
+    status.good = false;
+    status.last_error.get_or_insert(wrong);
+    status
+}
+
+/// Describes one lineage as its record has it; also used for the outcome of commands that change it.
 pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> LineageStatus {
     let verify = lineage
         .deployment
         .as_ref()
         .map_or(Verify::On, |deployment| deployment.verify);
-    let wanted = Wanted::new(context, certificate, verify == Verify::On);
+    let wanted = Wanted::new(context, certificate, lineage, verify == Verify::On);
     let live = lineage.live();
     // Another client's certificate is renewed when that client says so.
     let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
@@ -134,22 +154,8 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         lineage.state
     };
     let mut last_error = lineage.failure.as_ref().map(|failure| failure.message.clone());
-    let linked = context.store.live_points_at(&lineage.name);
-    if lineage.generation.is_some() && linked != lineage.generation {
-        let text = format!(
-            "{} does not point at the generation in use",
-            context.store.layout().live(&lineage.name).display()
-        );
-        last_error.get_or_insert(text);
-    }
     if expired {
         last_error.get_or_insert("the certificate in use has expired".to_owned());
-    }
-    if let Some(number) = lineage.generation
-        && !context.store.is_complete(&lineage.name, number)
-    {
-        let text = format!("files of generation {number}, which is in use, are missing or empty");
-        last_error.get_or_insert(text);
     }
     LineageStatus {
         name: certificate.name.clone(),

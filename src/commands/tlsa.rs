@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     model::{certificate::Chain, key::PrivateKey, lineage::Lineage},
 };
+use futures_util::future::join_all;
 
 /// Which key goes on.
 pub enum Choice {
@@ -107,7 +108,7 @@ async fn published(context: &Context<'_>, certificate: &Certificate) -> Result<V
     let resolver = dns::resolver(context);
     let host = &context.config.host.name;
     let ports = mail::ports(context);
-    let asked = super::order::join_all(ports.iter().map(|port| tlsa::look_up(&resolver, host, *port))).await;
+    let asked = join_all(ports.iter().map(|port| tlsa::look_up(&resolver, host, *port))).await;
     let mut found = Vec::new();
     for (port, records) in ports.iter().zip(asked) {
         let records = records.map_err(|error| {

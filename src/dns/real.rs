@@ -520,7 +520,11 @@ async fn zones_servers_and_large_answers_are_found() {
         .map(|n| format!("big TXT \"value {n:03} {}\"", "x".repeat(100)))
         .collect();
     let records = format!(
-        "_25._tcp.mx TLSA 3 1 1 ABCD\nother CNAME _25._tcp.mx\n{}",
+        "_25._tcp.mx TLSA 3 1 1 ABCD\nother CNAME _25._tcp.mx\n\
+         far CNAME far.challenges.test.\n{}\nc9 TXT end\n{}",
+        (0..9)
+            .map(|n| format!("c{n} CNAME c{}\n", n + 1))
+            .collect::<String>(),
         many.join("\n")
     );
     let named = one_server(&records);
@@ -555,6 +559,13 @@ async fn zones_servers_and_large_answers_are_found() {
     );
     assert_eq!(
         resolver.txt(&name("none.mail.test")).await.unwrap().values.len(),
+        0
+    );
+    // Behind a chain as long as this, and in another zone of the server where there is nothing.
+    let end = resolver.txt(&name("c0.mail.test")).await.unwrap();
+    assert_eq!(end.values, texts(&["end"]));
+    assert_eq!(
+        resolver.txt(&name("far.mail.test")).await.unwrap().values.len(),
         0
     );
     let found = tlsa::look_up(&resolver, &name("mx.mail.test"), 25).await.unwrap();

@@ -397,7 +397,81 @@ fn nameservers(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::{
+        op::ResponseCode,
+        rr::rdata::{CNAME, TXT},
+    };
+    use tokio::net::UdpSocket;
+
     use super::*;
+
+    /// Answers for one name, authoritatively and with the same record whatever the type; refuses all others.
+    async fn serve(server: UdpSocket, owner: &str, data: RData) {
+        let owner = raw_name(owner).unwrap();
+        let mut buffer = [0; 1500];
+        loop {
+            let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+            let mut answer = Message::from_vec(&buffer[..length]).unwrap().into_response();
+            if answer.queries[0].name != owner {
+                answer.metadata.response_code = ResponseCode::Refused;
+            } else if data.record_type() == RecordType::CNAME
+                || data.record_type() == answer.queries[0].query_type
+            {
+                answer.metadata.authoritative = true;
+                answer.add_answer(Record::from_rdata(owner.clone(), 60, data.clone()));
+            }
+            server.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn follows_a_chain_from_one_server_to_the_next() {
+        let alias = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let servers = [&alias, &target].map(|server| server.local_addr().unwrap());
+        let resolver = Resolver::new(servers.to_vec());
+        let question = async {
+            let found = resolver.txt(&domain_name("a.test").unwrap()).await;
+            assert_eq!(found.unwrap().values, [Txt::from_text("one")]);
+            let unknown = resolver.txt(&domain_name("c.test").unwrap()).await.unwrap_err();
+            let DnsError::Server {
+                server,
+                question,
+                failure,
+            } = unknown
+            else {
+                panic!("{unknown}")
+            };
+            assert_eq!((server, question.as_str()), (servers[1], "c.test. TXT"));
+            assert_eq!(failure, ServerFailure::ResponseCode("REFUSED".to_owned()));
+        };
+        let text = TXT::new(vec!["one".to_owned()]);
+        tokio::select! {
+            () = question => {}
+            () = serve(alias, "a.test", RData::CNAME(CNAME(raw_name("b.example").unwrap()))) => {}
+            () = serve(target, "b.example", RData::TXT(text)) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loop_is_no_empty_answer() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let resolver = Resolver::new(vec![server.local_addr().unwrap()]);
+        let itself = RData::CNAME(CNAME(raw_name("a.test").unwrap()));
+        let name = domain_name("a.test").unwrap();
+        tokio::select! {
+            found = resolver.txt(&name) => assert!(matches!(found, Err(DnsError::CnameChain { .. })), "{found:?}"),
+            () = serve(server, "a.test", itself) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn no_resolver_is_an_error() {
+        let found = Resolver::new(Vec::new())
+            .txt(&domain_name("a.test").unwrap())
+            .await;
+        assert_eq!(found, Err(DnsError::NoResolver));
+    }
 
     #[test]
     fn reads_resolv_conf() {

@@ -72,8 +72,8 @@ fn failed<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> FileE
 /// When it cannot be opened or read, is not a regular file, or is larger than the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let fail = failed("read", path);
-    let file = open_regular(path).map_err(&fail)?;
-    read_open(file, limit).map_err(fail)
+    let (file, meta) = open_regular(path).map_err(&fail)?;
+    read_open(file, meta.len(), limit).map_err(fail)
 }
 
 /// Reads a file that may not exist.
@@ -95,8 +95,7 @@ pub fn read_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileEr
 /// As [`read`], and [`io::ErrorKind::PermissionDenied`] with the reason when somebody else could have written it.
 pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let fail = failed("use", path);
-    let file = open_regular(path).map_err(failed("read", path))?;
-    let meta = file.metadata().map_err(&fail)?;
+    let (file, meta) = open_regular(path).map_err(failed("read", path))?;
     let me = rustix::process::geteuid().as_raw();
     if meta.uid() != 0 && meta.uid() != me {
         let reason = format!(
@@ -112,24 +111,24 @@ pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
         );
         return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
     }
-    read_open(file, limit).map_err(failed("read", path))
+    read_open(file, meta.len(), limit).map_err(failed("read", path))
 }
 
-fn open_regular(path: &Path) -> io::Result<File> {
+fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
     // O_NONBLOCK: opening a named pipe must not hang; it has no effect on regular files.
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
-    if !file.metadata()?.is_file() {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "it is not a regular file",
         ));
     }
-    Ok(file)
+    Ok((file, meta))
 }
 
-fn read_open(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let size = file.metadata()?.len();
+fn read_open(file: File, size: u64, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(size.min(limit).try_into().unwrap_or(0));
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -220,8 +219,7 @@ pub fn replace_config(path: &Path, bytes: &[u8]) -> Result<Written, FileError> {
         }
         Err(error) => return Err(fail(error)),
     };
-    let old = open_regular(&target).map_err(&fail)?;
-    let meta = old.metadata().map_err(&fail)?;
+    let (old, meta) = open_regular(&target).map_err(&fail)?;
     let access = Access {
         mode: meta.mode() & 0o7777,
         uid: Some(meta.uid()),

@@ -33,7 +33,8 @@ pub enum State {
 /// One lineage as it is kept in `state.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
-    /// [`FORMAT`] of the program that wrote it.
+    /// [`FORMAT`] of the program that wrote it; another one is not read.
+    #[serde(deserialize_with = "this_format")]
     pub version: u32,
     /// The lineage's name.
     pub name: String,
@@ -298,6 +299,16 @@ impl Lineage {
             .take(surplus)
             .copied()
             .collect()
+    }
+}
+
+/// Reads a record's version, and refuses one that this program does not write.
+pub fn this_format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        FORMAT => Ok(FORMAT),
+        other => Err(serde::de::Error::custom(format!(
+            "it has format {other}, not {FORMAT}"
+        ))),
     }
 }
 

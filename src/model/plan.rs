@@ -10,6 +10,7 @@ use super::{
     name::{DomainName, Identifier},
     rrset::Txt,
 };
+use crate::error::Error;
 
 /// Everything that differs from what the configuration wants, in the order in which it is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What the reader should know besides: warnings, and what only the operator can do.
     pub notes: Vec<String>,
+    /// What is wanted and was refused; the rest of the plan stands all the same.
+    pub refusals: Vec<Error>,
 }
 
 /// One change. Variants stand in the order in which an apply does them.
@@ -99,6 +102,7 @@ impl Plan {
     pub fn extend(&mut self, other: Self) {
         self.changes.extend(other.changes);
         self.notes.extend(other.notes);
+        self.refusals.extend(other.refusals);
     }
 }
 

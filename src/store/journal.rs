@@ -23,7 +23,8 @@ const LIMIT: u64 = 64 << 20;
 /// One apply that changed something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The format's version.
+    /// The format's version; another one is not read.
+    #[serde(deserialize_with = "crate::model::lineage::this_format")]
     pub version: u32,
     /// Its number; they only grow.
     pub number: u64,

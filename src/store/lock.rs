@@ -16,7 +16,14 @@ use crate::env::files::{self, FileError};
 /// The lock, held until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a child between fork and exec still shares the open file.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Why there is no lock.
@@ -74,7 +81,7 @@ impl Store {
         let holder = format!("`mailcert {command}` with process id {}", std::process::id());
         file.write_all(format!("{holder:<200}\n").as_bytes())
             .map_err(fail)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 }
 

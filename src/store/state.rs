@@ -296,7 +296,7 @@ impl Store {
     }
 }
 
-/// Reads one of our JSON records: the version first, then the rest.
+/// Reads one of our JSON records. A newer one need not look like ours at all, but it says its version.
 pub(super) fn parse_record<T: serde::de::DeserializeOwned>(
     path: &Path,
     bytes: &[u8],
@@ -305,20 +305,20 @@ pub(super) fn parse_record<T: serde::de::DeserializeOwned>(
     struct Versioned {
         version: u64,
     }
-    let corrupt = |error: serde_json::Error| StoreError::Corrupt {
-        path: path.to_owned(),
-        reason: error.to_string(),
+    let reason = match serde_json::from_slice(bytes) {
+        // Ours refuse a version that is not theirs, so that one look is enough.
+        Ok(record) => return Ok(record),
+        Err(error) => error.to_string(),
     };
-    // The version first: a newer record need not look like ours at all.
-    match serde_json::from_slice::<Versioned>(bytes)
-        .map_err(corrupt)?
-        .version
-    {
-        version if version > u64::from(FORMAT) => Err(StoreError::Newer {
+    match serde_json::from_slice::<Versioned>(bytes) {
+        Ok(Versioned { version }) if version > u64::from(FORMAT) => Err(StoreError::Newer {
             path: path.to_owned(),
             version,
         }),
-        _ => serde_json::from_slice(bytes).map_err(corrupt),
+        _ => Err(StoreError::Corrupt {
+            path: path.to_owned(),
+            reason,
+        }),
     }
 }
 

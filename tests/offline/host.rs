@@ -92,11 +92,11 @@ impl Host {
 
     /// Runs a command, with the names of this run's own directories taken out of what it says.
     pub fn said(&self, args: &[&str]) -> Outcome {
-        self.clean(self.run(args))
+        self.clean(&self.run(args))
     }
 
     /// Takes the names of this run's own directories out.
-    pub fn clean(&self, outcome: Outcome) -> Outcome {
+    pub fn clean(&self, outcome: &Outcome) -> Outcome {
         let scratch = self.scratch.path().display().to_string();
         Outcome {
             code: outcome.code,

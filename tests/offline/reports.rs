@@ -184,3 +184,39 @@ fn renew_with_nothing_due() {
     host.save(&lineage);
     both(&host, "renew/nothing-due", &["renew"], 0);
 }
+
+#[test]
+fn dns_that_answers_nobody() {
+    let host = Host::new();
+    let dns = "provider = { type = \"rfc2136\", server = \"127.0.0.1:1\", key_name = \"key\", secret_env = \"SECRET\" }\n\
+               publish = [\"spf\"]\n";
+    host.write_config(&(host.config() + dns));
+    let found = host.run(&["check", "dns", "--format", "json"]).expect(3).json();
+    let ids: Vec<&str> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["id"].as_str())
+        .collect();
+    assert!(ids.contains(&"spf.unanswered"), "{found}");
+
+    let refused = host.run(&["plan", "dns"]).expect(2);
+    assert!(refused.stderr.contains("$SECRET is not set"), "{refused}");
+    let mut mailcert = host.mailcert.clone();
+    mailcert.vars.insert("SECRET".into(), "not base64!".into());
+    let refused = mailcert.run(&["plan", "dns"]).expect(2);
+    assert!(
+        refused.stderr.contains("$SECRET") && !refused.stderr.contains("not base64!"),
+        "{refused}"
+    );
+    mailcert.vars.insert("SECRET".into(), "c2VjcmV0".into());
+    for command in [&["plan", "dns"][..], &["apply", "dns", "--yes"]] {
+        let failed = mailcert.run(command).expect(1);
+        assert!(
+            failed.stderr.contains("example.test") && failed.stderr.contains("127.0.0.1:1"),
+            "{failed}"
+        );
+        assert!(!failed.stderr.contains("c2VjcmV0"), "{failed}");
+    }
+    assert!(!host.state().join("journal").exists());
+}

@@ -2,7 +2,11 @@
 
 use std::{fs, process::Command};
 
-use crate::support::{Fault, FaultyCa, World, judge, server::wait_until, world::HOST};
+use crate::support::{
+    Fault, FaultyCa, World, judge,
+    server::wait_until,
+    world::{HOST, without_postfix},
+};
 
 /// A site that asks Pebble through a front; no cap holds it back.
 fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
@@ -12,11 +16,6 @@ fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
     world.write_config(|text| edit(front.configure(&text, &world.pebble)).replace("[renew]\n", uncapped));
     world.name_live_files();
     (world, front)
-}
-
-/// Takes Postfix out of the picture.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
 }
 
 /// What the live link leads to is a whole pair, and the record is about it.

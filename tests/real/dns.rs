@@ -1,6 +1,6 @@
 //! SPF records and challenges in a real BIND: what is written is read back by dig, and what others wrote stays.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use serde_json::Value;
 
@@ -328,10 +328,13 @@ fn a_record_that_exists_is_completed() {
 #[ignore = "real: needs named"]
 fn two_records_are_left_to_the_operator() {
     let site = Site::start("@ TXT \"v=spf1 mx -all\"\n@ TXT \"v=spf1 a -all\"\n");
-    let serial = site.serial();
+    let before = site.txt(DOMAIN);
+    assert_eq!(before.len(), 2);
     let refused = site.plain().run(&["apply", "dns", "--yes"]).expect(1);
     says(&refused, &["2 SPF records", "merge them"]);
-    assert_eq!(site.serial(), serial);
+    assert_eq!(site.txt(DOMAIN), before);
+    // The host's own record is another matter.
+    assert!(site.txt(HOST)[0].contains("v=spf1 a -all"), "{refused}");
 }
 
 #[test]
@@ -460,6 +463,11 @@ fn a_key_that_the_server_does_not_accept_is_told_as_such() {
     let missing = site.mailcert(|config| config.replace(&secret, "\"/nonexistent/secret\""));
     let refused = missing.run(&["apply", "dns", "--yes"]).expect(2);
     says(&refused, &["/nonexistent/secret", "dns.provider"]);
+
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o666)).unwrap();
+    let open = site.mailcert(|config| config.replace(&secret, &format!("{other:?}")));
+    let refused = open.run(&["apply", "dns", "--yes"]).expect(2);
+    says(&refused, &["other-secret", "others may write it"]);
     assert_eq!(site.serial(), serial);
 }
 

@@ -2,7 +2,10 @@
 
 use time::OffsetDateTime;
 
-use crate::support::{Fault, FaultyCa, World, WorldOptions, world::HOST};
+use crate::support::{
+    Fault, FaultyCa, World, WorldOptions,
+    world::{HOST, without_postfix},
+};
 
 /// A site that asks Pebble through a front, with a certificate already.
 fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
@@ -12,11 +15,6 @@ fn site(edit: fn(String) -> String) -> (World, FaultyCa) {
     world.name_live_files();
     world.mailcert().run(&["issue"]).expect(0);
     (world, front)
-}
-
-/// Takes Postfix out of the picture: only what happens at the CA matters.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
 }
 
 fn instant(value: &serde_json::Value) -> OffsetDateTime {

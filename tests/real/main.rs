@@ -19,6 +19,8 @@ mod crash;
 mod dane;
 mod dns;
 mod faulty_ca;
+mod hook;
+mod install;
 mod journey;
 mod lab;
 mod postfix;

@@ -5,12 +5,10 @@ use std::{fs, path::Path, process::Command};
 use mailcert::env::Clock;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::support::{Mailcert, World, WorldOptions, world::HOST};
-
-/// Takes Postfix out of the picture: only what happens at the CA matters.
-fn without_postfix(text: String) -> String {
-    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
-}
+use crate::support::{
+    Mailcert, World, WorldOptions,
+    world::{HOST, without_postfix},
+};
 
 fn issued(edit: fn(String) -> String) -> World {
     World::issued(&WorldOptions::default(), edit)

@@ -9,6 +9,7 @@ pub mod address;
 pub mod authority;
 pub mod bind;
 pub mod faulty_ca;
+pub mod foreign;
 pub mod golden;
 pub mod issuance;
 pub mod judge;

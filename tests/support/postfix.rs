@@ -61,8 +61,19 @@ impl Postfix {
         postfix
     }
 
+    /// Lets the log's socket hold more than ten lines. While master(8) reloads, postlogd(8) is down; a main.cf that
+    /// Postfix warns about fills the socket then, and master waits for ever for a postlogd that it is to start itself.
+    fn widen_log_socket() {
+        const LIMIT: &str = "/proc/sys/net/unix/max_dgram_qlen";
+        let held: u32 = fs::read_to_string(LIMIT).unwrap().trim().parse().unwrap();
+        if held < 512 {
+            fs::write(LIMIT, "512").unwrap();
+        }
+    }
+
     /// Writes the instance without starting it.
     pub fn prepare(scratch: &Scratch, address: &LoopbackAddress, options: &PostfixOptions) -> Self {
+        Self::widen_log_socket();
         let root = scratch.dir("postfix");
         for dir in ["etc", "queue", "data"] {
             fs::create_dir_all(root.join(dir)).unwrap();

@@ -12,6 +12,15 @@ pub const HOST: &str = "mail.example.test";
 /// Its mail domain.
 pub const DOMAIN: &str = "example.test";
 
+/// Takes Postfix out of a configuration: for tests to which only what happens at the CA matters.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what edits a configuration takes its text"
+)]
+pub fn without_postfix(text: String) -> String {
+    text.replace("[postfix]\n", "[postfix]\nmanage = false\nverify = []\n")
+}
+
 /// What the site is like.
 pub struct WorldOptions {
     /// How the CA behaves.

@@ -1,0 +1,64 @@
+//! What other clients leave on disk: certbot's live directory with its links, lego's flat files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Scratch, issuance::Issued};
+
+/// Writes a lineage as certbot does: `archive/NAME/*N.pem`, and links in `live/NAME`; returns the latter.
+pub fn certbot(scratch: &Scratch, name: &str, n: u32, issued: &Issued) -> PathBuf {
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, chain) = issued.fullchain.split_once(end).expect("a chain of certificates");
+    let live = scratch.dir(&format!("letsencrypt/live/{name}"));
+    let archive = scratch.dir(&format!("letsencrypt/archive/{name}"));
+    for (file, content) in [
+        ("cert", format!("{leaf}{end}")),
+        ("chain", chain.trim_start().to_owned()),
+        ("fullchain", issued.fullchain.clone()),
+        ("privkey", issued.private_key.clone()),
+    ] {
+        let path = format!("letsencrypt/archive/{name}/{file}{n}.pem");
+        let path = scratch.secret_file(&path, content);
+        let link = live.join(format!("{file}.pem"));
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(archive.join(path.file_name().unwrap()), link).unwrap();
+    }
+    live
+}
+
+/// Writes a certificate as lego does: `NAME.crt` with the whole chain, `NAME.key`, and its own record; returns the directory.
+pub fn lego(scratch: &Scratch, name: &str, issued: &Issued) -> PathBuf {
+    let file = |end: &str, content: &str| {
+        scratch.secret_file(&format!("lego/certificates/{name}.{end}"), content);
+    };
+    file("crt", &issued.fullchain);
+    file("key", &issued.private_key);
+    file("json", "{}");
+    scratch.path().join("lego/certificates")
+}
+
+/// Makes a self-signed certificate that is valid from so many days to so many days from now.
+pub fn self_signed(names: &[&str], from_days: i64, to_days: i64) -> Issued {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    let now = time::OffsetDateTime::now_utc();
+    params.not_before = now + time::Duration::days(from_days);
+    params.not_after = now + time::Duration::days(to_days);
+    let key = rcgen::KeyPair::generate().unwrap();
+    Issued {
+        fullchain: params.self_signed(&key).unwrap().pem(),
+        private_key: key.serialize_pem(),
+    }
+}
+
+/// Returns every file below a directory with its content, links followed.
+pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = entries
+        .map(|path| (path.clone(), fs::read(&path).unwrap()))
+        .collect();
+    all.sort();
+    all
+}
