@@ -623,9 +623,13 @@ pub struct Restored {
 /// # Errors
 /// When Postfix would refuse it, with its words; nothing was written.
 pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
+    if changes.is_empty() {
+        // Records and timers come back also where Postfix cannot be looked at.
+        return Ok(Vec::new());
+    }
     match mail::inspect(context)? {
-        Some(server) if !changes.is_empty() => mail::judge_restoring(context, &server, changes),
-        _ => Ok(Vec::new()),
+        Some(server) => mail::judge_restoring(context, &server, changes),
+        None => Ok(Vec::new()),
     }
 }
 
