@@ -63,7 +63,7 @@ impl Directory {
     /// # Errors
     /// When it cannot be got, or is not a directory of RFC 8555.
     pub async fn fetch(http: &Http, url: &str) -> Result<Self, AcmeError> {
-        let answer = http.get(url).await?.success()?;
+        let answer = http.get_directory(url).await?.success()?;
         Ok(Self {
             url: url.to_owned(),
             links: answer.json()?,

@@ -1,13 +1,14 @@
 //! Carries requests to a CA, with limits on time and size.
 //!
-//! One connection is kept and used again. Redirects are not followed: RFC 8555 has none. Only `https` URLs are asked,
-//! save on loopback addresses, where a test CA may speak plain HTTP.
+//! One connection is kept and used again. Redirects are not followed: RFC 8555 has none. Only `https` URLs are asked. A
+//! test CA may speak plain HTTP on a loopback address, when its directory is there: no other CA can make us talk to what
+//! listens on this host.
 
 use std::{
     error::Error as _,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -61,6 +62,8 @@ struct Inner {
     client: reqwest::Client,
     limits: Limits,
     n_requests: AtomicU32,
+    /// Whether the directory itself is asked by plain HTTP.
+    plain: AtomicBool,
 }
 
 /// A whole answer.
@@ -100,12 +103,20 @@ impl Http {
             client,
             limits,
             n_requests: AtomicU32::new(0),
+            plain: AtomicBool::new(false),
         })))
     }
 
     /// Returns how many requests have been sent.
     pub fn n_requests(&self) -> u32 {
         self.0.n_requests.load(Ordering::Relaxed)
+    }
+
+    /// Gets the directory, whose URL is the operator's own: when that is plain HTTP, what it names may be.
+    pub(crate) async fn get_directory(&self, url: &str) -> Result<Answer, AcmeError> {
+        let is_plain = Url::parse(url).is_ok_and(|url| url.scheme() == "http");
+        self.0.plain.store(is_plain, Ordering::Relaxed);
+        self.get(url).await
     }
 
     /// Gets a document that needs no account.
@@ -121,7 +132,8 @@ impl Http {
         jose_json: Option<Bytes>,
         at_head: impl FnOnce(&Answer),
     ) -> Result<Answer, AcmeError> {
-        let mut request = self.0.client.request(method, checked(url)?);
+        let url_asked = checked(url, self.0.plain.load(Ordering::Relaxed))?;
+        let mut request = self.0.client.request(method, url_asked);
         if let Some(body) = jose_json {
             request = request
                 .header(header::CONTENT_TYPE, "application/jose+json")
@@ -262,8 +274,8 @@ impl Answer {
     }
 }
 
-/// Parses a URL and refuses what would go over the network in the clear.
-fn checked(url: &str) -> Result<Url, AcmeError> {
+/// Parses a URL and refuses what would go over the network in the clear; `plain` lets plain HTTP pass on this host.
+fn checked(url: &str, plain: bool) -> Result<Url, AcmeError> {
     let invalid = |reason: &str| AcmeError::Invalid(format!("`{url}` cannot be asked: {reason}"));
     let parsed = Url::parse(url).map_err(|_| invalid("it is not a URL"))?;
     let is_loopback = match parsed.host_str() {
@@ -276,7 +288,7 @@ fn checked(url: &str) -> Result<Url, AcmeError> {
     };
     match parsed.scheme() {
         "https" => Ok(parsed),
-        "http" if is_loopback => Ok(parsed),
+        "http" if is_loopback && plain => Ok(parsed),
         _ => Err(invalid("it must begin with https://")),
     }
 }
@@ -355,7 +367,14 @@ mod tests {
 
     #[test]
     fn asks_https_and_loopback_only() {
-        let check = |url: &str, expected: bool| assert_eq!(checked(url).is_ok(), expected, "{url}");
+        let check = |url: &str, expected: bool| {
+            assert_eq!(checked(url, true).is_ok(), expected, "{url}");
+            assert_eq!(
+                checked(url, false).is_ok(),
+                expected && url.starts_with("https:"),
+                "{url}"
+            );
+        };
         check("https://acme.example/directory", true);
         check("http://127.0.0.1:14000/dir", true);
         check("http://[::1]:14000/dir", true);

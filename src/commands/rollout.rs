@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use super::{Context, Wanted, mail, order, store_error};
 use crate::{
     config::{Certificate, Reload},
+    env::files,
     error::{Error, Result},
     model::{
         certificate::Sha256,
@@ -18,7 +19,7 @@ use crate::{
         lineage::{Before, Deployment, Failure, Lineage, Served, State, Step, Verify},
         plan::FileChange,
     },
-    postfix::inspect::Instance,
+    postfix::inspect::{FILE_LIMIT, Instance},
     probe::{
         Client, Dialogue, Target,
         judge::{Expectation, Judgment, Verdict},
@@ -92,6 +93,7 @@ pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) ->
         moves: moves.into_iter().map(Moving::from).collect(),
         error: None,
         written: Vec::new(),
+        left: None,
     };
     let server = match server {
         Ok(server) => server,
@@ -137,6 +139,16 @@ impl<'a> From<Move<'a>> for Moving<'a> {
 }
 
 impl Moving<'_> {
+    /// Returns whether a run that was to put this generation into service ended before it had judged any endpoint.
+    ///
+    /// One whose endpoints were judged has had its run; what they do now is what counts next.
+    fn was_cut_short(&self) -> bool {
+        self.lineage.deployment.as_ref().is_some_and(|deployment| {
+            let unjudged = deployment.endpoints.is_empty() && self.lineage.state < State::Verified;
+            deployment.generation == self.generation && unjudged
+        })
+    }
+
     /// Returns the generation to go back to, when it is worth going back to.
     fn way_back(&self, now: OffsetDateTime) -> Option<u64> {
         self.previous.filter(|number| {
@@ -156,6 +168,8 @@ struct Rollout<'c, 'e, 'a> {
     error: Option<Error>,
     /// Configuration files that were written and stay.
     written: Vec<FileChange>,
+    /// Configuration files that an apply wrote, and its entry: it was killed before it could prove them.
+    left: Option<(Entry, Vec<FileChange>)>,
 }
 
 impl<'a> Rollout<'_, '_, 'a> {
@@ -173,6 +187,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             return;
         }
         self.baseline = self.look();
+        self.left = self.left_by_a_killed_apply(files.changes);
         self.install();
         if !self.write_files(server, files) {
             return;
@@ -191,11 +206,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             .iter()
             .filter_map(|one| one.lineage.deployment.as_ref().map(|d| (one, d)));
         let kept: Vec<Before> = kept
-            .filter(|(one, deployment)| {
-                // One whose endpoints were judged has had its run; what they do now is what counts next.
-                let unjudged = deployment.endpoints.is_empty() && one.lineage.state < State::Verified;
-                deployment.generation == one.generation && unjudged
-            })
+            .filter(|(one, _)| one.was_cut_short())
             .flat_map(|(_, deployment)| deployment.baseline.clone())
             .collect();
         let unknown: Vec<&Endpoint> = self
@@ -210,6 +221,24 @@ impl<'a> Rollout<'_, '_, 'a> {
             baseline.extend(sighted.and_then(|sighted| sighted).unwrap_or_default());
         }
         baseline
+    }
+
+    /// Finds what a killed apply wrote and nobody has proved yet: it is put back too when a port got worse.
+    fn left_by_a_killed_apply(&self, changes: &[FileChange]) -> Option<(Entry, Vec<FileChange>)> {
+        if !self.moves.iter().any(Moving::was_cut_short) {
+            return None;
+        }
+        let entry = self.context.store.last_entry().ok()??;
+        if entry.status != Status::Begun {
+            return None;
+        }
+        let as_written = |file: &&FileChange| {
+            mail::is_postfix_file(self.context, &file.path)
+                && changes.iter().all(|change| change.path != file.path)
+                && files::read_if_exists(&file.path, FILE_LIMIT).is_ok_and(|found| found == file.after)
+        };
+        let left: Vec<FileChange> = entry.files.iter().filter(as_written).cloned().collect();
+        (!left.is_empty()).then_some((entry, left))
     }
 
     /// Points the live links at the new generations.
@@ -418,7 +447,10 @@ impl<'a> Rollout<'_, '_, 'a> {
         let is_worse = |one: &Moving<'_>| lineages.contains(&one.certificate.name);
         let now = self.context.now();
         let with_way_back = self.moves.iter().filter(|one| is_worse(one));
-        if self.written.is_empty() && with_way_back.clone().all(|one| one.way_back(now).is_none()) {
+        if self.written.is_empty()
+            && self.left.is_none()
+            && with_way_back.clone().all(|one| one.way_back(now).is_none())
+        {
             let error = told(worse, NO_WAY_BACK);
             return self.remember_worse(&lineages, &error);
         }
@@ -441,10 +473,22 @@ impl<'a> Rollout<'_, '_, 'a> {
                 }
             }
         }
-        if !self.written.is_empty() {
-            match mail::put_back(&self.written) {
+        let left = self.left.take();
+        let all_written: Vec<FileChange> = left
+            .iter()
+            .flat_map(|(_, files)| files)
+            .chain(&self.written)
+            .cloned()
+            .collect();
+        if !all_written.is_empty() {
+            match mail::put_back(&all_written) {
                 Ok(()) => {
                     self.written.clear();
+                    if let Some((entry, _)) = left
+                        && let Err(failure) = close(context, entry, Status::RolledBack)
+                    {
+                        error = error.cause(failure);
+                    }
                     // The first certificate has no generation to go back to: what was before it serves again.
                     for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
                         one.lineage.state = State::RolledBack;

@@ -80,7 +80,12 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         timer::enable(context.env).map_err(failed)?;
     }
     let mut error = None;
-    if !postfix.is_empty() {
+    // An undo that was killed may have brought the files back, and no more than that.
+    let is_for_postfix = entry
+        .files
+        .iter()
+        .any(|file| mail::is_postfix_file(context, &file.path));
+    if is_for_postfix {
         let restored = rollout::restore_postfix(context, &postfix)?;
         notes.extend(restored.notes);
         error = restored.error;

@@ -23,7 +23,7 @@ use crate::env::{
 };
 
 /// No main.cf or master.cf is larger than this, in bytes.
-pub(super) const FILE_LIMIT: u64 = 4 << 20;
+pub const FILE_LIMIT: u64 = 4 << 20;
 
 /// How long postconf may take; it needs milliseconds, and more where the resolver is slow.
 const POSTCONF_PATIENCE: Duration = Duration::from_secs(30);

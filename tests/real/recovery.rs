@@ -1,8 +1,8 @@
 //! Runs that were killed between two writes: the next one takes up what is there.
 
-use std::fs;
+use std::{fs, process::Command};
 
-use crate::support::World;
+use crate::support::{Answer, Port, Site, World, world::HOST};
 
 #[test]
 #[ignore = "real: needs postfix, named, pebble"]
@@ -50,4 +50,59 @@ fn what_another_certificate_left_behind_costs_no_more_than_its_number() {
     world.mailcert().run(&["renew", "--force"]).expect(0);
     let live = fs::read_link(world.state_directory().join("live/mail.example.test")).unwrap();
     assert!(live.ends_with("3"), "{live:?}");
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, strace"]
+fn what_a_killed_apply_wrote_is_put_back_when_it_breaks_a_port() {
+    let site = Site::start();
+    let before = fs::read(site.postfix.main_cf()).unwrap();
+    let (old, main_cf) = (Answer::tls(&site.issue()), site.postfix.main_cf());
+    let _port = Port::serve(site.address.port(4465), move || {
+        let as_before = fs::read_to_string(&main_cf).is_ok_and(|text| text.contains("snake-oil/cert.pem"));
+        if as_before { old.clone() } else { Answer::Close }
+    });
+    let ip = site.address.ip();
+    site.write_config(|text| text + &format!("verify = [\"smtp://{ip}:25\", \"submissions://{ip}:4465\"]\n"));
+    let directory = site.issue().leave(&site.scratch, "first").display().to_string();
+    let program = site.mailcert().command(&["install", HOST, "--from", &directory]);
+    let is_written = || fs::read(site.postfix.main_cf()).unwrap() != before;
+    // At the first rename after that of main.cf nothing is reloaded or proved yet.
+    for n in 1..30 {
+        let _ = fs::remove_dir_all(site.state(""));
+        Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=rename", "-e"])
+            .arg(format!("inject=rename:signal=SIGKILL:when={n}"))
+            .arg(program.get_program())
+            .args(program.get_args())
+            .output()
+            .unwrap();
+        if is_written() {
+            break;
+        }
+    }
+    assert!(is_written());
+    let renewed = site.mailcert().run(&["renew"]).expect(1);
+    assert!(renewed.stderr.contains("the change was taken back"), "{renewed}");
+    assert!(!is_written(), "{renewed}");
+    assert_eq!(site.status()["state"], "rolled-back");
+    // Nothing of it is left to undo.
+    let undone = site.mailcert().run(&["undo"]).expect(0);
+    assert_eq!(undone.stdout, "nothing to change\n");
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn an_undo_that_was_killed_before_the_reload_is_brought_to_its_end() {
+    let site = Site::start();
+    let (before, snake_oil) = (
+        fs::read(site.postfix.main_cf()).unwrap(),
+        site.postfix.leaf_sha256(25),
+    );
+    site.install("first", &site.issue()).expect(0);
+    assert_ne!(site.postfix.leaf_sha256(25), snake_oil);
+    fs::write(site.postfix.main_cf(), before).unwrap();
+    site.mailcert().run(&["undo"]).expect(0);
+    assert_eq!(site.postfix.leaf_sha256(25), snake_oil);
+    assert_eq!(site.status()["verify"], "off");
 }
