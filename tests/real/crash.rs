@@ -47,7 +47,7 @@ fn an_order_is_resumed_wherever_the_run_was_killed() {
     };
     let mut accounts = None;
     for (step, is_after, n_orders) in [
-        ("POST /sign-me-up", false, 1),
+        // The account's key is on disk already: the CA knows it again.
         ("POST /sign-me-up", true, 1),
         ("POST /order-plz", false, 1),
         // The answer with the order's URL never came: one order is left pending at the CA.
@@ -76,15 +76,13 @@ fn an_order_is_resumed_wherever_the_run_was_killed() {
         front.heal();
         if killed.code == 0 {
             // A reused authorization, one in a hundred: the step was not gone.
+            assert!(
+                ["POST /authZ/", "POST /chalZ/", "POST /my-order/"].contains(&step),
+                "{what}: {killed}"
+            );
             continue;
         }
-        let before = world.pebble.n_orders_and_certificates();
         let again = world.mailcert().run(&["renew"]).expect(0);
-        if before == (orders, certificates) && world.pebble.n_orders_and_certificates() == before {
-            // Nothing had been begun, and nothing was due.
-            assert!(again.stdout.contains("nothing is due"), "{what}: {again}");
-            continue;
-        }
         let (orders_after, certificates_after) = world.pebble.n_orders_and_certificates();
         let most = if step == "POST /chalZ/" { 2 } else { n_orders };
         assert!(
