@@ -238,8 +238,9 @@ fn apply_changes(
 }
 
 fn yes_needed(command: &str) -> Error {
-    Error::usage("nothing was done: a yes is needed, and there is no terminal to ask at")
-        .remedy(format!("look at the plan, then run `mailcert {command} --yes`"))
+    Error::usage("nothing was done: a yes is needed, and there is no terminal to ask at").remedy(format!(
+        "look at the plan, then run `mailcert {command} --yes`, with the same options as now"
+    ))
 }
 
 fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -> Result<ExitCode> {

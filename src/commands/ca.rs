@@ -218,7 +218,7 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
             told.remedy("set acme.challenge.type to one that the CA offers")
         }
         AcmeError::Connect { .. } | AcmeError::Timeout { .. } | AcmeError::Cut { .. } => {
-            told.remedy("look whether this host can reach the CA; it is tried again by the next run")
+            told.remedy("look whether this host can reach the CA")
         }
         AcmeError::ExternalAccountRequired { .. } => told.remedy("set acme.directory to another CA"),
         AcmeError::NotAcme { .. }

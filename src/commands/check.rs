@@ -408,6 +408,6 @@ fn timer_findings(context: &Context<'_>) -> Vec<Finding> {
             "nothing wakes `mailcert renew`",
         )
         .remedy("`mailcert apply timer` enables it")
-        .reference("systemd.timer(5)"),
+        .reference("systemd.timer(5), crontab(5)"),
     ]
 }

@@ -110,9 +110,12 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
             }
             Decision::Nothing(notes) => plan.notes.extend(notes),
             Decision::Refused(refusal) => {
-                let told = Error::failed(format!("no SPF record is published at {}", wanted.name))
-                    .cause(refusal.message)
-                    .remedy(refusal.remedy);
+                let told = Error::failed(format!(
+                    "mailcert publishes no SPF record at {} as things are",
+                    wanted.name
+                ))
+                .cause(refusal.message)
+                .remedy(refusal.remedy);
                 plan.refusals.push(match refusal.record {
                     Some(record) => told.remedy(format!("the record to use: {record}")),
                     None => told,
