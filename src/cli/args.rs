@@ -320,7 +320,7 @@ pub struct Undo {
     /// Also when files or records were changed since
     #[arg(long)]
     pub force: bool,
-    /// Answer yes
+    /// Accepted for scripts: undo never asks
     #[arg(long)]
     pub yes: bool,
 }

@@ -69,6 +69,13 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
     applying.done.notes.clone_from(&plan.notes);
     applying.certificates_and_postfix(targets, plan);
     for change in &plan.changes {
+        if context.is_interrupted() {
+            applying.failures.push(
+                Error::failed("the apply was interrupted; what was begun was brought to its end")
+                    .remedy(format!("run `mailcert {command}` again to do the rest")),
+            );
+            break;
+        }
         let applied = match change {
             Change::Rrset(change) => applying.record(change),
             Change::File(change) if !mail::is_postfix_file(context, &change.path) => applying.file(change),

@@ -247,7 +247,7 @@ pub fn retry_at(error: &AcmeError, now: OffsetDateTime) -> Option<OffsetDateTime
     let wait = error
         .retry_after()?
         .min(std::time::Duration::from_secs(7 * 86400));
-    Some(now + Duration::try_from(wait).ok()?)
+    Some(now.saturating_add(Duration::try_from(wait).ok()?))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, words: &[String]) -> R
     let (families, domains) = parse(words)?;
     if !domains.is_empty() {
         let runtime = super::new_runtime()?;
-        let checked = runtime.block_on(any_domains(env, &domains, progress));
+        let checked = runtime.block_on(any_domains(env, config, &domains, progress));
         return Ok(Findings::sorted(checked));
     }
     let context = Context::open(env, config, progress.clone())?;
@@ -100,8 +100,12 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
     Ok((families, domains))
 }
 
-async fn any_domains(env: &Env, domains: &[DomainName], progress: &Progress) -> Vec<Finding> {
-    let resolver = Resolver::system(env);
+async fn any_domains(env: &Env, config: &Path, domains: &[DomainName], progress: &Progress) -> Vec<Finding> {
+    // A configuration is not needed; where there is a good one, its resolvers are asked.
+    let resolver = match super::load_config(config) {
+        Ok(config) => Resolver::from_config(&config.dns, env),
+        Err(_) => Resolver::system(env),
+    };
     progress.step("asking every name server");
     let all = join_all(
         domains

@@ -4,8 +4,13 @@ use super::{
     Context,
     outcome::{Action, Run},
     renew::{self, Configuration},
+    store_error, tlsa,
 };
-use crate::error::{Error, Result};
+use crate::{
+    config::Certificate,
+    error::{Error, Result},
+    model::certificate::Chain,
+};
 
 /// Deploys these lineages (all of them when none is named), or goes back to a generation of one.
 ///
@@ -45,8 +50,34 @@ pub fn run(context: &Context<'_>, names: &[String], generation: Option<u64>) -> 
                 ))
                 .cause(format!("its certificate expired on {}", old.not_after.date())));
             }
+            Some(_) if generation.is_some() => {
+                context.wait(keep_dane(context, certificate, number))??;
+                works.push(renew::deploying(certificate, lineage, number, Action::Deployed));
+            }
             Some(_) => works.push(renew::deploying(certificate, lineage, number, Action::Deployed)),
         }
     }
     Ok(renew::carry_out(context, works, Configuration::Leave))
+}
+
+/// Refuses an older generation whose key the published TLSA records no longer name.
+async fn keep_dane(context: &Context<'_>, certificate: &Certificate, number: u64) -> Result<()> {
+    let unread = |error| {
+        store_error(
+            format!("generation {number} of {} could not be read", certificate.name),
+            &error,
+        )
+    };
+    let pem = context
+        .store
+        .load_fullchain(&certificate.name, number)
+        .map_err(unread)?;
+    let chain = Chain::from_pem(pem.as_bytes()).map_err(|error| {
+        Error::failed(format!(
+            "generation {number} of {} cannot be used",
+            certificate.name
+        ))
+        .cause(error)
+    })?;
+    tlsa::refuse_unpublished(context, certificate, &chain).await
 }

@@ -118,6 +118,11 @@ impl<'a> Context<'a> {
         Stop::new(self.stop.1.clone())
     }
 
+    /// Returns whether somebody wants the run to end: nothing new is begun then.
+    pub fn is_interrupted(&self) -> bool {
+        *self.stop.1.borrow()
+    }
+
     /// Takes the lock on the state directory.
     ///
     /// # Errors
@@ -205,13 +210,16 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Ends orders in good order on the first SIGINT or SIGTERM: challenges are taken away, and the next run resumes. What is
+/// Ends orders in good order on the first SIGINT, SIGTERM or SIGHUP: challenges are taken away, and the next run resumes. What is
 /// being put into service is brought to its end. The second signal ends the program at once.
 async fn heed_signals(stop: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let caught = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = caught else {
         return;
     };
     let mut n_signals = 0;
@@ -219,6 +227,7 @@ async fn heed_signals(stop: watch::Sender<bool>) {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         n_signals += 1;
         let _ = stop.send(true);

@@ -153,14 +153,17 @@ async fn one<'a>(
             Ok(generation)
         }
         Err(failure) => {
-            remember(
-                context,
-                certificate,
-                &mut lineage,
-                Step::Order,
-                &failure.error,
-                failure.retry_at,
-            );
+            // Who interrupts a run says nothing about the CA: the next run resumes at once.
+            if !context.is_interrupted() {
+                remember(
+                    context,
+                    certificate,
+                    &mut lineage,
+                    Step::Order,
+                    &failure.error,
+                    failure.retry_at,
+                );
+            }
             context
                 .save(&lineage)
                 .and(Err(not_renewed(&lineage, failure.error)))
@@ -655,13 +658,13 @@ pub async fn ask_renewal_info(
             RenewalInfo {
                 certificate_id,
                 window: window.or_else(|| earlier.cloned()),
-                ask_at: now + wait,
+                ask_at: now.saturating_add(wait),
             }
         }
         None => RenewalInfo {
             certificate_id,
             window: earlier.cloned(),
-            ask_at: now + six_hours,
+            ask_at: now.saturating_add(six_hours),
         },
     })
 }
@@ -728,7 +731,7 @@ pub fn remember(
         .as_ref()
         .filter(|failure| failure.step == step && failure.configuration == configuration);
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
-    let at = now + schedule::back_off(count);
+    let at = now.saturating_add(schedule::back_off(count));
     lineage.failure = Some(Failure {
         step,
         message: kept_message(error),

@@ -119,22 +119,22 @@ struct Moving<'a> {
 
 impl<'a> From<Move<'a>> for Moving<'a> {
     fn from(one: Move<'a>) -> Self {
-        let resumed = one
-            .lineage
-            .deployment
-            .as_ref()
-            .filter(|deployment| deployment.generation == one.generation)
-            .and_then(|deployment| deployment.previous);
-        let previous = resumed
-            .or(one.lineage.generation)
-            .filter(|previous| *previous != one.generation);
-        Self {
+        let mut moving = Self {
             certificate: one.certificate,
             lineage: one.lineage,
             generation: one.generation,
-            previous,
+            previous: None,
             error: None,
-        }
+        };
+        // Only a run that was cut short had begun to leave another generation than the live one.
+        let deployment = moving.lineage.deployment.as_ref();
+        let resumed = deployment
+            .filter(|_| moving.was_cut_short())
+            .and_then(|deployment| deployment.previous);
+        moving.previous = resumed
+            .or(moving.lineage.generation)
+            .filter(|previous| *previous != moving.generation);
+        moving
     }
 }
 
@@ -144,7 +144,8 @@ impl Moving<'_> {
     /// One whose endpoints were judged has had its run; what they do now is what counts next.
     fn was_cut_short(&self) -> bool {
         self.lineage.deployment.as_ref().is_some_and(|deployment| {
-            let unjudged = deployment.endpoints.is_empty() && self.lineage.state < State::Verified;
+            let asked = deployment.verify == Verify::On;
+            let unjudged = asked && deployment.endpoints.is_empty() && self.lineage.state < State::Verified;
             deployment.generation == self.generation && unjudged
         })
     }

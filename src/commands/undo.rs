@@ -60,6 +60,9 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
             error.remedy("`mailcert undo --force` brings the old content back all the same")
         })?);
     }
+    for file in &files {
+        context.progress.done(file.diff().trim_end());
+    }
     let mut changes: Vec<Change> = Vec::new();
     // A timer that the apply brought goes with its files; one whose files it only changed is read anew afterwards.
     let timer_was_new = files

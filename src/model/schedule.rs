@@ -244,11 +244,11 @@ pub fn capped(
         let mut inside: Vec<_> = issued_at
             .iter()
             .map(|at| *at.min(&now))
-            .filter(|at| *at > now - span)
+            .filter(|at| *at > now.saturating_sub(span))
             .collect();
         inside.sort();
         let blocking = inside.len().checked_sub(max)?;
-        Some(inside[blocking] + span)
+        Some(inside[blocking].saturating_add(span))
     };
     until(max_per_day, Duration::days(1)).max(until(max_per_week, Duration::weeks(1)))
 }
