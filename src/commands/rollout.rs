@@ -114,16 +114,24 @@ struct Moving<'a> {
     lineage: Lineage,
     generation: u64,
     previous: Option<u64>,
+    /// Whether endpoints were to serve the lineage until now.
+    was_served: bool,
     error: Option<Error>,
 }
 
 impl<'a> From<Move<'a>> for Moving<'a> {
     fn from(one: Move<'a>) -> Self {
+        let was_served = one
+            .lineage
+            .deployment
+            .as_ref()
+            .is_some_and(|deployment| deployment.verify == Verify::On);
         let mut moving = Self {
             certificate: one.certificate,
             lineage: one.lineage,
             generation: one.generation,
             previous: None,
+            was_served,
             error: None,
         };
         // Only a run that was cut short had begun to leave another generation than the live one.
@@ -197,6 +205,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             return self.fail_all(Step::Deploy, &error);
         }
         self.reach(State::Deployed);
+        self.tell_unserved();
         self.prove(server);
     }
 
@@ -322,6 +331,39 @@ impl<'a> Rollout<'_, '_, 'a> {
         };
         self.context.progress.step("reloading Postfix");
         mail::reload(self.context, server)
+    }
+
+    /// Keeps and tells that the certificate which Postfix is to name was served before, and by nothing any more: its files
+    /// alone are no renewal. After an `undo` that is wanted, and was noted then.
+    fn tell_unserved(&mut self) {
+        let context = self.context;
+        if context.goal() != State::Verified {
+            return;
+        }
+        let default = context.config.default_certificate().map(|one| &one.name);
+        let lost = |one: &&mut Moving<'_>| {
+            let is_off = |deployment: &Deployment| deployment.verify == Verify::Off;
+            one.was_served
+                && one.error.is_none()
+                && Some(&one.certificate.name) == default
+                && one.lineage.deployment.as_ref().is_some_and(is_off)
+        };
+        for one in self.moves.iter_mut().filter(lost) {
+            let name = &one.certificate.name;
+            let error = Error::failed(format!("{name} is installed, but no port serves it any more"))
+                .cause("the configuration of Postfix was changed: it does not name its files")
+                .remedy("`mailcert apply postfix` makes Postfix name them again")
+                .remedy("if other files are wanted, set postfix.manage = false");
+            order::remember(
+                context,
+                one.certificate,
+                &mut one.lineage,
+                Step::Verify,
+                &error,
+                None,
+            );
+            one.error = Some(error);
+        }
     }
 
     /// Asks every endpoint until it serves what it should, or patience is over; takes back what got worse.

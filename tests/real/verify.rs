@@ -1,6 +1,6 @@
 //! What `check`, `probe`, `plan`, `apply` and `status` say of real ports and files, in words, JSON and exit codes.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 use time::Duration;
@@ -276,7 +276,7 @@ fn probe_tells_a_handshake_in_full_or_where_it_ended() {
 #[ignore = "real: needs postfix, named"]
 fn plan_shows_the_diff_and_apply_wants_a_yes() {
     let site = Site::start();
-    let before = std::fs::read(site.postfix.main_cf()).unwrap();
+    let before = fs::read(site.postfix.main_cf()).unwrap();
     site.hold_certificate("");
     let planned = site.mailcert().run(&["plan", "--expect-no-changes"]).expect(3);
     for line in [
@@ -298,7 +298,7 @@ fn plan_shows_the_diff_and_apply_wants_a_yes() {
         "the plan is shown: {refused}"
     );
     assert!(refused.stderr.contains("--yes"), "{refused}");
-    assert_eq!(std::fs::read(site.postfix.main_cf()).unwrap(), before);
+    assert_eq!(fs::read(site.postfix.main_cf()).unwrap(), before);
     assert_eq!(site.n_journal_entries(), 0);
 
     site.mailcert().run(&["apply", "--yes"]).expect(0);
@@ -391,4 +391,25 @@ fn json_is_one_object_that_keeps_the_contract() {
     run(&["deploy"], 1);
     run(&["apply", "--yes"], 1);
     run(&["status"], 3);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn a_certificate_that_postfix_names_no_more_is_red_until_it_is_served() {
+    let site = Site::start();
+    let before = fs::read(site.postfix.main_cf()).unwrap();
+    site.install("first", &site.issue()).expect(0);
+    // Somebody brings another main.cf, as a host's configuration management does.
+    fs::write(site.postfix.main_cf(), before).unwrap();
+    let installed = site.install("second", &site.issue()).expect(1);
+    assert!(
+        installed.stderr.contains("no port serves it any more"),
+        "{installed}"
+    );
+    assert!(installed.stderr.contains("mailcert apply postfix"), "{installed}");
+    site.mailcert().run(&["renew"]).expect(1);
+    site.mailcert().run(&["status"]).expect(3);
+    site.mailcert().run(&["apply", "postfix", "--yes"]).expect(0);
+    site.mailcert().run(&["renew"]).expect(0);
+    assert_eq!(site.status()["state"], "verified");
 }

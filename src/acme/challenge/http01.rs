@@ -26,7 +26,7 @@ const CONNECTIONS: usize = 64;
 /// How large a request may be, in bytes.
 const REQUEST: usize = 8 << 10;
 /// How long one connection may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// What stands before the token.
 const PREFIX: &str = "/.well-known/acme-challenge/";
 
