@@ -6,7 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
+
+mod restore;
+mod taking_back;
+
+pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
+use taking_back::WORTH_GOING_BACK_TO;
 
 use super::{Context, Wanted, mail, order, store_error};
 use crate::{
@@ -27,17 +33,6 @@ use crate::{
     },
     store::journal::{Entry, Status},
 };
-
-/// How long a port may take to be as it was after a change was taken back: Postfix holds a service that failed to start
-/// back for up to a minute.
-const PATIENCE_AFTER_TAKING_BACK: std::time::Duration = std::time::Duration::from_secs(65);
-
-/// A certificate is never rolled back to one with less than this left.
-const WORTH_GOING_BACK_TO: Duration = Duration::days(3);
-
-/// What is told when there is nothing to put back.
-const NO_WAY_BACK: &str = "a port that worked before does not now, and nothing was taken back: there is no earlier \
-                           certificate, or it has less than three days left";
 
 /// One lineage and the generation that is to serve.
 pub struct Move<'a> {
@@ -481,156 +476,6 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
     }
 
-    /// Puts back what got worse by us: the configuration, and the lineages of the endpoints that got worse.
-    fn take_back(&mut self, server: Option<&Instance>, worse: &[(Endpoint, String)]) {
-        let lineages: Vec<String> = worse
-            .iter()
-            .filter_map(|(endpoint, _)| self.expected.get(endpoint).cloned())
-            .collect();
-        let is_worse = |one: &Moving<'_>| lineages.contains(&one.certificate.name);
-        let now = self.context.now();
-        let with_way_back = self.moves.iter().filter(|one| is_worse(one));
-        if self.written.is_empty()
-            && self.left.is_none()
-            && with_way_back.clone().all(|one| one.way_back(now).is_none())
-        {
-            let error = told(worse, NO_WAY_BACK);
-            return self.remember_worse(&lineages, &error);
-        }
-        let context = self.context;
-        context.progress.done("a port got worse: putting everything back");
-        let mut error = told(
-            worse,
-            "the change was taken back: a port that worked before did not after it",
-        );
-        for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
-            let Some(back) = one.way_back(now) else { continue };
-            match context.store.point_live_at(&one.certificate.name, back) {
-                Ok(()) => {
-                    one.lineage.generation = Some(back);
-                    one.lineage.state = State::RolledBack;
-                }
-                Err(failure) => {
-                    let message = format!("{} could not be put back", one.certificate.name);
-                    error = error.cause(store_error(message, &failure));
-                }
-            }
-        }
-        let left = self.left.take();
-        let all_written: Vec<FileChange> = left
-            .iter()
-            .flat_map(|(_, files)| files)
-            .chain(&self.written)
-            .cloned()
-            .collect();
-        if !all_written.is_empty() {
-            match mail::put_back(&all_written) {
-                Ok(()) => {
-                    self.written.clear();
-                    if let Some((entry, _)) = left
-                        && let Err(failure) = close(context, entry, Status::RolledBack)
-                    {
-                        error = error.cause(failure);
-                    }
-                    // The first certificate has no generation to go back to: what was before it serves again.
-                    for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
-                        one.lineage.state = State::RolledBack;
-                    }
-                }
-                Err(failure) => error = error.cause(failure),
-            }
-        }
-        if let Err(failure) = self.reload(server) {
-            error = error.cause(failure);
-        }
-        error = self.look_after_taking_back(error);
-        for one in self
-            .moves
-            .iter_mut()
-            .filter(|one| lineages.contains(&one.certificate.name))
-        {
-            if one.lineage.state != State::RolledBack {
-                one.lineage.state = State::Installed;
-            }
-        }
-        self.remember_worse(&lineages, &error);
-    }
-
-    /// Keeps and tells why these lineages are not in service after all; of the others, what is not verified.
-    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
-        let is_worse = |one: &&mut Moving<'_>| lineages.contains(&one.certificate.name);
-        for one in self.moves.iter_mut().filter(is_worse) {
-            let name = &one.certificate.name;
-            let told = error
-                .clone()
-                .remedy(format!("mend what the cause says, then `mailcert deploy {name}`"));
-            order::remember(
-                self.context,
-                one.certificate,
-                &mut one.lineage,
-                Step::Verify,
-                &told,
-                None,
-            );
-            one.error = Some(told);
-        }
-        self.tell_unverified();
-        self.error = Some(error.clone());
-    }
-
-    /// Looks whether what was put back works as before; a service that Postfix throttles takes up to a minute.
-    fn look_after_taking_back(&self, error: Error) -> Error {
-        let context = self.context;
-        context.progress.step("asking every port whether it is as before");
-        let checks: Vec<(Endpoint, Expectation)> = self
-            .baseline
-            .iter()
-            .filter_map(|before| {
-                let expectation = Expectation {
-                    before: Some(before.clone()),
-                    old: Vec::new(),
-                    new: self.leaf_after_taking_back(before)?,
-                };
-                Some((before.endpoint.clone(), expectation))
-            })
-            .collect();
-        let patience = Patience {
-            within: PATIENCE_AFTER_TAKING_BACK,
-            within_if_failing: PATIENCE_AFTER_TAKING_BACK,
-            ..Patience::default()
-        };
-        let looked = context.wait(ask_until_proven(context, checks, patience));
-        match looked.and_then(|looked| looked) {
-            Err(failure) => error.cause(failure),
-            Ok(judged) => judged
-                .iter()
-                .filter(|(_, judgment)| judgment.verdict != Verdict::Good)
-                .fold(error, |error, (endpoint, judgment)| {
-                    error.cause(format!(
-                        "{endpoint} is not as before, even now: {}",
-                        judgment.detail
-                    ))
-                }),
-        }
-    }
-
-    /// Returns the leaf that an endpoint serves once everything is put back: the one before, unless that was an earlier
-    /// generation of a lineage that was not put back itself.
-    fn leaf_after_taking_back(&self, before: &Before) -> Option<Sha256> {
-        let lineage = self.expected.get(&before.endpoint)?;
-        let served = before.leaf_sha256.as_ref()?;
-        let moved = self.moves.iter().find(|one| one.certificate.name == *lineage);
-        let stays = moved.filter(|one| {
-            let earlier = one
-                .previous
-                .and_then(|number| one.lineage.generations.get(&number));
-            one.lineage.generation == Some(one.generation)
-                && earlier.is_some_and(|earlier| earlier.leaf_sha256 == *served)
-        });
-        let leaf = stays.and_then(|one| Some(&one.lineage.live()?.leaf_sha256));
-        leaf.unwrap_or(served).parse().ok()
-    }
-
     /// Notes how far all moves have come that nothing has stopped.
     fn reach(&mut self, state: State) {
         let context = self.context;
@@ -685,115 +530,6 @@ impl<'a> Rollout<'_, '_, 'a> {
             files_written: !self.written.is_empty(),
         }
     }
-}
-
-/// Returns a failure with what became of each endpoint that got worse.
-fn told(worse: &[(Endpoint, String)], message: &str) -> Error {
-    worse
-        .iter()
-        .fold(Error::failed(message), |error, (endpoint, detail)| {
-            error.cause(format!("{endpoint}: {detail}"))
-        })
-}
-
-/// How Postfix fares after an undo.
-#[derive(Default)]
-pub struct Restored {
-    /// What the operator should know.
-    pub notes: Vec<String>,
-    /// The files are back, but a port that should speak TLS with them does not.
-    pub error: Option<Error>,
-}
-
-/// Has Postfix judge what `undo` is about to bring back.
-///
-/// # Errors
-/// When Postfix would refuse it, with its words; nothing was written.
-pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
-    if changes.is_empty() {
-        // Records and timers come back also where Postfix cannot be looked at.
-        return Ok(Vec::new());
-    }
-    match mail::inspect(context)? {
-        Some(server) => mail::judge_restoring(context, &server, changes),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// Puts configuration files back for `undo`, reloads, and looks whether ports that completed TLS still do.
-///
-/// # Errors
-/// When a file cannot be written, or what came back is refused by Postfix.
-pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Restored> {
-    // What is in place may be the broken one.
-    let before = match mail::inspect(context) {
-        Ok(Some(server)) => look_at(context, &mail::endpoints(&server))?,
-        _ => Vec::new(),
-    };
-    mail::write(changes)?;
-    let mut restored = Restored::default();
-    let Some(server) = mail::inspect(context)?.filter(|_| context.config.postfix.reload != Reload::Never)
-    else {
-        return Ok(restored);
-    };
-    if let Err(error) = mail::reload(context, &server) {
-        restored.notes.push(format!(
-            "the files are as they were, but Postfix was not reloaded: {error}"
-        ));
-        return Ok(restored);
-    }
-    let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
-    let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();
-    // The first connections after a reload prove little: what fails is asked once more.
-    for _ in 0..2 {
-        let now = look_at(context, &asked)?;
-        asked.retain(|endpoint| {
-            !now.iter()
-                .any(|now| now.endpoint == *endpoint && now.leaf_sha256.is_some())
-        });
-    }
-    let wanted = mail::endpoints(&server);
-    let failure = "the last apply was taken back, but a port that completed TLS before does not now";
-    for endpoint in asked {
-        if wanted.contains(&endpoint) {
-            let error = restored.error.take().unwrap_or_else(|| {
-                Error::failed(failure).remedy("look at the mail log; `mailcert apply` goes forward again")
-            });
-            restored.error = Some(error.cause(endpoint.to_string()));
-        } else {
-            restored
-                .notes
-                .push(format!("{endpoint} offers no TLS, as before the apply"));
-        }
-    }
-    Ok(restored)
-}
-
-/// Looks at endpoints once.
-fn look_at(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>> {
-    context.wait(sight(context, &endpoints.iter().collect::<Vec<_>>()))?
-}
-
-/// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.
-///
-/// # Errors
-/// When a record cannot be read or saved.
-pub fn forget_unserved(context: &Context<'_>) -> Result<()> {
-    let server = mail::inspect(context)?;
-    let expected = context.wait(mail::expected(context, server.as_ref(), &[]))?;
-    for certificate in &context.config.certificates {
-        let mut lineage = context.load(&certificate.name)?;
-        let Some(deployment) = &mut lineage.deployment else {
-            continue;
-        };
-        if deployment.verify == Verify::On && !expected.values().any(|name| *name == certificate.name) {
-            deployment.verify = Verify::Off;
-            deployment.endpoints.clear();
-            lineage.state = lineage.state.min(State::Deployed);
-            context.save(&lineage)?;
-        }
-    }
-    Ok(())
 }
 
 fn client(context: &Context<'_>) -> Result<Client> {

@@ -1,0 +1,144 @@
+//! From the certificate that came to a complete generation on disk and in the record.
+
+use time::Duration;
+
+use super::{Refusal, renewal_info::ask_renewal_info};
+use crate::{
+    acme::{account::Session, order::Issued},
+    commands::{Context, store_error},
+    config::Certificate,
+    env::files::Access,
+    error::{Error, Result},
+    model::{
+        certificate::Chain,
+        key::PrivateKey,
+        lineage::{Generation, Lineage, State},
+        name::Identifier,
+    },
+    store::state::Pem,
+};
+
+/// Takes up the certificate of the order in flight when it is complete on disk: a run was killed before it was recorded.
+///
+/// # Errors
+/// When it cannot be read, or the record cannot be saved.
+pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>> {
+    let Some(order) = &lineage.order else {
+        return Ok(None);
+    };
+    let (name, number) = (&lineage.name, order.generation);
+    if lineage.generations.contains_key(&number) || !context.store.is_complete(name, number) {
+        return Ok(None);
+    }
+    let unread = |error| store_error(format!("generation {number} of {name} could not be read"), &error);
+    let chain = context.store.load_fullchain(name, number).map_err(unread)?;
+    let key = context.store.load_key(name, number).map_err(unread)?;
+    let (Ok(chain), Some(Ok(key))) = (
+        Chain::from_pem(chain.as_bytes()),
+        key.map(|pem| PrivateKey::from_pem(pem.as_bytes())),
+    ) else {
+        return Ok(None);
+    };
+    if !chain.leaf.matches_key(&key.public_key_der()) {
+        return Ok(None);
+    }
+    let generation = describe(&chain, Some(order.directory.clone()));
+    record(context, lineage, number, generation)?;
+    Ok(Some(number))
+}
+
+/// Writes the generation, its record, and what the CA says about when to renew it.
+pub(super) async fn complete(
+    context: &Context<'_>,
+    session: &Session,
+    certificate: &Certificate,
+    lineage: &mut Lineage,
+    key: &PrivateKey,
+    issued: &Issued,
+    access: Access,
+) -> Result<u64, Refusal> {
+    let Some(order) = lineage.order.clone() else {
+        return Err(Error::failed("the order is gone from the record").into());
+    };
+    let chain = Chain::from_pem(issued.chain.to_pem().as_bytes()).map_err(|error| {
+        Error::failed(format!(
+            "the CA's certificate for {} cannot be used",
+            certificate.name
+        ))
+        .cause(error)
+    })?;
+    let number = order.generation;
+    let generation = describe(&chain, Some(order.directory.clone()));
+    write_generation(context, &certificate.name, number, &chain, &key.to_pem(), access)?;
+    // On record before anything else is asked: a run that is killed while it waits has not got it in vain.
+    record(context, lineage, number, generation.clone())?;
+    lineage.renewal_info = ask_renewal_info(
+        session.http(),
+        Some(session.directory()),
+        &generation,
+        None,
+        context.now(),
+    )
+    .await;
+    context.save(lineage)?;
+    Ok(number)
+}
+
+/// Records a complete generation as the order's outcome.
+fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) -> Result<()> {
+    lineage.order = None;
+    lineage.newest = lineage.newest.max(number);
+    lineage.generations.insert(number, generation);
+    lineage.renewal_info = None;
+    lineage.state = State::Issued;
+    lineage.failure = None;
+    lineage
+        .issued_at
+        .retain(|at| *at > context.now() - Duration::weeks(1));
+    lineage.issued_at.push(context.now());
+    context.save(lineage)
+}
+
+/// Puts a complete generation on disk.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_generation(
+    context: &Context<'_>,
+    name: &str,
+    number: u64,
+    chain: &Chain,
+    key_pem: &str,
+    access: Access,
+) -> Result<()> {
+    let pem = Pem {
+        key: key_pem,
+        leaf: &chain.leaf.to_pem(),
+        chain: &chain.intermediates_to_pem(),
+    };
+    context
+        .store
+        .complete(name, number, &pem, access)
+        .map_err(|error| store_error(format!("the certificate for {name} could not be saved"), &error))
+}
+
+/// Describes a chain as the record has it.
+pub fn describe(chain: &Chain, directory: Option<String>) -> Generation {
+    let leaf = &chain.leaf;
+    let mut identifiers: Vec<Identifier> = leaf
+        .dns_names
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    identifiers.sort();
+    identifiers.dedup();
+    Generation {
+        identifiers,
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+        leaf_sha256: leaf.sha256.to_string(),
+        spki_sha256: leaf.spki_sha256.to_string(),
+        certificate_id: leaf.renewal_info_id(),
+        directory,
+    }
+}

@@ -1,0 +1,148 @@
+//! Which key a certificate is ordered for, and who may read it: kept until the certificate is there.
+
+use crate::{
+    commands::{Context, store_error, tlsa},
+    config::{Certificate, ReuseKey},
+    env::files::Access,
+    error::{Error, Result},
+    model::{key::PrivateKey, lineage::Lineage},
+};
+
+pub(super) fn unfinished_key(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    generation: u64,
+) -> Result<Option<PrivateKey>> {
+    let doing = |error| {
+        store_error(
+            format!("the key for {} could not be read", certificate.name),
+            &error,
+        )
+    };
+    let store = &context.store;
+    let pem = match store
+        .load_unfinished_key(&certificate.name, generation)
+        .map_err(doing)?
+    {
+        // A run that was killed between completing the generation and saving the record has moved the key.
+        None => store.load_key(&certificate.name, generation).map_err(doing)?,
+        unfinished => unfinished,
+    };
+    // A damaged key is as good as none: a new order begins with a new one.
+    Ok(pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok()))
+}
+
+/// Puts the key of a generation to come on disk, in the place of whatever an abandoned order left there.
+pub(super) fn save_key(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    generation: u64,
+    key: &PrivateKey,
+    access: Access,
+) -> Result<()> {
+    let doing = |error| {
+        store_error(
+            format!("the key for {} could not be saved", certificate.name),
+            &error,
+        )
+    };
+    let there = unfinished_key(context, certificate, generation)?;
+    if there.is_some_and(|there| there.to_pem() == key.to_pem()) {
+        // Never taken away in order to be written again: a TLSA record may name it.
+        return Ok(());
+    }
+    context
+        .store
+        .discard_unfinished(&certificate.name, generation)
+        .map_err(doing)?;
+    context
+        .store
+        .save_key(&certificate.name, generation, &key.to_pem(), access)
+        .map_err(doing)
+}
+
+/// Chooses between the key in use and a new one (`reuse_key`, and "DANE first").
+pub(super) async fn choose_key(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    lineage: &Lineage,
+    access: Access,
+    notes: &mut Vec<String>,
+) -> Result<PrivateKey> {
+    let in_use = match lineage.generation {
+        None => None,
+        Some(number) => {
+            let doing = |error| {
+                store_error(
+                    format!("the key of {} could not be read", certificate.name),
+                    &error,
+                )
+            };
+            let pem = context.store.load_key(&certificate.name, number).map_err(doing)?;
+            pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok())
+        }
+    };
+    let usable =
+        in_use.filter(|key| key.key_type() == certificate.key || certificate.reuse_key != ReuseKey::Always);
+    if let (ReuseKey::Always, Some(key)) = (certificate.reuse_key, &usable) {
+        return PrivateKey::from_pem(key.to_pem().as_bytes())
+            .map_err(|error| Error::failed("the key in use could not be read").cause(error));
+    }
+    let number = context.store.next_number(lineage);
+    let foreseen = unfinished_key(context, certificate, number)?;
+    let generated = match foreseen.filter(|key| key.key_type() == certificate.key) {
+        Some(key) => key,
+        None => PrivateKey::generate(certificate.key).map_err(|error| {
+            Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
+        })?,
+    };
+    let choice = tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await;
+    if choice.is_err() && usable.is_none() {
+        // The operator is told to publish this key: the next run has to come with the same one.
+        save_key(context, certificate, number, &generated, access)?;
+    }
+    match choice? {
+        tlsa::Choice::Generated => Ok(generated),
+        tlsa::Choice::InUse(note) => {
+            notes.push(note);
+            usable.ok_or_else(|| Error::failed("the key in use is gone"))
+        }
+    }
+}
+
+/// Returns who may read a certificate's key.
+///
+/// # Errors
+/// Exit 2 when the owner or group does not exist on this host.
+pub fn key_access(certificate: &Certificate) -> Result<Access> {
+    let unknown = |what: &str, name: &str| {
+        Error::usage(format!(
+            "there is no {what} `{}` on this host",
+            name.escape_debug()
+        ))
+        .cause(format!("it is the {what} of the key of {}", certificate.name))
+    };
+    let me = nix::unistd::geteuid();
+    let uid = match nix::unistd::User::from_name(&certificate.owner) {
+        Ok(Some(user)) => user.uid,
+        _ => return Err(unknown("owner", &certificate.owner)),
+    };
+    let gid = match nix::unistd::Group::from_name(&certificate.group) {
+        Ok(Some(group)) => group.gid,
+        _ => return Err(unknown("group", &certificate.group)),
+    };
+    // An ordinary user can only own what it makes: the default, root, is then not meant.
+    let default = certificate.owner == "root" && certificate.group == "root";
+    if !me.is_root() && default {
+        return Ok(Access {
+            mode: certificate.mode,
+            uid: None,
+            gid: None,
+        });
+    }
+    Ok(Access {
+        mode: certificate.mode,
+        uid: Some(uid.as_raw()),
+        gid: Some(gid.as_raw()),
+    })
+}

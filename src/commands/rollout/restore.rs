@@ -1,0 +1,112 @@
+//! The mail server's side of `undo`: configuration comes back, and ports that completed TLS still have to.
+
+use super::{Context, mail, sight};
+use crate::{
+    config::Reload,
+    error::{Error, Result},
+    model::{
+        endpoint::Endpoint,
+        lineage::{Before, State, Verify},
+        plan::FileChange,
+    },
+};
+
+/// How Postfix fares after an undo.
+#[derive(Default)]
+pub struct Restored {
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// The files are back, but a port that should speak TLS with them does not.
+    pub error: Option<Error>,
+}
+
+/// Has Postfix judge what `undo` is about to bring back.
+///
+/// # Errors
+/// When Postfix would refuse it, with its words; nothing was written.
+pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
+    if changes.is_empty() {
+        // Records and timers come back also where Postfix cannot be looked at.
+        return Ok(Vec::new());
+    }
+    match mail::inspect(context)? {
+        Some(server) => mail::judge_restoring(context, &server, changes),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Puts configuration files back for `undo`, reloads, and looks whether ports that completed TLS still do.
+///
+/// # Errors
+/// When a file cannot be written, or what came back is refused by Postfix.
+pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Restored> {
+    // What is in place may be the broken one.
+    let before = match mail::inspect(context) {
+        Ok(Some(server)) => look_at(context, &mail::endpoints(&server))?,
+        _ => Vec::new(),
+    };
+    mail::write(changes)?;
+    let mut restored = Restored::default();
+    let Some(server) = mail::inspect(context)?.filter(|_| context.config.postfix.reload != Reload::Never)
+    else {
+        return Ok(restored);
+    };
+    if let Err(error) = mail::reload(context, &server) {
+        restored.notes.push(format!(
+            "the files are as they were, but Postfix was not reloaded: {error}"
+        ));
+        return Ok(restored);
+    }
+    let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
+    let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();
+    // The first connections after a reload prove little: what fails is asked once more.
+    for _ in 0..2 {
+        let now = look_at(context, &asked)?;
+        asked.retain(|endpoint| {
+            !now.iter()
+                .any(|now| now.endpoint == *endpoint && now.leaf_sha256.is_some())
+        });
+    }
+    let wanted = mail::endpoints(&server);
+    let failure = "the last apply was taken back, but a port that completed TLS before does not now";
+    for endpoint in asked {
+        if wanted.contains(&endpoint) {
+            let error = restored.error.take().unwrap_or_else(|| {
+                Error::failed(failure).remedy("look at the mail log; `mailcert apply` goes forward again")
+            });
+            restored.error = Some(error.cause(endpoint.to_string()));
+        } else {
+            restored
+                .notes
+                .push(format!("{endpoint} offers no TLS, as before the apply"));
+        }
+    }
+    Ok(restored)
+}
+
+/// Looks at endpoints once.
+fn look_at(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>> {
+    context.wait(sight(context, &endpoints.iter().collect::<Vec<_>>()))?
+}
+
+/// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.
+///
+/// # Errors
+/// When a record cannot be read or saved.
+pub fn forget_unserved(context: &Context<'_>) -> Result<()> {
+    let server = mail::inspect(context)?;
+    let expected = context.wait(mail::expected(context, server.as_ref(), &[]))?;
+    for certificate in &context.config.certificates {
+        let mut lineage = context.load(&certificate.name)?;
+        let Some(deployment) = &mut lineage.deployment else {
+            continue;
+        };
+        if deployment.verify == Verify::On && !expected.values().any(|name| *name == certificate.name) {
+            deployment.verify = Verify::Off;
+            deployment.endpoints.clear();
+            lineage.state = lineage.state.min(State::Deployed);
+            context.save(&lineage)?;
+        }
+    }
+    Ok(())
+}
