@@ -13,6 +13,7 @@ pub mod mail;
 pub mod order;
 pub mod outcome;
 pub mod plan;
+pub mod preflight;
 pub mod probe;
 pub mod records;
 pub mod renew;

@@ -24,7 +24,11 @@ use failure::not_renewed;
 use generation::complete;
 use key::{choose_key, save_key, unfinished_key};
 
-use super::{Context, ca, solver::Solvers};
+use super::{
+    Context, ca,
+    preflight::{Flight, preflight},
+    solver::Solvers,
+};
 use crate::{
     acme::{
         AcmeError,
@@ -221,6 +225,21 @@ async fn obtain(
             Error::failed(format!("the request for {} could not be made", certificate.name)).cause(error)
         })?;
         let current = std::sync::Arc::clone(&session.lock().unwrap_or_else(PoisonError::into_inner));
+        if order.url.is_none() {
+            let flight = Flight {
+                session: &current,
+                solver: solvers.solver(),
+                identifiers: &order.identifiers,
+            };
+            match preflight(context, flight).await {
+                Ok(said) => notes.extend(said),
+                Err(refused) => {
+                    // There is nothing to resume: no order was made.
+                    abandon(context, lineage)?;
+                    return Err(refused.into());
+                }
+            }
+        }
         let log = Log {
             store: &context.store,
             lineage: Mutex::new(lineage),
@@ -369,6 +388,12 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
     let request = key
         .request_der(&certificate.identifiers)
         .map_err(|error| refused(&error))?;
+    let flight = Flight {
+        session: &session,
+        solver: solvers.solver(),
+        identifiers: &certificate.identifiers,
+    };
+    preflight(context, flight).await?;
     let order_request = OrderRequest {
         identifiers: &certificate.identifiers,
         request_der: &request,
