@@ -12,7 +12,7 @@ use crate::{
         self, Context, apply, check, deploy, init, init::Ask, install, plan, probe, records, renew, status,
         target::Target, undo,
     },
-    env::{Env, progress::Progress},
+    env::{Env, log::Log, progress::Progress},
     error::{Error, ExitCode, Result},
     model::schedule::Urgency,
 };
@@ -31,7 +31,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         .config
         .clone()
         .unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
-    let progress = progress(env, &cli.global);
+    let log = Log::choose(env).map_err(|error| Error::usage(error.to_string()))?;
+    let progress = progress(env, &cli.global, log);
     let shown = Show {
         command: name(&cli.command),
         format: cli.global.format,
@@ -125,15 +126,16 @@ fn check_format(cli: &Cli) -> Result<()> {
     )
 }
 
-fn progress(env: &Env, global: &Global) -> Progress {
+fn progress(env: &Env, global: &Global, log: Log) -> Progress {
     let stderr = env.streams.stderr.clone();
-    if global.quiet {
+    let progress = if global.quiet {
         Progress::quiet()
     } else if env.streams.stderr_is_terminal && !global.verbose {
         Progress::terminal(stderr)
     } else {
         Progress::lines(stderr)
-    }
+    };
+    progress.logging(log)
 }
 
 /// How results of this run are shown.

@@ -10,6 +10,7 @@ pub mod dns;
 pub mod init;
 pub mod install;
 pub mod mail;
+mod note;
 pub mod order;
 pub mod outcome;
 pub mod plan;

@@ -8,6 +8,7 @@ pub mod v1;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::model::{
+    address::MailAddress,
     endpoint::Endpoint,
     name::{DomainName, Identifier},
 };
@@ -31,6 +32,8 @@ pub struct Config {
     pub postfix: Postfix,
     /// How to ask the DNS, and what to publish.
     pub dns: Dns,
+    /// Whom to tell, and how.
+    pub notify: Notify,
 }
 
 /// `[host]`.
@@ -208,6 +211,21 @@ pub enum Verify {
     Auto,
     /// These; empty switches verifying off.
     Endpoints(Vec<Endpoint>),
+}
+
+/// `[notify]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// Who gets mail about failures that stay, and about recovery; empty: nobody.
+    pub mail_to: Vec<MailAddress>,
+    /// Who it is from, on the envelope too; `None`: root at the host, and on the envelope whoever sendmail takes.
+    pub mail_from: Option<MailAddress>,
+    /// The program that takes the mail.
+    pub sendmail: PathBuf,
+    /// Failures in a row before mail is sent.
+    pub after_failures: u32,
+    /// Where the metrics are written.
+    pub metrics_file: PathBuf,
 }
 
 /// `[dns]`.

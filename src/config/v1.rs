@@ -15,11 +15,12 @@ use std::{ops::Range, path::Path};
 use toml_edit::{Document, Item};
 
 use super::{
-    Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, Postfix, Provider,
-    Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer, TlsLayout, TsigAlgorithm,
-    Verify,
+    Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, Notify, Postfix,
+    Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer, TlsLayout,
+    TsigAlgorithm, Verify,
 };
 use crate::model::{
+    address::MailAddress,
     endpoint::EndpointError,
     name::{DomainName, Identifier},
 };
@@ -80,15 +81,18 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
     let renew = renew(&root.section("renew"), &mut report);
     let postfix = postfix(&root.section("postfix"), &mut report);
     let host = host(&root.section("host"), &mut report);
+    let state_directory = root.path("state_directory").unwrap_or_default();
+    let notify = notify(&root.section("notify"), &state_directory, &mut report);
     match host {
         Some(host) if report.n_errors() == 0 => Ok(Config {
-            state_directory: root.path("state_directory").unwrap_or_default(),
+            state_directory,
             host,
             acme,
             certificates: without_places(certificates),
             renew,
             postfix,
             dns,
+            notify,
         }),
         _ => Err(report.finish(file)),
     }
@@ -375,6 +379,22 @@ fn dns(section: &Section<'_>, provider: &Section<'_>, report: &mut Report<'_>) -
         spf: section.parsed("spf", report, value::spf).unwrap_or_default(),
         ttl: section.number("ttl", 1..=MAX_TTL, report),
         timeout: timeout.unwrap_or_default(),
+    }
+}
+
+fn notify(section: &Section<'_>, state_directory: &Path, report: &mut Report<'_>) -> Notify {
+    let address = |text: &str| {
+        let wrong = |error| format!("has `{}`, which {error}", check::shorten(text));
+        text.parse::<MailAddress>().map_err(wrong)
+    };
+    Notify {
+        mail_to: without_places(section.distinct("mail_to", report, address)),
+        mail_from: section.parsed("mail_from", report, address),
+        sendmail: section.path("sendmail").unwrap_or_default(),
+        after_failures: section.number("after_failures", 1..=1000, report),
+        metrics_file: section
+            .path("metrics_file")
+            .unwrap_or_else(|| state_directory.join("metrics.prom")),
     }
 }
 

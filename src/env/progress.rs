@@ -4,11 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Sink;
+use super::{
+    Sink,
+    log::{Log, Priority},
+};
 
 /// Where progress goes. Cheap to clone; tasks share one.
 #[derive(Clone)]
-pub struct Progress(Arc<Target>);
+pub struct Progress {
+    target: Arc<Target>,
+    log: Log,
+}
 
 enum Target {
     /// Plain lines on stderr.
@@ -22,12 +28,12 @@ enum Target {
 impl Progress {
     /// Returns progress that says nothing.
     pub fn quiet() -> Self {
-        Self(Arc::new(Target::Quiet))
+        Self::to(Target::Quiet)
     }
 
     /// Returns progress as plain lines.
     pub fn lines(stderr: Sink) -> Self {
-        Self(Arc::new(Target::Lines(stderr)))
+        Self::to(Target::Lines(stderr))
     }
 
     /// Returns progress as one changing line on a terminal.
@@ -36,12 +42,40 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
             bar.set_style(style);
         }
-        Self(Arc::new(Target::Terminal { bar, stderr }))
+        Self::to(Target::Terminal { bar, stderr })
+    }
+
+    fn to(target: Target) -> Self {
+        Self {
+            target: Arc::new(target),
+            log: Log::none(),
+        }
+    }
+
+    /// Logs events too. Where stderr is the log, nothing but events goes there.
+    #[must_use]
+    pub fn logging(self, log: Log) -> Self {
+        let target = if log.is_journal() {
+            Arc::new(Target::Quiet)
+        } else {
+            self.target
+        };
+        Self { target, log }
+    }
+
+    /// Returns where events are logged.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Logs an event of an unattended run; somebody who watches sees steps and results instead.
+    pub fn event(&self, priority: Priority, text: &str) {
+        self.log.event(priority, text);
     }
 
     /// Says what is being done now; on a terminal the next step overwrites it.
     pub fn step(&self, text: &str) {
-        match &*self.0 {
+        match &*self.target {
             Target::Quiet => {}
             Target::Lines(stderr) => stderr.line(text),
             Target::Terminal { bar, .. } => {
@@ -53,7 +87,10 @@ impl Progress {
 
     /// Says what has been reached; stays on the screen.
     pub fn done(&self, text: &str) {
-        match &*self.0 {
+        for line in text.lines() {
+            self.log.event(Priority::Info, line);
+        }
+        match &*self.target {
             Target::Quiet => {}
             Target::Lines(stderr) => stderr.line(text),
             Target::Terminal { bar, stderr } => bar.suspend(|| stderr.line(text)),
@@ -62,7 +99,7 @@ impl Progress {
 
     /// Takes the changing line away; to be called before a result or a question is written.
     pub fn clear(&self) {
-        if let Target::Terminal { bar, .. } = &*self.0 {
+        if let Target::Terminal { bar, .. } = &*self.target {
             bar.disable_steady_tick();
             bar.set_message("");
             bar.finish_and_clear();

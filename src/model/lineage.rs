@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{endpoint::Endpoint, name::Identifier};
+use super::{endpoint::Endpoint, name::Identifier, steps::Steps};
 
 /// The version of the saved record; a newer one is refused untouched.
 pub const FORMAT: u32 = 1;
@@ -62,6 +62,9 @@ pub struct Lineage {
     /// How the newest installed generation is being put into service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
+    /// When each step succeeded and failed last.
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    pub steps: Steps,
 }
 
 /// One key and chain on disk.
@@ -162,6 +165,8 @@ pub struct Failure {
 pub enum Step {
     /// Reload, and what belongs to it.
     Deploy,
+    /// Running the deploy hooks.
+    Hook,
     /// Putting the generation on disk.
     Install,
     /// Getting the certificate.
@@ -248,6 +253,7 @@ impl Lineage {
             failure: None,
             issued_at: Vec::new(),
             deployment: None,
+            steps: Steps::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The nouns of this program: parse, print, compare, decide. Pure: no clock, no IO, no async.
 
+pub mod address;
 pub mod authority;
 pub mod certificate;
 pub mod endpoint;
@@ -11,3 +12,4 @@ pub mod plan;
 pub mod record;
 pub mod rrset;
 pub mod schedule;
+pub mod steps;

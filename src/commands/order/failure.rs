@@ -25,6 +25,7 @@ pub fn remember(
     retry_at: Option<OffsetDateTime>,
 ) {
     let now = context.now();
+    lineage.steps.failed(step, now);
     let configuration = configuration_digest(&context.config, certificate);
     let earlier = lineage
         .failure

@@ -5,14 +5,14 @@ use time::Duration;
 use super::{Refusal, renewal_info::ask_renewal_info};
 use crate::{
     acme::{account::Session, order::Issued},
-    commands::{Context, store_error},
+    commands::{Context, note, store_error},
     config::Certificate,
     env::files::Access,
     error::{Error, Result},
     model::{
         certificate::Chain,
         key::PrivateKey,
-        lineage::{Generation, Lineage, State},
+        lineage::{Generation, Lineage, State, Step},
         name::Identifier,
     },
     store::state::Pem,
@@ -96,6 +96,7 @@ fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation:
         .issued_at
         .retain(|at| *at > context.now() - Duration::weeks(1));
     lineage.issued_at.push(context.now());
+    note::reached(context, lineage, Step::Order);
     context.save(lineage)
 }
 

@@ -37,7 +37,7 @@ use crate::{
         renewal_info::CertificateId,
     },
     config::{Acme, Certificate},
-    env::files::Access,
+    env::{files::Access, log::Priority, progress::Progress},
     error::{Error, Result},
     model::{
         key::PrivateKey,
@@ -156,12 +156,7 @@ async fn one<'a>(
     )
     .await;
     let result = match result {
-        Ok(generation) => {
-            context
-                .progress
-                .done(&format!("{}: certificate issued", certificate.name));
-            Ok(generation)
-        }
+        Ok(generation) => Ok(generation),
         Err(failure) => {
             // Who interrupts a run says nothing about the CA: the next run resumes at once.
             if !context.is_interrupted() {
@@ -242,6 +237,7 @@ async fn obtain(
         }
         let log = Log {
             store: &context.store,
+            progress: &context.progress,
             lineage: Mutex::new(lineage),
         };
         let replaces = order.replaces.as_deref().map(CertificateId::from_text);
@@ -427,6 +423,7 @@ impl SaveOrder for Forget {
 /// Saves the order's URL the moment the CA has given it.
 struct Log<'a> {
     store: &'a Store,
+    progress: &'a Progress,
     lineage: Mutex<&'a mut Lineage>,
 }
 
@@ -436,7 +433,10 @@ impl SaveOrder for Log<'_> {
         if let Some(order) = &mut lineage.order {
             order.url = Some(url.to_owned());
         }
-        Ok(self.store.save(&lineage)?)
+        self.store.save(&lineage)?;
+        let text = format!("{}: ordered: {url}", lineage.name);
+        self.progress.event(Priority::Info, &text);
+        Ok(())
     }
 }
 

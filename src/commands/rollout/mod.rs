@@ -14,7 +14,7 @@ mod taking_back;
 pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
 use taking_back::WORTH_GOING_BACK_TO;
 
-use super::{Context, Wanted, mail, order, store_error};
+use super::{Context, Wanted, mail, note, order, store_error};
 use crate::{
     config::{Certificate, Reload},
     env::files,
@@ -268,6 +268,7 @@ impl<'a> Rollout<'_, '_, 'a> {
                     .map_err(failed)?;
                 one.lineage.generation = Some(one.generation);
                 one.lineage.state = State::Installed;
+                note::reached(context, &mut one.lineage, Step::Install);
                 context.save(&one.lineage)
             });
             if let Err(error) = installed {
@@ -396,6 +397,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             if good && one.error.is_none() {
                 one.lineage.state = State::Verified;
                 one.lineage.failure = None;
+                note::reached(self.context, &mut one.lineage, Step::Verify);
             }
         }
         if worse.is_empty() {
@@ -481,6 +483,7 @@ impl<'a> Rollout<'_, '_, 'a> {
         let context = self.context;
         for one in self.moves.iter_mut().filter(|one| one.error.is_none()) {
             one.lineage.state = state;
+            note::reached(context, &mut one.lineage, Step::Deploy);
             // Where no port is asked, a configuration that was refused or taken back is still a failure.
             let is_on_disk = |failure: &Failure| matches!(failure.step, Step::Install | Step::Order);
             if one.lineage.failure.as_ref().is_some_and(is_on_disk) {

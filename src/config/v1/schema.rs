@@ -304,8 +304,11 @@ pub const KEYS: &[Key] = &[
 
     later_than("[]", key("hooks", "deploy", Tables, Default("[]"), r#"[{ style = "certbot", run = "/usr/local/bin/deploy", timeout = "60s" }]"#, "programs to run after a deployment")),
 
-    later_than("[]", key("notify", "mail_to", List, Default("[]"), r#"["postmaster@example.jp"]"#, "on failure and on recovery")),
-    later(key("notify", "metrics_file", File, Nothing, r#""/var/lib/node_exporter/mailcert.prom""#, "for the node exporter")),
+    key("notify", "mail_to", List, Default("[]"), r#"["postmaster@example.jp"]"#, "told of failures that stay, and of recovery"),
+    key("notify", "mail_from", Text, Nothing, r#""mailcert@example.jp""#, "sender; default: root at the host"),
+    key("notify", "sendmail", File, Default(r#""/usr/sbin/sendmail""#), r#""/usr/bin/msmtp""#, "takes the mail: any program with sendmail's arguments"),
+    key("notify", "after_failures", Integer, Default("3"), "1", "failures in a row before mail is sent"),
+    key("notify", "metrics_file", File, Nothing, r#""/var/lib/prometheus/node-exporter/mailcert.prom""#, "default: metrics.prom in the state directory"),
 ];
 
 #[cfg(test)]

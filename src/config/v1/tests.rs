@@ -681,3 +681,37 @@ fn no_input_panics() {
         }
     }
 }
+
+#[test]
+fn takes_addresses_that_no_program_mistakes_for_an_option() {
+    let table = |line: &str| format!("[notify]\n{line}\n\n[renew]");
+    check(
+        "[renew]",
+        &table("mail_to = ['-oQ/tmp@example.jp']"),
+        &["16:12: `notify.mail_to` has `-oQ/tmp@example.jp`, which is no plain address"],
+    );
+    check(
+        "[renew]",
+        &table("mail_to = ['root', 'Ops <ops@example.jp>', 'a@b', 'root']"),
+        &[
+            "16:20: `notify.mail_to` has `Ops <ops@example.jp>`, which is no plain address",
+            "16:51: `notify.mail_to` has `root` twice",
+        ],
+    );
+    check(
+        "[renew]",
+        &table("mail_from = 'a@-b'\nafter_failures = 0\nsendmail = 'sendmail'"),
+        &[
+            "16:13: `notify.mail_from` has `a@-b`, which has no domain name behind its `@`",
+            "17:18: `notify.after_failures` cannot be 0",
+            "18:12: `notify.sendmail` must be an absolute path",
+        ],
+    );
+    let config = read(BASE).unwrap();
+    assert_eq!(
+        config.notify.metrics_file,
+        Path::new("/var/lib/mailcert/metrics.prom")
+    );
+    let config = read(&BASE.replace("version = 1", "version = 1\nstate_directory = '/srv/m'")).unwrap();
+    assert_eq!(config.notify.metrics_file, Path::new("/srv/m/metrics.prom"));
+}
