@@ -162,7 +162,7 @@ pub struct Init {
     /// Who issues the certificate
     #[arg(long, value_enum, value_name = "ISSUER")]
     pub issuer: Option<IssuerKind>,
-    /// The ACME CA: letsencrypt, letsencrypt-staging, or an https URL
+    /// The ACME CA: letsencrypt, letsencrypt-staging, actalis, google, sslcom-ecc, sslcom-rsa, zerossl, or an https URL
     #[arg(long, value_name = "DIRECTORY")]
     pub directory: Option<String>,
     /// Roots for the directory's own HTTPS, for a private or test CA

@@ -1,4 +1,4 @@
-//! The public CAs we know: directory URL and the names they use in CAA. Pure.
+//! The public CAs we know: directory URL, the names they use in CAA, and whether they want a customer's account. Pure.
 
 /// A CA that can be named in `acme.directory` by a short name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,19 +9,98 @@ pub struct Authority {
     pub directory: &'static str,
     /// The directory that `renew --dry-run` uses; it issues certificates that nobody trusts.
     pub staging: Option<&'static str>,
+    /// What the CA recognizes itself by in CAA records (RFC 8659, 4.2); any of them will do. What the directory says in
+    /// `caaIdentities` goes before this.
+    pub caa_identities: &'static [&'static str],
+    /// Whether accounts are bound to a customer's account.
+    pub external_account: ExternalAccount,
 }
 
-/// The CAs that issue without external account binding, alphabetical.
+/// Whether a CA binds accounts to a customer's account (RFC 8555, 7.3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalAccount {
+    /// Anybody may have an account.
+    NotNeeded,
+    /// `acme.eab` is needed for the first account.
+    Required {
+        /// Where a customer gets the key identifier and the key.
+        from: &'static str,
+    },
+}
+
+const GOOGLE_STAGING: &str = "https://dv.acme-v02.test-api.pki.goog/directory";
+const LETSENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+const GOOGLE_CONSOLE: &str = "https://cloud.google.com/certificate-manager/docs/public-ca-tutorial";
+const SSLCOM_CONSOLE: &str = "https://secure.ssl.com (dashboard, API credentials)";
+
+/// The CAs, alphabetical.
 pub const AUTHORITIES: &[Authority] = &[
+    Authority {
+        name: "actalis",
+        directory: "https://acme-api.actalis.com/acme/directory",
+        staging: None,
+        caa_identities: &["actalis.it"],
+        external_account: ExternalAccount::Required {
+            from: "https://www.actalis.com/manage-with-acme",
+        },
+    },
+    Authority {
+        name: "google",
+        directory: "https://dv.acme-v02.api.pki.goog/directory",
+        staging: Some(GOOGLE_STAGING),
+        caa_identities: &["pki.goog"],
+        external_account: ExternalAccount::Required { from: GOOGLE_CONSOLE },
+    },
+    Authority {
+        name: "google-staging",
+        directory: GOOGLE_STAGING,
+        staging: Some(GOOGLE_STAGING),
+        caa_identities: &["pki.goog"],
+        external_account: ExternalAccount::Required { from: GOOGLE_CONSOLE },
+    },
     Authority {
         name: "letsencrypt",
         directory: "https://acme-v02.api.letsencrypt.org/directory",
-        staging: Some("https://acme-staging-v02.api.letsencrypt.org/directory"),
+        staging: Some(LETSENCRYPT_STAGING),
+        caa_identities: &["letsencrypt.org"],
+        external_account: ExternalAccount::NotNeeded,
     },
     Authority {
         name: "letsencrypt-staging",
-        directory: "https://acme-staging-v02.api.letsencrypt.org/directory",
-        staging: Some("https://acme-staging-v02.api.letsencrypt.org/directory"),
+        directory: LETSENCRYPT_STAGING,
+        staging: Some(LETSENCRYPT_STAGING),
+        caa_identities: &["letsencrypt.org"],
+        external_account: ExternalAccount::NotNeeded,
+    },
+    Authority {
+        name: "sslcom-ecc",
+        directory: "https://acme.ssl.com/sslcom-dv-ecc",
+        staging: None,
+        caa_identities: &["ssl.com"],
+        external_account: ExternalAccount::Required { from: SSLCOM_CONSOLE },
+    },
+    Authority {
+        name: "sslcom-rsa",
+        directory: "https://acme.ssl.com/sslcom-dv-rsa",
+        staging: None,
+        caa_identities: &["ssl.com"],
+        external_account: ExternalAccount::Required { from: SSLCOM_CONSOLE },
+    },
+    Authority {
+        name: "zerossl",
+        directory: "https://acme.zerossl.com/v2/DV90",
+        staging: None,
+        // Issued below Sectigo's roots.
+        caa_identities: &[
+            "sectigo.com",
+            "trust-provider.com",
+            "usertrust.com",
+            "comodoca.com",
+            "comodo.com",
+        ],
+        external_account: ExternalAccount::Required {
+            from: "https://app.zerossl.com/developer",
+        },
     },
 ];
 
@@ -33,4 +112,32 @@ pub fn by_name(name: &str) -> Option<&'static Authority> {
 /// Returns the CA whose directory this is.
 pub fn by_directory(url: &str) -> Option<&'static Authority> {
     AUTHORITIES.iter().find(|authority| authority.directory == url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sound() {
+        for (index, one) in AUTHORITIES.iter().enumerate() {
+            assert!(
+                AUTHORITIES[..index].iter().all(|other| other.name < one.name),
+                "{}",
+                one.name
+            );
+            assert_eq!(by_name(one.name), Some(one));
+            assert_eq!(by_directory(one.directory), Some(one));
+            assert!(one.directory.starts_with("https://"), "{}", one.name);
+            assert!(!one.caa_identities.is_empty(), "{}", one.name);
+            if let Some(staging) = one.staging {
+                assert_eq!(
+                    by_directory(staging).unwrap().staging,
+                    Some(staging),
+                    "{}",
+                    one.name
+                );
+            }
+        }
+    }
 }

@@ -291,7 +291,7 @@ mod tests {
         check(
             directory,
             "some-ca",
-            Err("write letsencrypt, letsencrypt-staging, or the https URL"),
+            Err("letsencrypt, letsencrypt-staging, sslcom-ecc, sslcom-rsa, zerossl, or the https URL"),
         );
         check(directory, "http://127.0.0.1/dir", Err("must be an https URL"));
         for text in [
