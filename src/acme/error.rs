@@ -17,6 +17,9 @@ pub struct Problem {
     /// The CA's words.
     #[serde(default)]
     pub detail: String,
+    /// Where this very occurrence is described (RFC 9457, 3.1.5; RFC 8555, 6.7.1 and 7.3.3).
+    #[serde(default)]
+    pub instance: Option<String>,
     /// Which identifier it is about, for a subproblem.
     #[serde(default)]
     pub identifier: Option<ProblemIdentifier>,
@@ -41,11 +44,48 @@ impl Problem {
         self.kind.strip_prefix(ACME_PREFIX)
     }
 
+    /// Returns whether the CA has paused the account for these names until a person asks it to go on.
+    ///
+    /// RFC 8555 has no such thing. Boulder's type for it is `rateLimited`, earlier `unauthorized`; what tells it from the
+    /// others is the page that lifts it.
+    pub fn is_paused(&self) -> bool {
+        self.acme_kind() == Some("paused")
+            || self
+                .detail
+                .contains("temporarily prevented from requesting certificates")
+            || self.unpause_url().is_some()
+    }
+
+    /// Returns the page where a person lifts the pause; the CA names it in its words or in `instance`.
+    pub fn unpause_url(&self) -> Option<String> {
+        let all: Vec<&str> = self
+            .instance
+            .iter()
+            .map(String::as_str)
+            .chain(self.detail.split_whitespace())
+            .filter_map(https_url)
+            .collect();
+        let says_so = |url: &&str| url.contains("unpause");
+        let found = all.iter().copied().find(says_so);
+        let only = (self.acme_kind() == Some("paused"))
+            .then(|| all.first().copied())
+            .flatten();
+        found.or(only).map(str::to_owned)
+    }
+
     /// Reads a problem document; `None` for anything else.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let problem: Self = serde_json::from_slice(body).ok()?;
         (!problem.kind.is_empty() || !problem.detail.is_empty()).then_some(problem)
     }
+}
+
+/// Returns the https URL in a word of a sentence, without what belongs to the sentence.
+fn https_url(word: &str) -> Option<&str> {
+    const LONGEST: usize = 4096;
+    let url = word.get(word.find("https://")?..)?;
+    let url = url.trim_end_matches(['.', ',', ';', ')', '>', '"', '\'', ']']);
+    (url.len() <= LONGEST && url.bytes().all(|byte| byte.is_ascii_graphic())).then_some(url)
 }
 
 impl fmt::Display for Problem {
@@ -173,7 +213,7 @@ pub enum AcmeError {
     /// The CA refused, and said why.
     Problem {
         /// What it said.
-        problem: Problem,
+        problem: Box<Problem>,
         /// The HTTP status.
         status: u16,
         /// When it may be tried again.
@@ -248,6 +288,27 @@ impl AcmeError {
             }
             Self::Status { status, .. } => matches!(status, 429 | 503),
             _ => false,
+        }
+    }
+
+    /// Returns whether the CA has paused the account for a name: only a person at the page of [`Self::unpause_url`] can lift
+    /// that, and every further order is in vain.
+    pub fn is_paused(&self) -> bool {
+        match self {
+            Self::Problem { problem, .. } => {
+                problem.is_paused() || problem.subproblems.iter().any(Problem::is_paused)
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the page where a person lifts the pause.
+    pub fn unpause_url(&self) -> Option<String> {
+        match self {
+            Self::Problem { problem, .. } => std::iter::once(&**problem)
+                .chain(&problem.subproblems)
+                .find_map(Problem::unpause_url),
+            _ => None,
         }
     }
 
@@ -414,6 +475,59 @@ mod tests {
         check("{}", None);
         check("<html>", None);
         check("", None);
+    }
+
+    #[test]
+    fn knows_a_pause_and_where_it_is_lifted() {
+        let check = |body: &str, paused: bool, url: Option<&str>| {
+            let error = AcmeError::Problem {
+                problem: Problem::parse(body.as_bytes()).unwrap().into(),
+                status: 429,
+                retry_after: None,
+            };
+            assert_eq!(
+                (error.is_paused(), error.unpause_url().as_deref()),
+                (paused, url),
+                "{body}"
+            );
+        };
+        // As Boulder words it.
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "Your account is temporarily prevented from requesting certificates for a.test and possibly others. Please visit: https://portal.ca.test/sfe/v1/unpause?jwt=a.b.c"}"#,
+            true,
+            Some("https://portal.ca.test/sfe/v1/unpause?jwt=a.b.c"),
+        );
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:paused", "detail": "no.", "instance": "https://ca.test/lift/7"}"#,
+            true,
+            Some("https://ca.test/lift/7"),
+        );
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:paused", "detail": "ask (at https://ca.test/x)."}"#,
+            true,
+            Some("https://ca.test/x"),
+        );
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:paused", "detail": "no"}"#,
+            true,
+            None,
+        );
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:rateLimited", "subproblems": [
+                {"type": "urn:ietf:params:acme:error:paused", "detail": "see https://ca.test/unpause"}]}"#,
+            true,
+            Some("https://ca.test/unpause"),
+        );
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many certificates, see https://ca.test/limits"}"#,
+            false,
+            None,
+        );
+        check(
+            r#"{"type": "urn:ietf:params:acme:error:paused", "detail": "http://ca.test/unpause \u001b[31m"}"#,
+            true,
+            None,
+        );
     }
 
     #[test]

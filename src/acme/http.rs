@@ -246,7 +246,7 @@ impl Answer {
                 AcmeError::AccountDoesNotExist(problem)
             }
             Some(problem) => AcmeError::Problem {
-                problem,
+                problem: problem.into(),
                 status,
                 retry_after,
             },

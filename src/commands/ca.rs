@@ -193,9 +193,20 @@ fn account_key(directory: &str) -> String {
 pub fn failure(doing: &str, error: &AcmeError) -> Error {
     // The CA said when to come back: until then there is nothing to mend.
     let told = match error.retry_after() {
-        Some(_) if error.is_rate_limit() => Error::not_yet(doing).cause(error),
+        Some(_) if error.is_rate_limit() && !error.is_paused() => Error::not_yet(doing).cause(error),
         _ => Error::failed(doing).cause(error),
     };
+    if error.is_paused() {
+        let page = error.unpause_url();
+        let page = page.map_or_else(
+            || "the page that the CA names".to_owned(),
+            |url| crate::model::plan::printable(url.as_bytes()),
+        );
+        return told.remedy(format!(
+            "the CA has paused these names after many failures: mend why they failed, open {page} and ask for them to be \
+             unpaused, then `mailcert renew --force`; until then the timer tries once a day"
+        ));
+    }
     match error {
         AcmeError::Bind { .. } => told.remedy("set acme.challenge.listen to an address of this host"),
         AcmeError::Challenge(failures) => {
@@ -242,7 +253,14 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
 }
 
 /// Returns when the CA wants to be asked again, as an instant.
+///
+/// A pause does not pass by itself: it is left alone for a day at least.
 pub fn retry_at(error: &AcmeError, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    let pause = error.is_paused().then(|| now.saturating_add(Duration::DAY));
+    asked_for(error, now).max(pause)
+}
+
+fn asked_for(error: &AcmeError, now: OffsetDateTime) -> Option<OffsetDateTime> {
     // A CA that says "in a hundred years" must not stop renewals for good.
     let wait = error
         .retry_after()?
