@@ -187,6 +187,8 @@ pub enum AcmeError {
     },
     /// The caller could not save the order's URL.
     NotSaved(Box<dyn std::error::Error + Send + Sync>),
+    /// The challenge is in place, but is not seen from outside as it should be; the CA was not told to look.
+    NotSeen(Box<crate::error::Error>),
     /// The order came to nothing: the CA gave up on it, or no longer knows it. A new one may do.
     OrderLost {
         /// The order.
@@ -356,6 +358,7 @@ impl fmt::Display for AcmeError {
             Self::Connect { url, reason } => format!("cannot connect to {url}: {reason}"),
             Self::Cut { url, reason } => format!("the answer of {url} broke off: {reason}"),
             Self::Dns01(error) => format!("cannot set up dns-01: {error}"),
+            Self::NotSeen(error) => error.to_string(),
             Self::ExternalAccountRequired { directory } => {
                 format!(
                     "{directory} wants external account binding (RFC 8555, 7.3.4), which is not yet supported"

@@ -237,6 +237,7 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
         | AcmeError::Status {
             status: 404 | 410, ..
         } => told.remedy("look whether acme.directory is right"),
+        AcmeError::NotSeen(seen) => seen.remedies.iter().cloned().fold(told, Error::remedy),
         AcmeError::PortTaken { .. } => told
             .remedy("stop it, or set acme.challenge.webroot to the directory that it serves, or use dns-01"),
         AcmeError::TermsOfService { url } => told.remedy(format!(

@@ -30,13 +30,38 @@ const TCP_WAIT: Duration = Duration::from_secs(5);
 /// What we take by UDP: fits every path without fragments (RFC 9715).
 pub(super) const UDP_PAYLOAD: u16 = 1232;
 
+/// What a server is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What it has itself.
+    Own,
+    /// What it finds out from others for us.
+    Resolved,
+    /// As [`Self::Resolved`], also when DNSSEC says that it is forged (RFC 4035, 3.2.2: checking disabled).
+    Unchecked,
+}
+
 /// Asks one server for what it has itself and returns its answer, whatever the response code.
 ///
 /// # Errors
 /// [`DnsError::Server`] when nothing usable comes in time.
 pub async fn ask(server: SocketAddr, name: &Name, kind: RecordType) -> Result<Message, DnsError> {
+    ask_for(server, name, kind, Wanted::Own).await
+}
+
+/// Asks one server and returns its answer, whatever the response code.
+///
+/// # Errors
+/// [`DnsError::Server`] when nothing usable comes in time.
+pub async fn ask_for(
+    server: SocketAddr,
+    name: &Name,
+    kind: RecordType,
+    wanted: Wanted,
+) -> Result<Message, DnsError> {
     let mut query = Message::query();
-    query.metadata.recursion_desired = false;
+    query.metadata.recursion_desired = wanted != Wanted::Own;
+    query.metadata.checking_disabled = wanted == Wanted::Unchecked;
     query.add_query(Query::query(name.clone(), kind));
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);

@@ -1,6 +1,7 @@
 //! The DNS: questions to resolvers and to authoritative servers, dynamic updates, SPF judged and planned.
 //!
-//! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions. Writing: a
+//! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions;
+//! [`survey`] asks what a CA will ask, [`bogus`] why a resolver failed. Writing: a
 //! [`provider`], of which there is [`rfc2136`] (its key from [`secret`]); [`propagation`] waits until every authoritative
 //! server agrees. With these, [`challenge`] does dns-01 and [`apply`] carries out an RRset change.
 //!
@@ -12,6 +13,7 @@
 
 pub mod answer;
 pub mod apply;
+pub mod bogus;
 pub mod challenge;
 pub mod check;
 pub mod desired;
@@ -29,6 +31,7 @@ pub mod rfc2136;
 pub mod secret;
 pub mod sending;
 pub mod spf;
+pub mod survey;
 pub mod tlsa;
 
 #[cfg(test)]

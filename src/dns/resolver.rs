@@ -10,7 +10,7 @@ use std::{
 };
 
 use hickory_proto::{
-    op::Message,
+    op::{Message, ResponseCode},
     rr::{Name, RData, Record, RecordType},
 };
 use tokio::time::Instant;
@@ -150,6 +150,15 @@ impl Resolver {
     /// When no resolver gives an answer.
     pub(super) async fn records(&self, name: &DomainName, kind: RecordType) -> Result<Vec<Record>, DnsError> {
         self.find(&wire_name(name)?, kind).await
+    }
+
+    /// Returns whether there is such a name, with whatever records: "no such name" is the answer NXDOMAIN (RFC 2308, 2.1).
+    ///
+    /// # Errors
+    /// When no resolver gives an answer.
+    pub(super) async fn exists(&self, name: &DomainName) -> Result<bool, DnsError> {
+        let answer = self.any_answer(&wire_name(name)?, RecordType::A).await?;
+        Ok(answer.response_code != ResponseCode::NXDomain)
     }
 
     /// Follows the CNAME records at a name and returns where they end; the name itself when there is none.
@@ -397,10 +406,7 @@ fn nameservers(text: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use hickory_proto::{
-        op::ResponseCode,
-        rr::rdata::{CNAME, TXT},
-    };
+    use hickory_proto::rr::rdata::{CNAME, TXT};
     use tokio::net::UdpSocket;
 
     use super::*;

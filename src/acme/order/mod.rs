@@ -124,7 +124,7 @@ impl Stop {
     }
 
     /// Waits until it is wanted; for ever, when nobody is left who could want it.
-    async fn wanted(&self) {
+    pub async fn wanted(&self) {
         let mut said = self.0.clone();
         if said.wait_for(|wanted| *wanted).await.is_err() {
             std::future::pending::<()>().await;

@@ -26,7 +26,7 @@ use key::{choose_key, save_key, unfinished_key};
 
 use super::{
     Context, ca,
-    preflight::{Flight, preflight},
+    preflight::{Flight, before_answering, preflight},
     solver::Solvers,
 };
 use crate::{
@@ -220,21 +220,25 @@ async fn obtain(
             Error::failed(format!("the request for {} could not be made", certificate.name)).cause(error)
         })?;
         let current = std::sync::Arc::clone(&session.lock().unwrap_or_else(PoisonError::into_inner));
-        if order.url.is_none() {
-            let flight = Flight {
-                session: &current,
-                solver: solvers.solver(),
-                identifiers: &order.identifiers,
-            };
-            match preflight(context, flight).await {
-                Ok(said) => notes.extend(said),
+        let flight = Flight {
+            session: &current,
+            solver: solvers.solver(),
+            identifiers: &order.identifiers,
+        };
+        let solver = match order.url {
+            Some(_) => before_answering(context, flight)?,
+            None => match preflight(context, flight).await {
+                Ok(said) => {
+                    notes.extend(said);
+                    std::sync::Arc::clone(solvers.solver())
+                }
                 Err(refused) => {
                     // There is nothing to resume: no order was made.
                     abandon(context, lineage)?;
                     return Err(refused.into());
                 }
-            }
-        }
+            },
+        };
         let log = Log {
             store: &context.store,
             progress: &context.progress,
@@ -251,7 +255,7 @@ async fn obtain(
         let issued = order::obtain(
             &current,
             order_request,
-            solvers.solver(),
+            &solver,
             &log,
             &context.stop(),
             &context.progress,
@@ -306,6 +310,7 @@ fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
         | AcmeError::Interrupted
         | AcmeError::Overdue { .. }
         | AcmeError::NotSaved(_)
+        | AcmeError::NotSeen(_)
         | AcmeError::PortTaken { .. }
         | AcmeError::Bind { .. }
         | AcmeError::Dns01(_)
