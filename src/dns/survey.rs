@@ -184,3 +184,67 @@ fn properties(records: &[Record]) -> Vec<Property> {
     };
     records.iter().filter_map(property).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::{op::Message, rr::rdata::CAA};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, UdpSocket},
+    };
+
+    use super::*;
+
+    /// Answers over UDP that the answer does not fit, and over TCP with as many CAA records as a message holds.
+    async fn flood(datagrams: UdpSocket, listener: TcpListener) {
+        let by_udp = async {
+            let mut buffer = [0; 1500];
+            loop {
+                let (length, client) = datagrams.recv_from(&mut buffer).await.unwrap();
+                let mut answer = Message::from_vec(&buffer[..length]).unwrap().into_response();
+                answer.metadata.truncation = true;
+                datagrams
+                    .send_to(&answer.to_vec().unwrap(), client)
+                    .await
+                    .unwrap();
+            }
+        };
+        let by_tcp = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let length = usize::from(stream.read_u16().await.unwrap());
+                let mut query = vec![0; length];
+                stream.read_exact(&mut query).await.unwrap();
+                let mut answer = Message::from_vec(&query).unwrap().into_response();
+                let owner = answer.queries[0].name.clone();
+                for _ in 0..2000 {
+                    let record = RData::CAA(CAA::new_issue(false, None, Vec::new()));
+                    answer.add_answer(Record::from_rdata(owner.clone(), 60, record));
+                }
+                let bytes = answer.to_vec().unwrap();
+                stream
+                    .write_u16(u16::try_from(bytes.len()).unwrap())
+                    .await
+                    .unwrap();
+                stream.write_all(&bytes).await.unwrap();
+            }
+        };
+        tokio::join!(by_udp, by_tcp);
+    }
+
+    #[tokio::test]
+    async fn takes_as_many_records_as_a_message_holds() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let datagrams = UdpSocket::bind(address).await.unwrap();
+        let resolver = Resolver::new(vec![address]);
+        let names = BTreeSet::from(["mail.test".parse().unwrap()]);
+        tokio::select! {
+            found = caa_above(&resolver, &names) => {
+                let counts: Vec<usize> = found.values().map(|answer| answer.as_ref().map_or(0, Vec::len)).collect();
+                assert_eq!(counts, [2000, 2000]);
+            }
+            () = flood(datagrams, listener) => {}
+        }
+    }
+}

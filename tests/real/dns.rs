@@ -644,9 +644,31 @@ fn dns_01_with_a_wrong_key_orders_nothing() {
     });
     let refused = mailcert.run(&["issue"]).expect(1);
     says(&refused, &["BADKEY", "nobody"]);
+    assert_eq!(pebble.n_orders_and_certificates().0, 0);
     assert_eq!(
         site.txt("_acme-challenge.mail.example.test"),
         Vec::<String>::new()
     );
     assert_eq!(pebble.count_in_log("Attempting to validate"), 0);
+}
+
+#[test]
+#[ignore = "real: needs named, pebble"]
+fn dns_01_without_a_delegation_or_with_a_lame_server_orders_nothing() {
+    let site = Site::start("@ NS lame\nlame A 127.0.0.1\nsub NS nobody.example.test.\n");
+    let pebble = Pebble::start(&site.scratch, site.bind.address(), &without_blocklist());
+    let mailcert = site.mailcert(|config| {
+        let names = [HOST, "*.sub.example.test"];
+        site.config_with_ca(&config, &pebble, &names)
+    });
+    let refused = mailcert.run(&["issue"]).expect(1);
+    says(
+        &refused,
+        &[
+            "lame.example.test (127.0.0.1) is named as a server of example.test and does not answer for it",
+            "sub.example.test: there is no place for its challenge",
+            "no order was made",
+        ],
+    );
+    assert_eq!(pebble.n_orders_and_certificates().0, 0);
 }

@@ -24,6 +24,7 @@ mod install;
 mod journey;
 mod lab;
 mod postfix;
+mod preflight;
 mod recovery;
 mod renewal;
 mod rollback;
