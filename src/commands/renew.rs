@@ -482,7 +482,13 @@ pub fn rehearse(context: &Context<'_>, names: &[String]) -> Result<Run> {
             },
             status: status::describe(context, certificate, &context.load(&certificate.name)?),
             next_try: None,
-            error: rehearsed.err(),
+            error: match rehearsed {
+                Ok(said) => {
+                    notes.extend(said);
+                    None
+                }
+                Err(error) => Some(error),
+            },
         });
     }
     context.progress.clear();

@@ -375,11 +375,12 @@ fn abandon(context: &Context<'_>, lineage: &mut Lineage) -> Result<()> {
     Ok(())
 }
 
-/// Runs a full order with a key of its own, and keeps nothing but the account where there is one already.
+/// Runs a full order with a key of its own, and keeps nothing but the account where there is one already; returns what
+/// the operator should know besides.
 ///
 /// # Errors
 /// What an order can fail with.
-pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certificate) -> Result<()> {
+pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certificate) -> Result<Vec<String>> {
     let solvers = Solvers::new(context, acme)?;
     let session = ca::passing_session(context, acme).await?;
     let refused = |error: &dyn std::fmt::Display| {
@@ -394,7 +395,17 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
         solver: solvers.solver(),
         identifiers: &certificate.identifiers,
     };
-    preflight(context, flight).await?;
+    let notes = preflight(context, flight).await.map_err(|error| {
+        let message = format!("{} cannot be renewed", certificate.name);
+        let refused = Error {
+            message,
+            ..error.clone()
+        };
+        Error {
+            causes: std::iter::once(error.message).chain(error.causes).collect(),
+            ..refused
+        }
+    })?;
     let order_request = OrderRequest {
         identifiers: &certificate.identifiers,
         request_der: &request,
@@ -412,7 +423,7 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
     )
     .await;
     issued
-        .map(|_| ())
+        .map(|_| notes)
         .map_err(|error| ca::failure(&format!("{} cannot be renewed", certificate.name), &error))
 }
 
