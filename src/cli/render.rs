@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// How many keys of a map are shown of each kind; all of them are in the JSON.
+const SHOWN_KEYS: usize = 20;
+
 /// How text is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
@@ -218,7 +221,7 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
         } else {
             style.paint(Color::Red, "no")
         };
-        row(&mark, format!("{}: {}", served.endpoint, served.detail));
+        row(&mark, format!("{}: {}", served.asked(), served.detail));
     }
     if lineage.verify == crate::model::lineage::Verify::Off && lineage.state >= State::Installed {
         row("verify", "off: no endpoint is asked for this lineage".to_owned());
@@ -296,7 +299,7 @@ fn done_text(style: Style, done: &Done, dry_run: bool) -> String {
             } else {
                 style.paint(Color::Red, "no")
             };
-            let _ = writeln!(text, "  {mark} {}: {}", served.endpoint, served.detail);
+            let _ = writeln!(text, "  {mark} {}: {}", served.asked(), served.detail);
         }
     }
     if done.action == Action::Waiting {
@@ -458,6 +461,23 @@ fn change_text(style: Style, change: &Change, in_full: bool) -> String {
             for value in &change.add {
                 let line = format!("+ {}. {} IN TXT {value}", change.name, change.ttl);
                 let _ = writeln!(text, "{}", style.paint(Color::Green, &line));
+            }
+        }
+        Change::SniMap(change) => {
+            let _ = writeln!(text, "{bullet} SNI map {}", change.path.display());
+            reasons(&mut text, std::slice::from_ref(&change.reason));
+            let keys = [
+                ("-", Color::Red, &change.remove),
+                ("~", Color::Cyan, &change.renew),
+                ("+", Color::Green, &change.add),
+            ];
+            for (sign, color, keys) in keys {
+                for key in keys.iter().take(SHOWN_KEYS) {
+                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} {key}")));
+                }
+                if let Some(more) = keys.len().checked_sub(SHOWN_KEYS).filter(|more| *more > 0) {
+                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} and {more} more")));
+                }
             }
         }
         Change::Timer(change) => {

@@ -2,18 +2,21 @@
 //!
 //! What is independent goes on after something fails; the exit code says that not all is well.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{
     Context, dns, mail,
     order::{self, Job},
     outcome::{Action, Changes, Done, together},
-    plan as planning, rollout, status, store_error,
+    plan as planning, rollout, sni, status, store_error,
     target::Target,
 };
 use crate::{
+    config::Certificate,
     env::files,
     error::{Error, ExitCode, Result},
     model::{
-        lineage::State,
+        lineage::{State, Verify},
         plan::{Change, FileChange, Plan},
         schedule::{self, Next, Urgency},
     },
@@ -30,21 +33,39 @@ pub fn has_unfinished(context: &Context<'_>, targets: &[Target]) -> Result<bool>
 }
 
 /// Returns lineages with a complete generation that is not in service.
-fn unfinished(context: &Context<'_>) -> Result<Vec<(String, u64)>> {
-    let mut names = Vec::new();
+fn unfinished<'a>(context: &'a Context<'_>) -> Result<Vec<rollout::Move<'a>>> {
+    let mut moves = Vec::new();
+    let behind = sni::behind(context);
     for certificate in &context.config.certificates {
-        let lineage = context.load(&certificate.name)?;
+        let mut lineage = context.load(&certificate.name)?;
+        if behind.contains(&certificate.name) {
+            lineage.state = lineage.state.min(State::Installed);
+        }
         let verify = lineage
             .deployment
             .as_ref()
-            .is_none_or(|one| one.verify == crate::model::lineage::Verify::On);
+            .is_none_or(|one| one.verify == Verify::On);
         let wanted = super::Wanted::new(context, certificate, &lineage, verify);
         let next = schedule::next(&lineage, &wanted.policy(), context.now(), Urgency::Forced);
         if let Next::Deploy(generation) = next {
-            names.push((certificate.name.clone(), generation));
+            moves.push(rollout::Move {
+                certificate,
+                lineage,
+                generation,
+            });
         }
     }
-    Ok(names)
+    Ok(moves)
+}
+
+/// Adds moves of lineages that are not yet among them.
+fn add_moves<'a>(moves: &mut Vec<rollout::Move<'a>>, more: Vec<rollout::Move<'a>>) {
+    let known: HashSet<&str> = moves.iter().map(|one| one.certificate.name.as_str()).collect();
+    let new: Vec<_> = more
+        .into_iter()
+        .filter(|one| !known.contains(one.certificate.name.as_str()))
+        .collect();
+    moves.extend(new);
 }
 
 /// Carries out a plan.
@@ -80,7 +101,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
             Change::Rrset(change) => applying.record(change),
             Change::File(change) if !mail::is_postfix_file(context, &change.path) => applying.file(change),
             Change::Timer(change) => applying.timer(change),
-            Change::Certificate(_) | Change::File(_) => continue,
+            Change::Certificate(_) | Change::File(_) | Change::SniMap(_) => continue,
         };
         match applied {
             Ok(()) => applying.done.changes.push(change.clone()),
@@ -90,19 +111,36 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
     applying.finish()
 }
 
-/// Returns the lineage that main.cf is to name, when it is in use and not among the moves.
-fn named_by_files<'a>(context: &'a Context<'_>, moves: &[rollout::Move<'_>]) -> Option<rollout::Move<'a>> {
-    let certificate = context.config.default_certificate()?;
-    if moves.iter().any(|one| one.certificate.name == certificate.name) {
-        return None;
+/// Returns the lineage that main.cf is to name, and those of the SNI map that no port served until now, where they are in
+/// use.
+fn named_by_files<'a>(context: &'a Context<'_>) -> Vec<rollout::Move<'a>> {
+    let default = context.config.default_certificate();
+    let is_default = |one: &Certificate| default.is_some_and(|default| default.name == one.name);
+    let named = context
+        .config
+        .certificates
+        .iter()
+        .filter(|one| one.sni || is_default(one));
+    let mut moves = Vec::new();
+    for certificate in named {
+        let Ok(lineage) = context.load(&certificate.name) else {
+            continue;
+        };
+        let is_served = lineage
+            .deployment
+            .as_ref()
+            .is_some_and(|one| one.verify == Verify::On);
+        if let Some(generation) = lineage.generation
+            && (is_default(certificate) || !is_served)
+        {
+            moves.push(rollout::Move {
+                certificate,
+                lineage,
+                generation,
+            });
+        }
     }
-    let lineage = context.load(&certificate.name).ok()?;
-    let generation = lineage.generation?;
-    Some(rollout::Move {
-        certificate,
-        lineage,
-        generation,
-    })
+    moves
 }
 
 struct Applying<'c, 'e> {
@@ -162,45 +200,35 @@ impl Applying<'_, '_> {
             }
         }
         if targets.contains(&Target::Postfix) {
-            for (name, generation) in unfinished(context).unwrap_or_default() {
-                let known = moves.iter().any(|one| one.certificate.name == name);
-                if let (Some(certificate), false) = (context.config.certificate(&name), known)
-                    && let Ok(lineage) = context.load(&name)
-                {
-                    moves.push(rollout::Move {
-                        certificate,
-                        lineage,
-                        generation,
-                    });
-                }
-            }
+            add_moves(&mut moves, unfinished(context).unwrap_or_default());
         }
         let mut files: Vec<FileChange> = planning::files(plan)
             .into_iter()
             .filter(|file| mail::is_postfix_file(context, &file.path))
             .collect();
-        let default = context
-            .config
-            .default_certificate()
-            .map(|certificate| certificate.name.clone());
-        if !files.is_empty() && default.is_some_and(|name| missing.contains(&name)) {
+        let default = context.config.default_certificate().map(|one| &one.name);
+        if !files.is_empty() && default.is_some_and(|name| missing.contains(name)) {
             self.done.notes.push(
                 "Postfix is left as it is: the certificate that it was to be given was not issued".into(),
             );
             files.clear();
         }
         if !files.is_empty() {
-            // The certificate that the files name is proven on the wire, also when it is not new.
-            moves.extend(named_by_files(context, &moves));
+            // The certificates that the files name are proven on the wire, also when they are not new.
+            add_moves(&mut moves, named_by_files(context));
         }
-        if !moves.is_empty() || !files.is_empty() {
+        let is_map_behind = plan
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::SniMap(_)));
+        if !moves.is_empty() || !files.is_empty() || is_map_behind {
             self.roll_out(moves, &files, plan);
         }
     }
 
     fn roll_out(&mut self, moves: Vec<rollout::Move<'_>>, files: &[FileChange], plan: &Plan) {
         let context = self.context;
-        let first: Vec<(String, bool)> = moves
+        let first: HashMap<String, bool> = moves
             .iter()
             .map(|one| (one.certificate.name.clone(), one.lineage.state == State::Issued))
             .collect();
@@ -219,9 +247,7 @@ impl Applying<'_, '_> {
         self.done.notes.extend(rolled.notes);
         let mut told = false;
         for one in rolled.moves {
-            let issued = first
-                .iter()
-                .any(|(name, issued)| *name == one.certificate.name && *issued);
+            let issued = first.get(&one.certificate.name).copied().unwrap_or(false);
             told |= one.error.is_some();
             self.done.lineages.push(Done {
                 action: match (&one.error, issued) {
@@ -242,12 +268,19 @@ impl Applying<'_, '_> {
         } else if let Err(error) = self.forget_files() {
             self.failures.push(error);
         }
-        let certificates = plan.changes.iter().filter(|change| {
-            matches!(change, Change::Certificate(change)
-                if self.done.lineages.iter().any(|done| done.status.name == change.lineage && done.action != Action::Failed))
+        let lineages = self
+            .done
+            .lineages
+            .iter()
+            .filter(|done| done.action != Action::Failed);
+        let good: HashSet<&str> = lineages.map(|done| done.status.name.as_str()).collect();
+        let done = plan.changes.iter().filter(|change| match change {
+            Change::Certificate(change) => good.contains(change.lineage.as_str()),
+            Change::SniMap(_) => rolled.sni_map_made,
+            Change::File(_) | Change::Rrset(_) | Change::Timer(_) => false,
         });
-        let certificates: Vec<Change> = certificates.cloned().collect();
-        self.done.changes.splice(0..0, certificates);
+        let done: Vec<Change> = done.cloned().collect();
+        self.done.changes.splice(0..0, done);
     }
 
     /// Closes an entry whose files were taken back, or never written: there is nothing of it to undo.

@@ -1,8 +1,8 @@
 //! `check`: looks at everything from outside and inside, and prints findings; changes nothing.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
-use super::{Context, dns, mail, outcome::Findings, plan};
+use super::{Context, dns, mail, outcome::Findings, plan, sni};
 use crate::{
     config::Timer,
     dns::{
@@ -16,6 +16,7 @@ use crate::{
     model::{
         authority,
         certificate::Chain,
+        endpoint::Asked,
         finding::{Finding, Severity},
         name::DomainName,
         plan::Change,
@@ -182,7 +183,8 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
         .collect();
     findings.extend(certificate_file(&server));
     findings.extend(client_ca(&server));
-    match plan::postfix(context, &[]) {
+    findings.extend(sni::findings(context, &server));
+    match plan::postfix(context, &HashSet::new()) {
         Err(error) => findings.push(refused(&error)),
         Ok(plan) => {
             for change in &plan.changes {
@@ -298,9 +300,12 @@ fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
     };
     let roots = roots(context)?;
     context.wait(async {
-        let expected = mail::expected(context, server.as_ref(), &[]).await;
+        let in_sni_map = sni::sample(context);
+        let expected = mail::expected(context, server.as_ref(), &[], &in_sni_map).await;
         let mut endpoints = server.as_ref().map(mail::endpoints).unwrap_or_default();
-        endpoints.extend(expected.keys().cloned());
+        let (by_default, named): (Vec<&Asked>, Vec<&Asked>) =
+            expected.keys().partition(|asked| asked.server_name.is_none());
+        endpoints.extend(by_default.into_iter().map(|asked| asked.endpoint.clone()));
         endpoints.sort();
         endpoints.dedup();
         if endpoints.is_empty() {
@@ -320,12 +325,22 @@ fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
         for endpoint in &endpoints {
             targets.extend(Target::resolve(endpoint, Some(name)).await);
         }
+        let n_by_default = targets.len();
+        for asked in &named {
+            targets.extend(Target::resolve(&asked.endpoint, asked.server_name.as_ref()).await);
+        }
         let client =
             Client::new(name.clone()).map_err(|error| Error::failed("ports cannot be asked").cause(error))?;
         let sightings = client.ask_all(&targets, Dialogue::Greet).await;
         let mut findings = Vec::new();
-        for sighting in &sightings {
-            let lineage = expected.get(&sighting.asked()).and_then(|lineage| {
+        for (index, sighting) in sightings.iter().enumerate() {
+            // Endpoints of the map are addresses already: one target each, in their order.
+            let asked = match index.checked_sub(n_by_default).and_then(|index| named.get(index)) {
+                Some(asked) => (*asked).clone(),
+                None => sighting.asked().into(),
+            };
+            let name = asked.server_name.as_ref().unwrap_or(name);
+            let lineage = expected.get(&asked).and_then(|lineage| {
                 let record = context.load(lineage).ok()?;
                 Some((lineage.as_str(), record.live()?.leaf_sha256.parse().ok()?))
             });
@@ -336,13 +351,21 @@ fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
                 now: context.now(),
             };
             let ours = lineage.is_some_and(|(_, leaf)| sighting.leaf() == Some(leaf));
-            let found = tls_check::findings(sighting, &expected);
+            let mut found = tls_check::findings(sighting, &expected);
+            if asked.server_name.is_some() {
+                // What is right is told once for all of them.
+                found.retain(|finding| finding.severity > Severity::Ok);
+                for finding in &mut found {
+                    finding.subject = asked.to_string();
+                }
+            }
             findings.extend(
                 found
                     .into_iter()
                     .map(|finding| if ours { own_ca(context, finding) } else { finding }),
             );
         }
+        findings.extend(sni::told_once(context, &in_sni_map, &named));
         Ok(findings)
     })?
 }

@@ -1,16 +1,19 @@
 //! The mail server as commands use it: looked at, planned, judged, written, reloaded; and which ports serve which lineage.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
-use super::Context;
+use super::{Context, sni};
 use crate::{
     config::{Certificate, Verify},
     env::Env,
     error::{Error, Result},
-    model::{endpoint::Endpoint, plan::FileChange},
+    model::{
+        endpoint::{Asked, Endpoint},
+        plan::FileChange,
+    },
     postfix::{
         apply::{self, ApplyError, Moved},
         desired::{self, LiveFiles},
@@ -94,7 +97,8 @@ pub fn is_postfix_file(context: &Context<'_>, path: &Path) -> bool {
         .any(|name| path == directory.join(name))
 }
 
-/// Plans main.cf and master.cf for the certificate that Postfix is to name.
+/// Plans main.cf and master.cf for the certificate that Postfix is to name, and for the SNI map. `coming`: lineages that
+/// will have a certificate by the time the files are written.
 ///
 /// # Errors
 /// When the installed version cannot be given what the configuration asks for.
@@ -102,18 +106,29 @@ pub fn plan(
     context: &Context<'_>,
     server: &Instance,
     certificate: &Certificate,
+    coming: &HashSet<&str>,
 ) -> Result<(Vec<FileChange>, Vec<String>)> {
-    let PostfixPlan { changes, notes, .. } = planned(context, server, certificate)?;
+    let PostfixPlan { changes, notes, .. } = planned(context, server, certificate, coming)?;
     Ok((changes, notes))
 }
 
-fn planned(context: &Context<'_>, server: &Instance, certificate: &Certificate) -> Result<PostfixPlan> {
+fn planned(
+    context: &Context<'_>,
+    server: &Instance,
+    certificate: &Certificate,
+    coming: &HashSet<&str>,
+) -> Result<PostfixPlan> {
+    let sni_map = context.store.layout().sni_map();
     let live = LiveFiles::below(&context.store.layout().live(&certificate.name));
     let request = desired::Request {
         live: &live,
         layout: context.config.postfix.tls_layout,
         client_ca: &context.config.postfix.client_ca,
         system_bundles: &server.system_bundles,
+        sni: desired::SniRequest {
+            source: &sni_map,
+            is_wanted: sni::is_wanted(context, coming),
+        },
     };
     let main_cf = MainCf::parse(&server.main_cf);
     let desired = desired::desired(&request, server.version, &main_cf, &server.values).map_err(|error| {
@@ -124,17 +139,27 @@ fn planned(context: &Context<'_>, server: &Instance, certificate: &Certificate) 
 
 /// Returns the services that speak TLS, as they are, or as they will be with these changes.
 fn services(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Vec<TlsService> {
+    let main_cf = context.config.postfix.config_directory.join("main.cf");
+    let coming = HashSet::new();
     let after = match context.config.default_certificate() {
-        Some(certificate) if !changes.is_empty() => planned(context, server, certificate).ok(),
+        Some(certificate) if !changes.is_empty() => planned(context, server, certificate, &coming).ok(),
         _ => None,
     };
-    match after {
-        Some(after) => tls_services(&after.services, &after.values, &server.host).services,
-        None => server.tls_services().services,
+    let Some(mut after) = after else {
+        return server.tls_services().services;
+    };
+    // Whether the SNI map is named by then is in the changes: the lineages in it may be on their way.
+    let written = changes.iter().find(|change| change.path == main_cf);
+    if let Some(text) = written.and_then(|change| change.after.as_ref()) {
+        let raw = MainCf::parse(text).get("tls_server_sni_maps").unwrap_or_default();
+        let value = server.values.expand(&String::from_utf8_lossy(&raw));
+        after.values.insert("tls_server_sni_maps", value);
     }
+    tls_services(&after.services, &after.values, &server.host).services
 }
 
-/// Returns which lineage each endpoint is to serve, addresses in the place of names.
+/// Returns which lineage each endpoint is to serve, addresses in the place of names; and for each identifier of the
+/// certificates in `in_sni_map`, which is to serve it where a service looks names up in our map.
 ///
 /// With `verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
 /// these endpoints, each with the lineage that the service on its port names, else the one that main.cf names.
@@ -142,7 +167,8 @@ pub async fn expected(
     context: &Context<'_>,
     server: Option<&Instance>,
     changes: &[FileChange],
-) -> BTreeMap<Endpoint, String> {
+    in_sni_map: &[&Certificate],
+) -> BTreeMap<Asked, String> {
     let services = server
         .map(|server| services(context, server, changes))
         .unwrap_or_default();
@@ -153,38 +179,66 @@ pub async fn expected(
             .iter()
             .find_map(|file| layout.lineage_of(file))
     };
-    let wanted: Vec<(Endpoint, String)> = match &context.config.postfix.verify {
+    // An endpoint, the lineage that it serves by default, and whether it serves those of the map.
+    let is_named = |service: &TlsService| !in_sni_map.is_empty() && sni::is_named(context, &service.sni_maps);
+    let wanted: Vec<(Endpoint, Option<String>, bool)> = match &context.config.postfix.verify {
         Verify::Auto => services
             .iter()
-            .filter_map(|service| Some((service.endpoint.clone(), ours(service)?)))
+            .map(|service| (service.endpoint.clone(), ours(service), is_named(service)))
             .collect(),
         Verify::Endpoints(endpoints) => {
             let default = context
                 .config
                 .default_certificate()
                 .map(|certificate| certificate.name.clone());
-            let named = |endpoint: &Endpoint| {
-                let same_port = services
+            let same_port = |endpoint: &Endpoint| {
+                let port = endpoint.port;
+                services
                     .iter()
-                    .filter(|service| service.endpoint.port == endpoint.port);
-                same_port.filter_map(ours).next().or_else(|| default.clone())
+                    .filter(move |service| service.endpoint.port == port)
             };
             endpoints
                 .iter()
-                .filter_map(|endpoint| Some((endpoint.clone(), named(endpoint)?)))
+                .map(|endpoint| {
+                    let named = same_port(endpoint)
+                        .filter_map(ours)
+                        .next()
+                        .or_else(|| default.clone());
+                    (endpoint.clone(), named, same_port(endpoint).any(is_named))
+                })
                 .collect()
         }
     };
-    let resolved = join_all(wanted.iter().map(|(endpoint, _)| Target::resolve(endpoint, None))).await;
+    let resolved = join_all(
+        wanted
+            .iter()
+            .map(|(endpoint, ..)| Target::resolve(endpoint, None)),
+    )
+    .await;
     let mut expected = BTreeMap::new();
-    for ((_, lineage), targets) in wanted.into_iter().zip(resolved) {
-        expected.extend(
-            targets
-                .into_iter()
-                .map(|target| (target.asked(), lineage.clone())),
-        );
+    for ((_, lineage, is_named), targets) in wanted.into_iter().zip(resolved) {
+        for endpoint in targets.iter().map(Target::asked) {
+            if is_named {
+                expected.extend(in_sni_map.iter().flat_map(|one| asked_for(&endpoint, one)));
+            }
+            if let Some(lineage) = &lineage {
+                expected.insert(endpoint.into(), lineage.clone());
+            }
+        }
     }
     expected
+}
+
+/// Returns how an endpoint is asked for a certificate of the SNI map.
+fn asked_for(endpoint: &Endpoint, certificate: &Certificate) -> impl Iterator<Item = (Asked, String)> {
+    let names = certificate.identifiers.iter().filter_map(sni::asked_name);
+    names.map(|name| {
+        let asked = Asked {
+            endpoint: endpoint.clone(),
+            server_name: Some(name),
+        };
+        (asked, certificate.name.clone())
+    })
 }
 
 /// Returns every endpoint that speaks TLS now.

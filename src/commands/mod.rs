@@ -19,6 +19,7 @@ pub mod probe;
 pub mod records;
 pub mod renew;
 pub mod rollout;
+pub mod sni;
 mod solver;
 pub mod status;
 pub mod target;
@@ -26,6 +27,7 @@ pub mod tlsa;
 pub mod undo;
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -67,6 +69,7 @@ pub struct Context<'a> {
     /// Where progress goes.
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
+    ports: OnceLock<BTreeSet<u16>>,
     stop: (watch::Sender<bool>, watch::Receiver<bool>),
 }
 
@@ -90,6 +93,7 @@ impl<'a> Context<'a> {
             store,
             progress,
             runtime: OnceLock::new(),
+            ports: OnceLock::new(),
             stop: watch::channel(false),
         }
     }
@@ -113,6 +117,11 @@ impl<'a> Context<'a> {
             }
         };
         Ok(runtime.block_on(future))
+    }
+
+    /// Returns the ports that are verified. Postfix is asked once for a run, however many certificates are ordered.
+    pub fn ports(&self) -> &BTreeSet<u16> {
+        self.ports.get_or_init(|| mail::ports(self))
     }
 
     /// Returns what says that the run is to end.

@@ -255,6 +255,14 @@ impl Serialize for Shown<'_> {
                 map.serialize_entry("remove", &change.remove)?;
                 map.serialize_entry("reasons", &[&change.reason])?;
             }
+            Change::SniMap(change) => {
+                map.serialize_entry("kind", "sni-map")?;
+                map.serialize_entry("path", &change.path)?;
+                map.serialize_entry("add", &change.add)?;
+                map.serialize_entry("renew", &change.renew)?;
+                map.serialize_entry("remove", &change.remove)?;
+                map.serialize_entry("reasons", &[&change.reason])?;
+            }
             Change::Timer(change) => {
                 map.serialize_entry("kind", "timer")?;
                 map.serialize_entry("unit", &change.unit)?;

@@ -1,8 +1,8 @@
 //! `plan`: what differs from the configuration, as a value that `apply` then carries out.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
-use super::{Context, dns, mail, target::Target};
+use super::{Context, dns, mail, sni, target::Target};
 use crate::{
     config::{Challenge, Http01, Issuer, Publish, Timer},
     error::{Error, Result},
@@ -35,7 +35,7 @@ pub fn plan(context: &Context<'_>, targets: &[Target]) -> Result<Plan> {
                 Err(error) => plan.refusals.push(error),
             },
             Target::Postfix => {
-                let coming: Vec<&str> = coming.iter().map(String::as_str).collect();
+                let coming: HashSet<&str> = coming.iter().map(String::as_str).collect();
                 plan.extend(postfix(context, &coming)?);
             }
             Target::Timer => plan.extend(wake(context)?),
@@ -109,7 +109,7 @@ fn waiting(context: &Context<'_>) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// When Postfix is not installed, or refuses its own configuration before we touch it.
-pub fn postfix(context: &Context<'_>, coming: &[&str]) -> Result<Plan> {
+pub fn postfix(context: &Context<'_>, coming: &HashSet<&str>) -> Result<Plan> {
     let mut plan = Plan::default();
     let Some(certificate) = context
         .config
@@ -122,14 +122,16 @@ pub fn postfix(context: &Context<'_>, coming: &[&str]) -> Result<Plan> {
         return Ok(plan);
     };
     let lineage = context.load(&certificate.name)?;
-    if lineage.newest_complete().is_none() && !coming.contains(&certificate.name.as_str()) {
+    if lineage.newest_complete().is_none() && !coming.contains(certificate.name.as_str()) {
         plan.notes.push(format!(
             "Postfix is left as it is: {} has no certificate yet that it could be given",
             certificate.name
         ));
         return Ok(plan);
     }
-    let (changes, notes) = mail::plan(context, &server, certificate)?;
+    let (changes, notes) = mail::plan(context, &server, certificate, coming)?;
+    plan.changes
+        .extend(sni::plan(context, coming).map(Change::SniMap));
     plan.changes.extend(changes.into_iter().map(Change::File));
     plan.notes.extend(notes);
     Ok(plan)
@@ -175,7 +177,7 @@ fn wake(context: &Context<'_>) -> Result<Plan> {
 pub fn files(plan: &Plan) -> Vec<FileChange> {
     let file = |change: &Change| match change {
         Change::File(file) => Some(file.clone()),
-        Change::Certificate(_) | Change::Rrset(_) | Change::Timer(_) => None,
+        Change::Certificate(_) | Change::Rrset(_) | Change::SniMap(_) | Change::Timer(_) => None,
     };
     plan.changes.iter().filter_map(file).collect()
 }

@@ -2,14 +2,14 @@
 //!
 //! Nothing due: no network, no fsync. One lineage's failure never stops the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context, Wanted, ca, order,
     outcome::{Action, Done, Run},
-    plan, rollout, status, store_error,
+    plan, rollout, sni, status, store_error,
 };
 use crate::{
     acme::directory::Directory,
@@ -92,6 +92,7 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
 
 /// Reads every record, mends links, and decides.
 fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgency) -> Vec<Work<'a>> {
+    let behind = sni::behind(context);
     let one = |certificate: &&'a Certificate| {
         let mut work = Work {
             certificate,
@@ -105,7 +106,11 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
             .load(&certificate.name)
             .and_then(|lineage| heal(context, lineage))
         {
-            Ok(lineage) => {
+            Ok(mut lineage) => {
+                if behind.contains(&certificate.name) {
+                    // A map that was lost, or never made: as far as the links, and no further.
+                    lineage.state = lineage.state.min(State::Installed);
+                }
                 work.first = lineage.newest_complete().is_none();
                 work.lineage = lineage;
                 work.next = decide(context, certificate, &work.lineage, urgency);
@@ -383,9 +388,12 @@ fn deploy<'a>(
     match rolled {
         Ok(rolled) => {
             notes.extend(rolled.notes);
+            let mut places: HashMap<&str, &mut Work<'_>> = works
+                .iter_mut()
+                .map(|work| (work.certificate.name.as_str(), work))
+                .collect();
             for moved in rolled.moves {
-                let name = &moved.certificate.name;
-                if let Some(work) = works.iter_mut().find(|work| work.certificate.name == *name) {
+                if let Some(work) = places.get_mut(moved.certificate.name.as_str()) {
                     work.lineage = moved.lineage;
                     work.error = moved.error;
                 }
@@ -409,7 +417,7 @@ fn deploy_with_configuration<'a>(
     moves: Vec<rollout::Move<'a>>,
     notes: &mut Vec<String>,
 ) -> Result<rollout::Rolled<'a>> {
-    let coming: Vec<&str> = moves.iter().map(|one| one.certificate.name.as_str()).collect();
+    let coming: HashSet<&str> = moves.iter().map(|one| one.certificate.name.as_str()).collect();
     let planned = plan::postfix(context, &coming)?;
     let changes = plan::files(&planned);
     notes.extend(planned.notes);

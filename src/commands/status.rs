@@ -3,7 +3,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Context, Wanted};
+use super::{Context, Wanted, sni};
 use crate::{
     config::{Certificate, Issuer, Timer},
     error::{ExitCode, Result},
@@ -92,10 +92,18 @@ impl Status {
 /// When a record cannot be read.
 pub fn run(context: &Context<'_>) -> Result<Status> {
     let mut lineages = Vec::new();
+    let behind = sni::behind(context);
     for certificate in &context.config.certificates {
         let lineage = context.load(&certificate.name)?;
         let described = describe(context, certificate, &lineage);
-        lineages.push(held_against_the_disk(context, described));
+        let mut described = held_against_the_disk(context, described);
+        if behind.contains(&certificate.name) && lineage.state >= State::Installed {
+            described.good = false;
+            described
+                .last_error
+                .get_or_insert("the SNI map does not hold the generation in use".to_owned());
+        }
+        lineages.push(described);
     }
     let wanted = context.config.renew.timer != Timer::None;
     let seen = timer::status(

@@ -1,11 +1,18 @@
 //! "DANE first": before any new key, the TLSA records of the verified ports are looked up (`design`, section 1).
 
-use super::{Context, dns, mail};
+use std::collections::BTreeSet;
+
+use super::{Context, dns};
 use crate::{
     config::{Certificate, ReuseKey},
     dns::tlsa::{self, Leaf, Tlsa, Verdict},
     error::{Error, Result},
-    model::{certificate::Chain, key::PrivateKey, lineage::Lineage},
+    model::{
+        certificate::Chain,
+        key::PrivateKey,
+        lineage::Lineage,
+        name::{DomainName, Identifier},
+    },
 };
 use futures_util::future::join_all;
 
@@ -28,9 +35,6 @@ pub async fn guard(
     in_use: Option<&PrivateKey>,
     generated: &PrivateKey,
 ) -> Result<Choice> {
-    if !is_served(context, certificate) {
-        return Ok(Choice::Generated);
-    }
     // A first certificate may have been foreseen by publishing the key of whatever serves now: that is not ours to keep.
     let _ = lineage;
     let next = generated.public_key_der();
@@ -39,7 +43,7 @@ pub async fn guard(
         certificate: None,
         spki,
     });
-    for (port, records) in published(context, certificate).await? {
+    for (place, records) in published(context, certificate).await? {
         match tlsa::judge(
             &records,
             current,
@@ -55,12 +59,12 @@ pub async fn guard(
                     ReuseKey::Always | ReuseKey::WhilePublished => "",
                 };
                 return Ok(Choice::InUse(format!(
-                    "{}: the key is kept{why}: the TLSA record {record} of port {port} names it",
-                    certificate.name
+                    "{}: the key is kept{why}: the TLSA record {record} of port {} of {} names it",
+                    certificate.name, place.port, place.host
                 )));
             }
             Verdict::Refuse { records, publish } => {
-                return Err(refusal(context, certificate, port, &records, &publish));
+                return Err(refusal(certificate, &place, &records, &publish));
             }
         }
     }
@@ -76,41 +80,67 @@ pub async fn refuse_unpublished(
     certificate: &Certificate,
     chain: &Chain,
 ) -> Result<()> {
-    if !is_served(context, certificate) {
-        return Ok(());
-    }
     let next = Leaf {
         certificate: Some(&chain.leaf.der),
         spki: &chain.leaf.spki_der,
     };
-    for (port, records) in published(context, certificate).await? {
+    for (place, records) in published(context, certificate).await? {
         match tlsa::judge(&records, None, next) {
             Verdict::Absent { .. } | Verdict::MatchesNext { .. } => {}
-            Verdict::KeepKey { record } => return Err(refusal(context, certificate, port, &[], &record)),
+            Verdict::KeepKey { record } => return Err(refusal(certificate, &place, &[], &record)),
             Verdict::Refuse { records, publish } => {
-                return Err(refusal(context, certificate, port, &records, &publish));
+                return Err(refusal(certificate, &place, &records, &publish));
             }
         }
     }
     Ok(())
 }
 
-/// Returns whether ports of this host serve the lineage, so that TLSA records of the host speak about it.
-fn is_served(context: &Context<'_>, certificate: &Certificate) -> bool {
-    context
-        .config
-        .default_certificate()
-        .is_some_and(|default| default.name == certificate.name)
+/// Returns the names whose TLSA records speak about the lineage: the host's, when ports serve the lineage by default; its
+/// own, when it is served to clients that ask for them. A client by DANE asks for the name whose records it read (RFC
+/// 7672, 8.1). A wildcard has no records of its own: nobody could list the names that might.
+fn hosts<'a>(context: &'a Context<'_>, certificate: &'a Certificate) -> BTreeSet<&'a DomainName> {
+    let mut hosts = BTreeSet::new();
+    let default = context.config.default_certificate();
+    if default.is_some_and(|default| default.name == certificate.name) {
+        hosts.insert(&context.config.host.name);
+    }
+    if certificate.sni {
+        let exact = certificate.identifiers.iter().filter(|one| !one.is_wildcard());
+        hosts.extend(exact.map(Identifier::base));
+    }
+    hosts
+}
+
+/// Where a TLSA record may stand.
+struct Place<'a> {
+    host: &'a DomainName,
+    port: u16,
 }
 
 /// Looks up the records of every port that is verified, once each; all at the same time.
-async fn published(context: &Context<'_>, certificate: &Certificate) -> Result<Vec<(u16, Vec<Tlsa>)>> {
+async fn published<'a>(
+    context: &'a Context<'_>,
+    certificate: &'a Certificate,
+) -> Result<Vec<(Place<'a>, Vec<Tlsa>)>> {
+    let hosts = hosts(context, certificate);
+    if hosts.is_empty() {
+        return Ok(Vec::new());
+    }
     let resolver = dns::resolver(context);
-    let host = &context.config.host.name;
-    let ports = mail::ports(context);
-    let asked = join_all(ports.iter().map(|port| tlsa::look_up(&resolver, host, *port))).await;
+    let ports = context.ports();
+    let places = hosts
+        .into_iter()
+        .flat_map(|host| ports.iter().map(move |port| Place { host, port: *port }));
+    let places: Vec<Place<'_>> = places.collect();
+    let asked = join_all(
+        places
+            .iter()
+            .map(|place| tlsa::look_up(&resolver, place.host, place.port)),
+    )
+    .await;
     let mut found = Vec::new();
-    for (port, records) in ports.iter().zip(asked) {
+    for (place, records) in places.into_iter().zip(asked) {
         let records = records.map_err(|error| {
             dns::failure(
                 format!(
@@ -120,19 +150,13 @@ async fn published(context: &Context<'_>, certificate: &Certificate) -> Result<V
                 &error,
             )
         })?;
-        found.push((*port, records));
+        found.push((place, records));
     }
     Ok(found)
 }
 
-fn refusal(
-    context: &Context<'_>,
-    certificate: &Certificate,
-    port: u16,
-    records: &[Tlsa],
-    publish: &Tlsa,
-) -> Error {
-    let host = &context.config.host.name;
+fn refusal(certificate: &Certificate, place: &Place<'_>, records: &[Tlsa], publish: &Tlsa) -> Error {
+    let Place { host, port } = place;
     let told = Error::failed(format!(
         "{}: no new key goes into service while TLSA records name another one",
         certificate.name

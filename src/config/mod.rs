@@ -97,6 +97,8 @@ pub struct Certificate {
     pub group: String,
     /// Permission bits of the private key's file.
     pub mode: u32,
+    /// Whether it goes into Postfix's `tls_server_sni_maps` for its identifiers.
+    pub sni: bool,
 }
 
 /// Who issues a certificate.

@@ -10,7 +10,11 @@ pub mod schema;
 mod section;
 mod value;
 
-use std::{ops::Range, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    path::Path,
+};
 
 use toml_edit::{Document, Item};
 
@@ -205,14 +209,19 @@ fn certificates(
     report: &mut Report<'_>,
 ) -> Vec<(Certificate, Range<usize>)> {
     let mut certificates: Vec<(Certificate, Range<usize>)> = Vec::new();
+    let (mut names, mut in_sni_map) = (HashSet::new(), HashMap::new());
+    let is_managed = root
+        .section("postfix")
+        .boolean("manage")
+        .is_none_or(|(manage, _)| manage);
     for section in root.tables("certificate") {
         let Some((certificate, at)) = certificate(&section, challenge, report) else {
             continue;
         };
-        if certificates
-            .iter()
-            .any(|(other, _)| other.name == certificate.name)
-        {
+        if certificate.sni {
+            sni(&section, &certificate, is_managed, &mut in_sni_map, report);
+        }
+        if !names.insert(certificate.name.clone()) {
             let fault = format!(
                 "`{}` is taken by a certificate above; give this one its own",
                 certificate.name
@@ -222,6 +231,27 @@ fn certificates(
         certificates.push((certificate, at));
     }
     certificates
+}
+
+/// Refuses a name that two certificates are to be served for, and a map that nobody would make.
+fn sni(
+    section: &Section<'_>,
+    certificate: &Certificate,
+    is_managed: bool,
+    in_sni_map: &mut HashMap<Identifier, String>,
+    report: &mut Report<'_>,
+) {
+    let at = section.item("sni").and_then(Item::span).unwrap_or_default();
+    if !is_managed {
+        let fault = "needs `postfix.manage`: the map is made for the Postfix that mailcert reloads";
+        section.refuse("sni", &at, fault, report);
+    }
+    for identifier in &certificate.identifiers {
+        if let Some(other) = in_sni_map.insert(identifier.clone(), certificate.name.clone()) {
+            let fault = format!("cannot serve `{identifier}`: that is what `{other}` above is served for");
+            section.refuse("sni", &at, &fault, report);
+        }
+    }
 }
 
 /// Returns a certificate and where its name stands, written or by default.
@@ -268,6 +298,7 @@ fn certificate(
         owner: owner?,
         group: group?,
         mode: mode?,
+        sni: section.boolean("sni").is_some_and(|(sni, _)| sni),
     };
     Some((certificate, name_at))
 }

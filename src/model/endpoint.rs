@@ -4,6 +4,8 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::name::DomainName;
+
 /// How TLS begins on an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
@@ -45,6 +47,34 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+/// An endpoint, and the name that a client asks for there by SNI (RFC 6066, 3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Asked {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The name, where one of the SNI map is meant; `None` for what the endpoint serves to everybody else.
+    pub server_name: Option<DomainName>,
+}
+
+impl From<Endpoint> for Asked {
+    /// Asks for what the endpoint serves by default.
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            server_name: None,
+        }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.server_name {
+            None => self.endpoint.fmt(f),
+            Some(name) => write!(f, "{} for {name}", self.endpoint),
+        }
+    }
 }
 
 /// Why a text is no endpoint.

@@ -40,6 +40,18 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.self-signed",
         "smtpd_tls_cert_file is a self-signed certificate",
     ),
+    (
+        "postfix.sni-exposed",
+        "others may read the SNI map, which holds private keys",
+    ),
+    (
+        "postfix.sni-missing",
+        "main.cf names an SNI map that is not there",
+    ),
+    (
+        "postfix.sni-stale",
+        "the SNI map holds other certificates than those in use",
+    ),
     ("postfix.unmanaged", "postfix.manage is false"),
     ("postfix.warning", "postconf warns about something"),
     ("spf.after-all", "terms behind `all` are never looked at"),
@@ -121,6 +133,7 @@ pub const IDS: &[(&str, &str)] = &[
     ("tls.not-yet-valid", "the certificate served is not valid yet"),
     ("tls.self-signed", "the certificate served is self-signed"),
     ("tls.served", "the port serves the lineage's certificate"),
+    ("tls.sni", "names of the SNI map were asked for"),
     ("tls.unreachable", "the port cannot be reached"),
     (
         "tls.untrusted",

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{endpoint::Endpoint, name::Identifier, steps::Steps};
+use super::{
+    endpoint::{Asked, Endpoint},
+    name::{DomainName, Identifier},
+    steps::Steps,
+};
 
 /// The version of the saved record; a newer one is refused untouched.
 pub const FORMAT: u32 = 1;
@@ -197,6 +201,9 @@ pub struct Deployment {
 pub struct Before {
     /// The endpoint.
     pub endpoint: Endpoint,
+    /// The name that was asked for by SNI, where that is one of the SNI map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<DomainName>,
     /// The leaf it served; `None` when TLS did not complete.
     pub leaf_sha256: Option<String>,
     /// Whether it took part in a mail transaction; a refusal counts as taking part, a server fault does not.
@@ -208,10 +215,33 @@ pub struct Before {
 pub struct Served {
     /// The endpoint.
     pub endpoint: Endpoint,
+    /// The name that was asked for by SNI, where that is one of the SNI map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<DomainName>,
     /// Whether it serves the generation.
     pub verified: bool,
     /// In words.
     pub detail: String,
+}
+
+impl Before {
+    /// Returns what was asked.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            endpoint: self.endpoint.clone(),
+            server_name: self.server_name.clone(),
+        }
+    }
+}
+
+impl Served {
+    /// Returns what was asked.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            endpoint: self.endpoint.clone(),
+            server_name: self.server_name.clone(),
+        }
+    }
 }
 
 /// Whether endpoints are asked.

@@ -28,6 +28,8 @@ pub struct Plan {
 pub enum Change {
     /// A certificate to get.
     Certificate(CertificateChange),
+    /// The SNI map to make anew.
+    SniMap(SniMapChange),
     /// A configuration file to write.
     File(FileChange),
     /// An RRset to change.
@@ -45,6 +47,21 @@ pub struct CertificateChange {
     pub identifiers: Vec<Identifier>,
     /// Who is asked.
     pub issuer: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The map of `tls_server_sni_maps`, which is derived from the certificates in use: not journalled, and never undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SniMapChange {
+    /// The map's source.
+    pub path: PathBuf,
+    /// Keys that come into it.
+    pub add: Vec<String>,
+    /// Keys whose certificate in it is another one than the one in use.
+    pub renew: Vec<String>,
+    /// Keys that go.
+    pub remove: Vec<String>,
     /// Why.
     pub reason: String,
 }
@@ -103,6 +120,13 @@ impl Plan {
         self.changes.extend(other.changes);
         self.notes.extend(other.notes);
         self.refusals.extend(other.refusals);
+    }
+}
+
+impl SniMapChange {
+    /// Returns whether it would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.renew.is_empty() && self.remove.is_empty()
     }
 }
 

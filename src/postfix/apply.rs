@@ -326,6 +326,7 @@ mod tests {
             layout: TlsLayout::CertAndKey,
             client_ca: &ClientCa::System,
             system_bundles: &bundles,
+            sni: crate::postfix::desired::SniRequest::unwanted(),
         };
         let decide = |instance: &Instance| {
             let main_cf = MainCf::parse(&instance.main_cf);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    sni,
     syntax::MainCf,
     values::{Values, Version},
 };
@@ -35,6 +36,7 @@ const fn parameter(name: &'static str, major: u32, minor: u32) -> Parameter {
 /// Every parameter that this program knows, with the version it appeared in (postconf(5)).
 pub const PARAMETERS: &[Parameter] = &[
     parameter("daemon_directory", 2, 0),
+    parameter("default_database_type", 2, 0),
     parameter("inet_interfaces", 2, 0),
     parameter("inet_protocols", 2, 2),
     parameter("known_tcp_ports", 3, 6),
@@ -83,6 +85,9 @@ pub const CERTIFICATE_PARAMETERS: [(&str, &str); 7] = [
     ("smtpd_tls_dcert_file", "tlsproxy_tls_dcert_file"),
     ("smtpd_tls_dkey_file", "tlsproxy_tls_dkey_file"),
 ];
+
+/// The parameter that names the maps from names to keys with chains.
+const SNI_MAPS: &str = "tls_server_sni_maps";
 
 /// Where distributions keep the roots that they trust, in one file; the distribution's own name before a compatible one.
 pub const SYSTEM_BUNDLES: [&str; 6] = [
@@ -136,6 +141,28 @@ pub struct Request<'a> {
     pub client_ca: &'a ClientCa,
     /// Those of [`SYSTEM_BUNDLES`] that this host has, in the same order.
     pub system_bundles: &'a [&'static str],
+    /// The SNI map of ours.
+    pub sni: SniRequest<'a>,
+}
+
+/// What main.cf is to do with the SNI map of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct SniRequest<'a> {
+    /// The map's source.
+    pub source: &'a Path,
+    /// Whether a lineage is in it.
+    pub is_wanted: bool,
+}
+
+#[cfg(test)]
+impl SniRequest<'static> {
+    /// Returns what is asked for where no lineage is in the map.
+    pub fn unwanted() -> Self {
+        Self {
+            source: Path::new("/s/sni"),
+            is_wanted: false,
+        }
+    }
 }
 
 /// What should be, for one installed Postfix.
@@ -172,6 +199,8 @@ pub struct Unwanted {
 /// Why the installed Postfix cannot be given what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DesiredError {
+    /// SNI maps are not made as tables of the type that the installation makes by default.
+    MapType(String),
     /// The path cannot be written into main.cf so that Postfix reads it back.
     Path(PathBuf),
     /// The installed version does not know the parameter.
@@ -186,6 +215,13 @@ pub enum DesiredError {
 impl fmt::Display for DesiredError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::MapType(kind) => write!(
+                f,
+                "default_database_type is `{}`; the map for tls_server_sni_maps is made as one of {}: set \
+                 default_database_type to one that `postconf -m` lists",
+                kind.escape_debug(),
+                sni::known_types().collect::<Vec<_>>().join(", ")
+            ),
             Self::Path(path) => write!(
                 f,
                 "`{}` cannot be named in main.cf: white space, commas, `$`, braces and control characters have a \
@@ -194,8 +230,15 @@ impl fmt::Display for DesiredError {
             ),
             Self::TooOld { parameter, installed } => write!(
                 f,
-                "Postfix {installed} does not know {}, which came with {}.{}; `tls_layout = \"cert+key\"` works with it",
-                parameter.name, parameter.since.major, parameter.since.minor
+                "Postfix {installed} does not know {}, which came with {}.{}; `{}` works with it",
+                parameter.name,
+                parameter.since.major,
+                parameter.since.minor,
+                if parameter.name == SNI_MAPS {
+                    "sni = false"
+                } else {
+                    "tls_layout = \"cert+key\""
+                },
             ),
         }
     }
@@ -251,7 +294,66 @@ pub fn desired(
     rivals(main_cf, values, &mut desired);
     security_level(values, &mut desired);
     client_ca(request, main_cf, values, &mut desired)?;
+    sni_maps(request.sni, version, main_cf, values, &mut desired)?;
     Ok(desired)
+}
+
+/// Decides about `tls_server_sni_maps`: ours is named after the operator's own, which stay.
+fn sni_maps(
+    request: SniRequest<'_>,
+    version: Version,
+    main_cf: &MainCf,
+    values: &Values,
+    desired: &mut Desired,
+) -> Result<(), DesiredError> {
+    let present = values.get(SNI_MAPS);
+    let named = sni::named_type(present, request.source);
+    if !request.is_wanted {
+        if named.is_some() && sni::is_only(present, request.source) {
+            desired.unwanted.push(Unwanted {
+                name: SNI_MAPS,
+                reason: "no certificate has `sni = true` any more (postconf(5), tls_server_sni_maps)",
+            });
+        }
+        return Ok(());
+    }
+    let parameter = parameter(SNI_MAPS, 3, 4);
+    if version < parameter.since {
+        return Err(DesiredError::TooOld {
+            parameter,
+            installed: version,
+        });
+    }
+    let kind = values.get("default_database_type");
+    if sni::compiled(kind, request.source).is_none() {
+        return Err(DesiredError::MapType(kind.to_owned()));
+    }
+    let ours = format!("{kind}:{}", in_main_cf(request.source)?);
+    // As it is written, references and all; they may stand for the operator's own maps.
+    let written = main_cf.get(SNI_MAPS).unwrap_or_default();
+    let written = String::from_utf8_lossy(&written)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    let value = match named {
+        Some(named) if named == kind => present.to_owned(),
+        // The type that new maps are made of has changed: an upgrade of Postfix.
+        Some(named) => written.replace(&format!("{named}:{}", request.source.display()), &ours),
+        None if present.is_empty() => ours,
+        None => {
+            desired.notes.push(format!(
+                "tls_server_sni_maps: your own {present} stays, and is asked first: a name in it gets your certificate, \
+                 not the one that mailcert renews"
+            ));
+            format!("{written}, {ours}")
+        }
+    };
+    desired.settings.push(Setting {
+        name: SNI_MAPS,
+        value,
+        reason: "a certificate for each name that clients ask for (postconf(5), tls_server_sni_maps)",
+    });
+    Ok(())
 }
 
 fn certificate(request: &Request<'_>, version: Version, desired: &mut Desired) -> Result<(), DesiredError> {
@@ -446,6 +548,7 @@ mod tests {
             layout,
             client_ca,
             system_bundles: DEBIAN,
+            sni: SniRequest::unwanted(),
         };
         let values = Values::parse(main_cf.as_bytes());
         desired(
@@ -522,6 +625,7 @@ mod tests {
             layout: TlsLayout::Chain,
             client_ca: &ClientCa::Keep,
             system_bundles: DEBIAN,
+            sni: SniRequest::unwanted(),
         };
         let values = Values::parse(b"smtpd_tls_key_file = /default\nsmtpd_tls_security_level = may\n");
         let found = desired(&request, Version::new(3, 4), &MainCf::parse(b""), &values).unwrap();
@@ -620,6 +724,7 @@ mod tests {
             layout: TlsLayout::Chain,
             client_ca: &ClientCa::System,
             system_bundles: &[],
+            sni: SniRequest::unwanted(),
         };
         let found = desired(
             &request,
@@ -640,6 +745,7 @@ mod tests {
                 layout,
                 client_ca: &ClientCa::Keep,
                 system_bundles: DEBIAN,
+                sni: SniRequest::unwanted(),
             };
             let found = desired(&request, version, &MainCf::parse(b""), &Values::default());
             assert_eq!(found.is_ok(), expected, "{found:?}");
@@ -673,6 +779,84 @@ mod tests {
                 "{proxy}"
             );
         }
+    }
+
+    /// Decides for a host with an SNI map, or without one.
+    fn decide_sni(text: &str, version: Version, is_wanted: bool) -> Result<Desired, DesiredError> {
+        let live = LiveFiles::below(Path::new("/l"));
+        let source = Path::new("/s/sni");
+        let request = Request {
+            live: &live,
+            layout: TlsLayout::CertAndKey,
+            client_ca: &ClientCa::Keep,
+            system_bundles: DEBIAN,
+            sni: SniRequest { source, is_wanted },
+        };
+        let raw = Values::parse(text.replace("\n  ", " ").as_bytes());
+        let mut values = raw.clone();
+        values.insert(SNI_MAPS, raw.expand(raw.get(SNI_MAPS)));
+        desired(&request, version, &MainCf::parse(text.as_bytes()), &values)
+    }
+
+    #[test]
+    fn names_the_sni_map_beside_the_operators_own() {
+        let check =
+            |main_cf: &str, is_wanted: bool, value: Option<&str>, unwanted: &[&str], n_notes: usize| {
+                let text = format!("default_database_type = hash\nsmtpd_tls_security_level = may\n{main_cf}");
+                let found = decide_sni(&text, Version::new(3, 7), is_wanted).unwrap();
+                assert_eq!(
+                    (found.value(SNI_MAPS), shown(&found).1, found.notes.len()),
+                    (value, unwanted.to_vec(), n_notes),
+                    "{text:?}"
+                );
+            };
+        let ours = Some("hash:/s/sni");
+        check("", true, ours, &[], 0);
+        check("", false, None, &[], 0);
+        check("tls_server_sni_maps = hash:/s/sni\n", true, ours, &[], 0);
+        check("tls_server_sni_maps = hash:/s/sni\n", false, None, &[SNI_MAPS], 0);
+        // The type that new maps are made of has changed.
+        check("tls_server_sni_maps = lmdb:/s/sni\n", true, ours, &[], 0);
+        check("tls_server_sni_maps = hash:/o\n", false, None, &[], 0);
+        check(
+            "tls_server_sni_maps = hash:/o\n",
+            true,
+            Some("hash:/o, hash:/s/sni"),
+            &[],
+            1,
+        );
+        check(
+            "tls_server_sni_maps = hash:/o,\n  hash:/s/sni\n",
+            false,
+            None,
+            &[],
+            0,
+        );
+        check(
+            "m = hash:/o\ntls_server_sni_maps = $m\n",
+            true,
+            Some("$m, hash:/s/sni"),
+            &[],
+            1,
+        );
+        // Planned again after that, the effective value is the wanted one.
+        let again = "m = hash:/o\ntls_server_sni_maps = $m, hash:/s/sni\n";
+        check(again, true, Some("hash:/o, hash:/s/sni"), &[], 0);
+    }
+
+    #[test]
+    fn refuses_an_sni_map_that_the_installation_cannot_have() {
+        let check = |version: Version, kind: &str, expected: &str| {
+            let text = format!("default_database_type = {kind}\n");
+            let error = decide_sni(&text, version, true).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        };
+        check(
+            Version::new(3, 3),
+            "hash",
+            "came with 3.4; `sni = false` works with it",
+        );
+        check(Version::new(3, 11), "dbm", "`dbm`");
     }
 
     #[test]

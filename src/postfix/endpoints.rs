@@ -24,6 +24,8 @@ pub struct TlsService {
     pub endpoint: Endpoint,
     /// The files that it serves from: `smtpd_tls_chain_files`, or certificate and key; overrides counted in.
     pub certificate_files: Vec<PathBuf>,
+    /// The value of `tls_server_sni_maps`; overrides counted in.
+    pub sni_maps: String,
 }
 
 /// The TLS services of an instance, and what could not be understood.
@@ -131,6 +133,7 @@ pub fn tls_services(services: &[Service], values: &Values, host: &Host) -> TlsSe
                     name: service.label(),
                     endpoint,
                     certificate_files,
+                    sni_maps: view.get("tls_server_sni_maps"),
                 });
             }
         }

@@ -142,7 +142,7 @@ mod tests {
     use crate::{
         config::{ClientCa, TlsLayout},
         postfix::{
-            desired::{LiveFiles, Request, desired},
+            desired::{LiveFiles, Request, SniRequest, desired},
             values::Version,
         },
     };
@@ -167,6 +167,7 @@ mod tests {
             layout,
             client_ca,
             system_bundles: &bundles,
+            sni: SniRequest::unwanted(),
         };
         let wanted = desired(&request, Version::new(3, 7), &file, &values).unwrap();
         plan(

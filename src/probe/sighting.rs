@@ -139,6 +139,7 @@ impl Sighting {
     pub fn before(&self) -> Before {
         Before {
             endpoint: self.asked(),
+            server_name: None,
             leaf_sha256: self.leaf().map(String::from),
             accepts_mail: self.accepts_mail().unwrap_or(false),
         }

@@ -174,6 +174,7 @@ mod tests {
         let target = Target::resolve(&server.endpoint("smtp"), None).await.remove(0);
         let before = crate::model::lineage::Before {
             endpoint: server.endpoint("smtp"),
+            server_name: None,
             leaf_sha256: Some(old.leaf().to_string()),
             accepts_mail: true,
         };

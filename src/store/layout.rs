@@ -100,6 +100,11 @@ impl Layout {
         Path::new("../lineages").join(name).join(number.to_string())
     }
 
+    /// Returns the source of the map for `tls_server_sni_maps`; the compiled map stands beside it.
+    pub fn sni_map(&self) -> PathBuf {
+        self.root.join("postfix").join("sni")
+    }
+
     /// Returns the directory of the journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")

@@ -1,12 +1,12 @@
 //! Labels for the directories that daemons read: smtpd may not read `var_lib_t`, but it may read `cert_t`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::Store;
 use crate::env::{Env, process::Program};
 
 impl Store {
-    /// Gives `lineages/` and `live/` the type `cert_t` where SELinux is on: by `semanage fcontext`, else by `chcon`.
+    /// Gives `lineages/`, `live/` and the SNI map's directory the type `cert_t` where SELinux is on: by `semanage fcontext`, else by `chcon`.
     ///
     /// Returns what the operator should know: that the label was set by `chcon` only and a relabel takes it away, or that
     /// it could not be set at all.
@@ -24,24 +24,30 @@ impl Store {
                 .ok()?;
             output.success().then_some(())
         };
-        let pattern = format!("{}/(lineages|live)(/.*)?", root.replace('.', "\\."));
-        let directories = [format!("{root}/lineages"), format!("{root}/live")];
-        let [lineages, live] = [directories[0].as_str(), directories[1].as_str()];
+        let pattern = format!("{}/(lineages|live|postfix)(/.*)?", root.replace('.', "\\."));
+        let directories = ["lineages", "live", "postfix"].map(|name| format!("{root}/{name}"));
+        // The SNI map's directory is there only where there is such a map.
+        let there: Vec<&str> = directories
+            .iter()
+            .map(String::as_str)
+            .filter(|path| Path::new(path).exists())
+            .collect();
+        let shown = there.join(" and ");
         let known = run("semanage", &["fcontext", "-a", "-t", "cert_t", &pattern])
             .or_else(|| run("semanage", &["fcontext", "-m", "-t", "cert_t", &pattern]));
         if known
-            .and_then(|()| run("restorecon", &["-R", lineages, live]))
+            .and_then(|()| run("restorecon", &[&["-R"], there.as_slice()].concat()))
             .is_some()
         {
             return None;
         }
-        match run("chcon", &["-R", "-t", "cert_t", lineages, live]) {
+        match run("chcon", &[&["-R", "-t", "cert_t"], there.as_slice()].concat()) {
             Some(()) => Some(format!(
-                "SELinux: {lineages} and {live} were labelled cert_t by chcon only, which a relabel takes away; \
+                "SELinux: {shown} were labelled cert_t by chcon only, which a relabel takes away; \
                  install policycoreutils-python-utils and run this again"
             )),
             None => Some(format!(
-                "SELinux: {lineages} and {live} could not be labelled cert_t; Postfix may not be able to read them"
+                "SELinux: {shown} could not be labelled cert_t; Postfix may not be able to read them"
             )),
         }
     }

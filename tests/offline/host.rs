@@ -146,6 +146,7 @@ pub fn verified(name: &str, number: u64, age: Duration) -> Lineage {
         baseline: Vec::new(),
         endpoints: vec![Served {
             endpoint: "smtp://192.0.2.1:25".parse().unwrap(),
+            server_name: None,
             verified: true,
             detail: "serves it".to_owned(),
         }],

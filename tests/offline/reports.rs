@@ -57,6 +57,7 @@ fn status_of_lineages_in_every_state() {
     let endpoints = &mut failing.deployment.as_mut().unwrap().endpoints;
     endpoints.push(Served {
         endpoint: "submission://192.0.2.1:587".parse().unwrap(),
+        server_name: None,
         verified: false,
         detail: "serves another certificate".to_owned(),
     });

@@ -28,6 +28,7 @@ mod preflight;
 mod recovery;
 mod renewal;
 mod rollback;
+mod sni;
 mod state_directory;
 mod undo;
 mod verify;

@@ -4,32 +4,33 @@
 //! old nor the new leaf, takes the change back. One that was down or wrong before, or still serves the old leaf, is a
 //! failure and takes nothing back (`design`, section 1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use time::OffsetDateTime;
 
+mod asking;
 mod restore;
 mod taking_back;
 
+use asking::{ask_until_proven, sight};
 pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
 use taking_back::WORTH_GOING_BACK_TO;
 
-use super::{Context, Wanted, mail, note, order, store_error};
+use super::{Context, Wanted, mail, note, order, sni, store_error};
 use crate::{
     config::{Certificate, Reload},
     env::files,
     error::{Error, Result},
     model::{
         certificate::Sha256,
-        endpoint::Endpoint,
+        endpoint::Asked,
         lineage::{Before, Deployment, Failure, Lineage, Served, State, Step, Verify},
         plan::FileChange,
     },
     postfix::inspect::{FILE_LIMIT, Instance},
     probe::{
-        Client, Dialogue, Target,
         judge::{Expectation, Judgment, Verdict},
-        verify::{self, Goal, Patience},
+        verify::Patience,
     },
     store::journal::{Entry, Status},
 };
@@ -64,6 +65,8 @@ pub struct Rolled<'a> {
     pub error: Option<Error>,
     /// Whether the configuration files were written and stayed.
     pub files_written: bool,
+    /// Whether the SNI map was made anew, or there is none to make.
+    pub sni_map_made: bool,
 }
 
 /// Configuration files to write in the same step.
@@ -89,6 +92,7 @@ pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) ->
         error: None,
         written: Vec::new(),
         left: None,
+        sni_map_made: false,
     };
     let server = match server {
         Ok(server) => server,
@@ -165,8 +169,8 @@ impl Moving<'_> {
 struct Rollout<'c, 'e, 'a> {
     context: &'c Context<'e>,
     notes: Vec<String>,
-    /// Which lineage each endpoint is to serve.
-    expected: BTreeMap<Endpoint, String>,
+    /// Which lineage each endpoint is to serve, and each name of the SNI map whose certificate is moved.
+    expected: BTreeMap<Asked, String>,
     baseline: Vec<Before>,
     moves: Vec<Moving<'a>>,
     error: Option<Error>,
@@ -174,26 +178,32 @@ struct Rollout<'c, 'e, 'a> {
     written: Vec<FileChange>,
     /// Configuration files that an apply wrote, and its entry: it was killed before it could prove them.
     left: Option<(Entry, Vec<FileChange>)>,
+    sni_map_made: bool,
 }
 
 impl<'a> Rollout<'_, '_, 'a> {
     fn run(&mut self, server: Option<&Instance>, files: Files<'_>) {
         let context = self.context;
         if context.config.postfix.verify != crate::config::Verify::Endpoints(Vec::new()) {
-            match context.wait(mail::expected(context, server, files.changes)) {
+            // Of the SNI map only what is moved is asked for on the wire: of the rest postmap tells that it stays the same.
+            let in_sni_map: Vec<&Certificate> = self.moves.iter().map(|one| one.certificate).collect();
+            let in_sni_map: Vec<&Certificate> = in_sni_map.into_iter().filter(|one| one.sni).collect();
+            match context.wait(mail::expected(context, server, files.changes, &in_sni_map)) {
                 Ok(expected) => self.expected = expected,
                 Err(error) => return self.fail_all(Step::Deploy, &error),
             }
         }
         if context.config.postfix.reload == Reload::Never {
             self.install();
-            self.write_files(server, files);
+            if self.make_sni_map(server, &files) {
+                self.write_files(server, files);
+            }
             return;
         }
         self.baseline = self.look();
         self.left = self.left_by_a_killed_apply(files.changes);
         self.install();
-        if !self.write_files(server, files) {
+        if !self.make_sni_map(server, &files) || !self.write_files(server, files) {
             return;
         }
         if let Err(error) = self.reload(server) {
@@ -214,10 +224,11 @@ impl<'a> Rollout<'_, '_, 'a> {
             .filter(|(one, _)| one.was_cut_short())
             .flat_map(|(_, deployment)| deployment.baseline.clone())
             .collect();
-        let unknown: Vec<&Endpoint> = self
+        let known: HashSet<Asked> = kept.iter().map(Before::asked).collect();
+        let unknown: Vec<&Asked> = self
             .expected
             .keys()
-            .filter(|endpoint| !kept.iter().any(|before| before.endpoint == **endpoint))
+            .filter(|asked| !known.contains(asked))
             .collect();
         let mut baseline = kept;
         if !unknown.is_empty() {
@@ -249,14 +260,22 @@ impl<'a> Rollout<'_, '_, 'a> {
     /// Points the live links at the new generations.
     fn install(&mut self) {
         let context = self.context;
+        let served_lineages: HashSet<&String> = self.expected.values().collect();
+        // What a port serves by default concerns every move; what it serves for a name, only the one that has the name.
+        let (by_default, mut by_name) = self.baseline_by_lineage();
         for one in &mut self.moves {
             let name = &one.certificate.name;
-            let served = self.expected.values().any(|lineage| lineage == name);
+            let served = served_lineages.contains(name);
+            let own = by_name.remove(name).unwrap_or_default();
             one.lineage.deployment = Some(Deployment {
                 generation: one.generation,
                 previous: one.previous,
                 verify: if served { Verify::On } else { Verify::Off },
-                baseline: if served { self.baseline.clone() } else { Vec::new() },
+                baseline: if served {
+                    by_default.iter().cloned().chain(own).collect()
+                } else {
+                    Vec::new()
+                },
                 endpoints: Vec::new(),
             });
             // The baseline is on disk before the link moves: a run that is killed in between still knows it.
@@ -283,7 +302,66 @@ impl<'a> Rollout<'_, '_, 'a> {
                 one.error = Some(error);
             }
         }
+    }
+
+    /// Splits the baseline: what endpoints serve by default, and what lineages are served for their own names.
+    fn baseline_by_lineage(&self) -> (Vec<Before>, HashMap<String, Vec<Before>>) {
+        let (by_default, named): (Vec<Before>, Vec<Before>) = self
+            .baseline
+            .iter()
+            .cloned()
+            .partition(|before| before.server_name.is_none());
+        let mut by_name: HashMap<String, Vec<Before>> = HashMap::new();
+        for before in named {
+            if let Some(lineage) = self.expected.get(&before.asked()) {
+                by_name.entry(lineage.clone()).or_default().push(before);
+            }
+        }
+        (by_default, by_name)
+    }
+
+    /// Makes the SNI map anew from the live links, once for all moves. Returns whether to go on.
+    fn make_sni_map(&mut self, server: Option<&Instance>, files: &Files<'_>) -> bool {
+        let context = self.context;
+        let is_concerned = self.moves.iter().any(|one| one.certificate.sni);
+        let server = server.filter(|_| context.config.postfix.manage);
+        let made = match server {
+            Some(server) if is_concerned || sni::plan(context, &HashSet::new()).is_some() => {
+                sni::rebuild(context, server)
+            }
+            _ => Ok(()),
+        };
+        // Links and map are there; what daemons may read is told to SELinux once.
         self.notes.extend(context.store.label(context.env));
+        let Err(error) = made else {
+            self.sni_map_made = true;
+            return true;
+        };
+        // What is not in the map goes on: the one in use is whole, and serves what it served.
+        for one in self
+            .moves
+            .iter_mut()
+            .filter(|one| one.certificate.sni && one.error.is_none())
+        {
+            order::remember(
+                context,
+                one.certificate,
+                &mut one.lineage,
+                Step::Deploy,
+                &error,
+                None,
+            );
+            one.error = Some(error.clone());
+        }
+        if !files.changes.is_empty() {
+            self.fail_all(Step::Deploy, &error);
+            self.error = Some(error);
+            return false;
+        }
+        if !is_concerned {
+            self.error = Some(error);
+        }
+        true
     }
 
     /// Judges the configuration in a staged copy and writes it. Returns whether to go on.
@@ -374,22 +452,25 @@ impl<'a> Rollout<'_, '_, 'a> {
             Ok(Ok(judged)) => judged,
             Ok(Err(error)) | Err(error) => return self.fail_all(Step::Verify, &error),
         };
-        let worse: Vec<(Endpoint, String)> = judged
+        let worse: Vec<(Asked, String)> = judged
             .iter()
             .filter(|(_, judgment)| judgment.verdict == Verdict::Worse)
-            .map(|(endpoint, judgment)| (endpoint.clone(), judgment.detail.clone()))
+            .map(|(asked, judgment)| (asked.clone(), judgment.detail.clone()))
             .collect();
+        let mut by_lineage: HashMap<&String, Vec<Served>> = HashMap::new();
+        for (asked, judgment) in judged {
+            let Some(lineage) = self.expected.get(&asked) else {
+                continue;
+            };
+            by_lineage.entry(lineage).or_default().push(Served {
+                endpoint: asked.endpoint,
+                server_name: asked.server_name,
+                verified: judgment.verdict == Verdict::Good,
+                detail: judgment.detail,
+            });
+        }
         for one in &mut self.moves {
-            let mine = judged
-                .iter()
-                .filter(|(endpoint, _)| self.expected.get(endpoint) == Some(&one.certificate.name));
-            let served: Vec<Served> = mine
-                .map(|(endpoint, judgment)| Served {
-                    endpoint: endpoint.clone(),
-                    verified: judgment.verdict == Verdict::Good,
-                    detail: judgment.detail.clone(),
-                })
-                .collect();
+            let served = by_lineage.remove(&one.certificate.name).unwrap_or_default();
             let good = !served.is_empty() && served.iter().all(|served| served.verified);
             if let Some(deployment) = &mut one.lineage.deployment {
                 deployment.endpoints = served;
@@ -407,15 +488,19 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
     }
 
-    async fn verify(&self) -> Result<Vec<(Endpoint, Judgment)>> {
+    async fn verify(&self) -> Result<Vec<(Asked, Judgment)>> {
+        let mut before: HashMap<Asked, &Before> = self
+            .baseline
+            .iter()
+            .map(|before| (before.asked(), before))
+            .collect();
+        let leaves = self.leaves()?;
         let mut checks = Vec::new();
-        for (endpoint, lineage) in &self.expected {
-            let leaf = self.leaf_of(lineage)?;
-            let before = self
-                .baseline
-                .iter()
-                .find(|before| before.endpoint == *endpoint)
-                .cloned();
+        for (asked, lineage) in &self.expected {
+            let Some(leaf) = leaves.get(lineage).copied() else {
+                continue;
+            };
+            let before = before.remove(asked).cloned();
             let old = before
                 .as_ref()
                 .and_then(|before| before.leaf_sha256.as_ref()?.parse::<Sha256>().ok());
@@ -424,24 +509,29 @@ impl<'a> Rollout<'_, '_, 'a> {
                 old: old.into_iter().collect(),
                 new: leaf,
             };
-            checks.push((endpoint.clone(), expectation));
+            checks.push((asked.clone(), expectation));
         }
         ask_until_proven(self.context, checks, Patience::default()).await
     }
 
-    /// Returns the leaf that a lineage serves now: of a move, or as the record of an untouched one has it.
-    fn leaf_of(&self, name: &str) -> Result<Sha256> {
-        let moving = self
+    /// Returns the leaf that each expected lineage serves now: of a move, or as the record of an untouched one has it.
+    fn leaves(&self) -> Result<HashMap<&String, Sha256>> {
+        let moving: HashMap<&String, &Lineage> = self
             .moves
             .iter()
-            .find(|one| one.certificate.name == name)
-            .map(|one| &one.lineage);
-        let lineage = match moving {
-            Some(lineage) => lineage.clone(),
-            None => self.context.load(name)?,
-        };
-        let leaf = lineage.live().and_then(|live| live.leaf_sha256.parse().ok());
-        leaf.ok_or_else(|| Error::failed(format!("the record of {name} does not know its certificate")))
+            .map(|one| (&one.certificate.name, &one.lineage))
+            .collect();
+        let mut leaves = HashMap::new();
+        for name in self.expected.values().collect::<BTreeSet<_>>() {
+            let leaf_of = |lineage: &Lineage| lineage.live().and_then(|live| live.leaf_sha256.parse().ok());
+            let leaf = match moving.get(name) {
+                Some(lineage) => leaf_of(lineage),
+                None => leaf_of(&self.context.load(name)?),
+            };
+            let unknown = || Error::failed(format!("the record of {name} does not know its certificate"));
+            leaves.insert(name, leaf.ok_or_else(unknown)?);
+        }
+        Ok(leaves)
     }
 
     /// Keeps and tells what is not verified, and takes nothing back.
@@ -460,7 +550,7 @@ impl<'a> Rollout<'_, '_, 'a> {
                     "{} is deployed, but not every port serves it",
                     one.certificate.name
                 )),
-                |error, served| error.cause(format!("{}: {}", served.endpoint, served.detail)),
+                |error, served| error.cause(format!("{}: {}", served.asked(), served.detail)),
             );
             let error = error.remedy(format!(
                 "mend that port, then `mailcert deploy {}`; the next `renew` looks again",
@@ -531,52 +621,9 @@ impl<'a> Rollout<'_, '_, 'a> {
             notes,
             error: self.error,
             files_written: !self.written.is_empty(),
+            sni_map_made: self.sni_map_made,
         }
     }
-}
-
-fn client(context: &Context<'_>) -> Result<Client> {
-    let client = Client::new(context.config.host.name.clone())
-        .map_err(|error| Error::failed("ports cannot be asked").cause(error))?;
-    // A transaction shows what recipients' restrictions do only for a domain that is served here.
-    Ok(match context.config.host.domains.first() {
-        Some(domain) => client.mail_domain(domain.clone()),
-        None => client,
-    })
-}
-
-/// Looks at each endpoint once.
-async fn sight(context: &Context<'_>, endpoints: &[&Endpoint]) -> Result<Vec<Before>> {
-    let client = client(context)?;
-    let name = &context.config.host.name;
-    let mut targets = Vec::new();
-    for endpoint in endpoints {
-        targets.extend(Target::resolve(endpoint, Some(name)).await);
-    }
-    let sightings = client.ask_all(&targets, Dialogue::Transaction).await;
-    Ok(sightings.iter().map(crate::probe::Sighting::before).collect())
-}
-
-/// Asks endpoints until each is proven, or patience is over.
-async fn ask_until_proven(
-    context: &Context<'_>,
-    checks: Vec<(Endpoint, Expectation)>,
-    patience: Patience,
-) -> Result<Vec<(Endpoint, Judgment)>> {
-    let client = client(context)?;
-    let mut goals = Vec::new();
-    for (endpoint, expectation) in checks {
-        let targets = Target::resolve(&endpoint, Some(&context.config.host.name)).await;
-        goals.extend(targets.into_iter().map(|target| Goal {
-            target,
-            expectation: expectation.clone(),
-        }));
-    }
-    let verified = verify::verify(&client, goals, patience).await;
-    Ok(verified
-        .into_iter()
-        .map(|one| (one.last.asked(), one.judgment))
-        .collect())
 }
 
 /// Marks a journal entry as done, or as taken back.

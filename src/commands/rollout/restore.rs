@@ -1,6 +1,7 @@
 //! The mail server's side of `undo`: configuration comes back, and ports that completed TLS still have to.
 
-use super::{Context, mail, sight};
+use super::{Context, asking, mail, sni};
+use crate::config::Certificate;
 use crate::{
     config::Reload,
     error::{Error, Result},
@@ -10,6 +11,7 @@ use crate::{
         plan::FileChange,
     },
 };
+use std::collections::HashSet;
 
 /// How Postfix fares after an undo.
 #[derive(Default)]
@@ -86,7 +88,7 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
 
 /// Looks at endpoints once.
 fn look_at(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>> {
-    context.wait(sight(context, &endpoints.iter().collect::<Vec<_>>()))?
+    context.wait(asking::sight_endpoints(context, endpoints))?
 }
 
 /// Notes lineages that no port is to serve any more, after configuration was taken back: only their files are renewed.
@@ -95,13 +97,15 @@ fn look_at(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>>
 /// When a record cannot be read or saved.
 pub fn forget_unserved(context: &Context<'_>) -> Result<()> {
     let server = mail::inspect(context)?;
-    let expected = context.wait(mail::expected(context, server.as_ref(), &[]))?;
+    let in_sni_map: Vec<&Certificate> = sni::certificates(context).collect();
+    let expected = context.wait(mail::expected(context, server.as_ref(), &[], &in_sni_map))?;
+    let served: HashSet<&String> = expected.values().collect();
     for certificate in &context.config.certificates {
         let mut lineage = context.load(&certificate.name)?;
         let Some(deployment) = &mut lineage.deployment else {
             continue;
         };
-        if deployment.verify == Verify::On && !expected.values().any(|name| *name == certificate.name) {
+        if deployment.verify == Verify::On && !served.contains(&certificate.name) {
             deployment.verify = Verify::Off;
             deployment.endpoints.clear();
             lineage.state = lineage.state.min(State::Deployed);

@@ -2,12 +2,14 @@
 
 use time::Duration;
 
-use super::{Moving, Rollout, ask_until_proven, close, mail, order, store_error};
+use std::collections::{HashMap, HashSet};
+
+use super::{Moving, Rollout, ask_until_proven, close, mail, order, sni, store_error};
 use crate::{
     error::Error,
     model::{
         certificate::Sha256,
-        endpoint::Endpoint,
+        endpoint::Asked,
         lineage::{Before, State, Step},
         plan::FileChange,
     },
@@ -32,8 +34,8 @@ const NO_WAY_BACK: &str = "a port that worked before does not now, and nothing w
 
 impl Rollout<'_, '_, '_> {
     /// Puts back what got worse by us: the configuration, and the lineages of the endpoints that got worse.
-    pub(super) fn take_back(&mut self, server: Option<&Instance>, worse: &[(Endpoint, String)]) {
-        let lineages: Vec<String> = worse
+    pub(super) fn take_back(&mut self, server: Option<&Instance>, worse: &[(Asked, String)]) {
+        let lineages: HashSet<String> = worse
             .iter()
             .filter_map(|(endpoint, _)| self.expected.get(endpoint).cloned())
             .collect();
@@ -90,6 +92,13 @@ impl Rollout<'_, '_, '_> {
                 Err(failure) => error = error.cause(failure),
             }
         }
+        // The links lead to the old generation again; the map still has copies of the new one.
+        if let Some(server) =
+            server.filter(|_| self.moves.iter().any(|one| is_worse(one) && one.certificate.sni))
+            && let Err(failure) = sni::rebuild(context, server)
+        {
+            error = error.cause(failure);
+        }
         if let Err(failure) = self.reload(server) {
             error = error.cause(failure);
         }
@@ -107,7 +116,7 @@ impl Rollout<'_, '_, '_> {
     }
 
     /// Keeps and tells why these lineages are not in service after all; of the others, what is not verified.
-    fn remember_worse(&mut self, lineages: &[String], error: &Error) {
+    fn remember_worse(&mut self, lineages: &HashSet<String>, error: &Error) {
         let is_worse = |one: &&mut Moving<'_>| lineages.contains(&one.certificate.name);
         for one in self.moves.iter_mut().filter(is_worse) {
             let name = &one.certificate.name;
@@ -132,18 +141,24 @@ impl Rollout<'_, '_, '_> {
     fn look_after_taking_back(&self, error: Error) -> Error {
         let context = self.context;
         context.progress.step("asking every port whether it is as before");
-        let checks: Vec<(Endpoint, Expectation)> = self
+        let moves: HashMap<&String, &Moving<'_>> = self
+            .moves
+            .iter()
+            .map(|one| (&one.certificate.name, one))
+            .collect();
+        let mut checks: Vec<(Asked, Expectation)> = self
             .baseline
             .iter()
             .filter_map(|before| {
                 let expectation = Expectation {
                     before: Some(before.clone()),
                     old: Vec::new(),
-                    new: self.leaf_after_taking_back(before)?,
+                    new: self.leaf_after_taking_back(&moves, before)?,
                 };
-                Some((before.endpoint.clone(), expectation))
+                Some((before.asked(), expectation))
             })
             .collect();
+        checks.sort_by(|(one, _), (other, _)| one.cmp(other));
         let patience = Patience {
             within: PATIENCE_AFTER_TAKING_BACK,
             within_if_failing: PATIENCE_AFTER_TAKING_BACK,
@@ -155,21 +170,22 @@ impl Rollout<'_, '_, '_> {
             Ok(judged) => judged
                 .iter()
                 .filter(|(_, judgment)| judgment.verdict != Verdict::Good)
-                .fold(error, |error, (endpoint, judgment)| {
-                    error.cause(format!(
-                        "{endpoint} is not as before, even now: {}",
-                        judgment.detail
-                    ))
+                .fold(error, |error, (asked, judgment)| {
+                    error.cause(format!("{asked} is not as before, even now: {}", judgment.detail))
                 }),
         }
     }
 
     /// Returns the leaf that an endpoint serves once everything is put back: the one before, unless that was an earlier
     /// generation of a lineage that was not put back itself.
-    fn leaf_after_taking_back(&self, before: &Before) -> Option<Sha256> {
-        let lineage = self.expected.get(&before.endpoint)?;
+    fn leaf_after_taking_back(
+        &self,
+        moves: &HashMap<&String, &Moving<'_>>,
+        before: &Before,
+    ) -> Option<Sha256> {
+        let lineage = self.expected.get(&before.asked())?;
         let served = before.leaf_sha256.as_ref()?;
-        let moved = self.moves.iter().find(|one| one.certificate.name == *lineage);
+        let moved = moves.get(lineage).copied();
         let stays = moved.filter(|one| {
             let earlier = one
                 .previous
@@ -183,10 +199,10 @@ impl Rollout<'_, '_, '_> {
 }
 
 /// Returns a failure with what became of each endpoint that got worse.
-fn told(worse: &[(Endpoint, String)], message: &str) -> Error {
+fn told(worse: &[(Asked, String)], message: &str) -> Error {
     worse
         .iter()
-        .fold(Error::failed(message), |error, (endpoint, detail)| {
-            error.cause(format!("{endpoint}: {detail}"))
+        .fold(Error::failed(message), |error, (asked, detail)| {
+            error.cause(format!("{asked}: {detail}"))
         })
 }

@@ -715,3 +715,23 @@ fn takes_addresses_that_no_program_mistakes_for_an_option() {
     let config = read(&BASE.replace("version = 1", "version = 1\nstate_directory = '/srv/m'")).unwrap();
     assert_eq!(config.notify.metrics_file, Path::new("/srv/m/metrics.prom"));
 }
+
+#[test]
+fn one_certificate_is_served_for_a_name() {
+    let table = "[[certificate]]\nname = \"other\"\nidentifiers = [\"a.example.org\", \"mx.example.org\"]\nsni = true\n\n[renew]";
+    assert!(read(&BASE.replace("[renew]", table)).unwrap().certificates[1].sni);
+    check(
+        "identifiers = [\"mx.example.org\"]\n\n[renew]",
+        &format!("identifiers = [\"mx.example.org\"]\nsni = true\n\n{table}"),
+        &[
+            "19:7: `certificate.sni` cannot serve `mx.example.org`: that is what `mx.example.org` above is served for",
+        ],
+    );
+    check(
+        "[renew]\n\n[postfix]",
+        &format!("{table}\n\n[postfix]\nmanage = false"),
+        &[
+            "18:7: `certificate.sni` needs `postfix.manage`: the map is made for the Postfix that mailcert reloads",
+        ],
+    );
+}
