@@ -78,7 +78,7 @@ pub struct Job {
     pub config_file: PathBuf,
     /// The state directory, absolute.
     pub state_directory: PathBuf,
-    /// What a renewal writes to besides: a webroot, the queue and data directory of a Postfix instance.
+    /// What a renewal writes to besides: a webroot, the queue and data directory of a Postfix instance, the metrics.
     pub writable: Vec<PathBuf>,
     /// The host, for a minute of its own.
     pub host: DomainName,

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use super::{
     args::{Check, Cli, Command, Format, Global},
     ask::Asker,
+    events,
     render::{self, Render, Style},
 };
 use crate::{
     commands::{
-        self, Context, apply, check, deploy, init, init::Ask, install, plan, probe, records, renew, status,
-        target::Target, undo,
+        self, Context, apply, check, deploy, init, init::Ask, install, notify::watched, plan, probe, records,
+        renew, status, target::Target, undo,
     },
     env::{Env, log::Log, progress::Progress},
     error::{Error, ExitCode, Result},
@@ -51,7 +52,11 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
     }
     let context = Context::open(env, &path, progress)?;
     Ok(match &cli.command {
-        Command::Issue(request) => shown.outcome(env, &renew::issue(&context, &request.lineages)?),
+        Command::Issue(request) => {
+            context.selected(&request.lineages)?;
+            let run = || renew::issue(&context, &request.lineages);
+            shown.outcome(env, &watched(&context, "issue", run)?)
+        }
         Command::Renew(request) if request.dry_run => {
             shown.outcome(env, &renew::rehearse(&context, &request.lineages)?)
         }
@@ -61,14 +66,19 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             } else {
                 Urgency::Ordinary
             };
-            shown.outcome(env, &renew::run(&context, &request.lineages, urgency)?)
+            context.selected(&request.lineages)?;
+            let run = || renew::run(&context, &request.lineages, urgency);
+            shown.outcome(env, &watched(&context, "renew", run)?)
         }
-        Command::Deploy(request) => shown.outcome(
-            env,
-            &deploy::run(&context, &request.lineages, request.generation)?,
-        ),
+        Command::Deploy(request) => {
+            context.selected(&request.lineages)?;
+            let run = || deploy::run(&context, &request.lineages, request.generation);
+            shown.outcome(env, &watched(&context, "deploy", run)?)
+        }
         Command::Install(request) => {
-            shown.outcome(env, &install::run(&context, &request.lineage, &request.from)?)
+            context.certificate(&request.lineage)?;
+            let run = || install::run(&context, &request.lineage, &request.from);
+            shown.outcome(env, &watched(&context, "install", run)?)
         }
         Command::Status => shown.outcome(env, &status::run(&context)?),
         Command::Plan(request) => {
@@ -86,7 +96,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             } else {
                 undo::LaterEdits::Refuse
             };
-            shown.outcome(env, &undo::run(&context, later_edits)?)
+            let run = || undo::run(&context, later_edits);
+            shown.outcome(env, &watched(&context, "undo", run)?)
         }
         Command::Records => show_records(env, &shown, &records::run(&context)),
         Command::Init(_) | Command::Apply(_) | Command::Probe(_) | Command::Check(_) => ExitCode::Done,
@@ -150,17 +161,37 @@ impl Show {
     /// Writes an outcome to stdout and its failure to stderr; returns how the program ends.
     fn outcome(&self, env: &Env, outcome: &impl Render) -> ExitCode {
         self.progress.clear();
+        let log = self.progress.log();
+        let events = outcome.events();
+        for (priority, text) in &events {
+            log.event(*priority, text);
+        }
+        let is_logged = log.is_journal() && !events.is_empty();
         match self.format {
             Format::Json => env
                 .streams
                 .stdout
                 .line(&render::outcome_json(self.command, outcome)),
+            _ if is_logged => {}
             _ => env.streams.stdout.write(&outcome.text(self.style)),
         }
         if let Some(error) = outcome.error() {
-            env.streams.stderr.write(&render::error_text(self.style, &error));
+            self.failure(env, &error, is_logged || log.is_syslog() && !outcome.failed_now());
         }
         outcome.exit_code()
+    }
+
+    /// Tells a failure on stderr: as a line where that is the log; not at all when it was logged already.
+    fn failure(&self, env: &Env, error: &Error, is_logged: bool) {
+        let log = self.progress.log();
+        match (is_logged, log.is_journal()) {
+            (true, _) => {}
+            (false, true) => {
+                let (priority, text) = events::of_error(error);
+                log.event(priority, &text);
+            }
+            (false, false) => env.streams.stderr.write(&render::error_text(self.style, error)),
+        }
     }
 
     /// Shows what is about to be done, on stderr: stdout is for the result.
@@ -236,7 +267,8 @@ fn apply_changes(
     } else {
         shown.preview(env, &preview);
     }
-    Ok(shown.outcome(env, &apply::run(&context, &targets, &planned, "apply")?))
+    let run = || apply::run(&context, &targets, &planned, "apply");
+    Ok(shown.outcome(env, &watched(&context, "apply", run)?))
 }
 
 fn yes_needed(command: &str) -> Error {

@@ -3,13 +3,14 @@
 pub mod args;
 mod ask;
 mod dispatch;
+mod events;
 mod render;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
 
 use crate::{
-    env::Env,
-    error::{Error, ExitCode},
+    env::{Env, log::Log},
+    error::{Error, ExitCode, Kind},
 };
 use args::{Cli, Format};
 use render::Style;
@@ -87,5 +88,12 @@ fn tell(env: &Env, cli: &Cli, style: Style, error: &Error) {
             .stdout
             .line(&render::error_json(dispatch::name(&cli.command), error));
     }
-    env.streams.stderr.write(&render::error_text(style, error));
+    let log = Log::choose(env).unwrap_or_else(|_| Log::none());
+    let (priority, text) = events::of_error(error);
+    log.event(priority, &format!("{}: {text}", dispatch::name(&cli.command)));
+    // Cron mails what it reads here: not that another run was at work.
+    let is_told = log.is_journal() || log.is_syslog() && error.kind == Kind::NotYet;
+    if !is_told {
+        env.streams.stderr.write(&render::error_text(style, error));
+    }
 }

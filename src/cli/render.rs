@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::args::{Format, Global};
+use super::{
+    args::{Format, Global},
+    events::{self, Event},
+};
 use crate::{
     commands::{
         init::Prepared,
@@ -16,11 +19,11 @@ use crate::{
         status::{LineageStatus, Status},
     },
     env::Env,
-    error::{Error, ExitCode},
+    error::{Error, ExitCode, Kind},
     model::{
         finding::{Finding, Severity},
-        lineage::State,
-        plan::{Change, printable},
+        lineage::{State, Step},
+        plan::{Change, printable, printable_line},
     },
 };
 
@@ -96,6 +99,14 @@ pub trait Render: Serialize {
     /// Returns the failure that is told on stderr and in the JSON, if there is one.
     fn error(&self) -> Option<Error> {
         None
+    }
+    /// Returns what an unattended run leaves in the log instead of the text; empty for what is no such run.
+    fn events(&self) -> Vec<Event> {
+        Vec::new()
+    }
+    /// Returns whether something failed in this run, and not only in an earlier one.
+    fn failed_now(&self) -> bool {
+        true
     }
 }
 
@@ -212,6 +223,18 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
     if let (Some(at), Some(reason)) = (lineage.renew_at, &lineage.renew_reason) {
         row("renewal", format!("{}: {reason}", style.date(at)));
     }
+    if let Some(window) = &lineage.renewal_window {
+        let why = window.explanation_url.as_ref();
+        let why = why.map_or_else(String::new, |url| {
+            format!("; the CA says why: {}", printable_line(url.as_bytes(), 500))
+        });
+        let (start, end) = (style.date(window.start), style.date(window.end));
+        row("window", format!("{start} to {end}{why}"));
+    }
+    if let Some(directory) = lineage.directory.as_ref().filter(|_| lineage.fallback) {
+        let text = format!("{directory}, which is not acme.directory");
+        row("issued by", style.paint(Color::Yellow, &text));
+    }
     if let Some(digest) = &lineage.leaf_sha256 {
         row("sha256", digest.clone());
     }
@@ -230,9 +253,31 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
         for (index, line) in error.lines().enumerate() {
             row(
                 if index == 0 { "failed" } else { "" },
-                style.paint(Color::Red, line),
+                style.paint(Color::Red, &printable_line(line.as_bytes(), 1000)),
             );
         }
+    }
+    if let Some(failure) = &lineage.failure {
+        let times = match failure.count {
+            1 => "once".to_owned(),
+            n => format!("{n} times in a row"),
+        };
+        let (at, next) = (style.date(failure.at), style.date(failure.next_try));
+        row("step", format!("{}, {times}, last {at}", failure.step));
+        row("next try", next);
+        for line in failure.remedies.iter().flat_map(|remedy| remedy.lines()) {
+            row("remedy", printable_line(line.as_bytes(), 1000));
+        }
+    }
+    let failing = lineage.failure.as_ref().map(|failure| failure.step);
+    for step in Step::ALL.into_iter().filter(|step| Some(*step) != failing) {
+        let moments = lineage.steps.of(step);
+        let Some(failed) = moments.failed else { continue };
+        let since = match moments.succeeded.filter(|succeeded| *succeeded >= failed) {
+            Some(succeeded) => format!(", succeeded {}", style.date(succeeded)),
+            None => String::new(),
+        };
+        row("earlier", format!("{step} failed {}{since}", style.date(failed)));
     }
     text
 }
@@ -264,6 +309,17 @@ impl Render for Run {
 
     fn error(&self) -> Option<Error> {
         self.error()
+    }
+
+    fn events(&self) -> Vec<Event> {
+        events::of_run(&self.lineages, &self.notes)
+    }
+
+    fn failed_now(&self) -> bool {
+        let failed = |error: &Error| error.kind != Kind::NotYet;
+        self.lineages
+            .iter()
+            .any(|done| done.error.as_ref().is_some_and(failed))
     }
 }
 
@@ -304,7 +360,7 @@ fn done_text(style: Style, done: &Done, dry_run: bool) -> String {
     }
     if done.action == Action::Waiting {
         for line in done.status.last_error.iter().flat_map(|error| error.lines()) {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "  {}", printable_line(line.as_bytes(), 1000));
         }
     }
     text

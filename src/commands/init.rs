@@ -10,7 +10,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{CONFIG_LIMIT, Context, apply, ca, mail, outcome::Changes, parse_config, plan, target::Target};
+use super::{
+    CONFIG_LIMIT, Context, apply, ca, mail, notify::watched, outcome::Changes, parse_config, plan,
+    target::Target,
+};
 use crate::{
     acme::directory::Directory,
     config::{
@@ -198,7 +201,8 @@ pub fn carry_out(env: &Env, progress: &Progress, prepared: Prepared) -> Result<C
         progress.done(&format!("wrote {}", path.display()));
     }
     let context = Context::with(env, &path, config, progress.clone());
-    let mut done = apply::run(&context, &Target::ALL, &plan, "init")?;
+    let run = || apply::run(&context, &Target::ALL, &plan, "init");
+    let mut done = watched(&context, "init", run)?;
     done.changes = file.into_iter().map(Change::File).chain(done.changes).collect();
     done.notes.extend(by_hand(&context));
     Ok(done)

@@ -11,6 +11,7 @@ pub mod init;
 pub mod install;
 pub mod mail;
 mod note;
+pub mod notify;
 pub mod order;
 pub mod outcome;
 pub mod plan;
@@ -27,10 +28,12 @@ pub mod tlsa;
 pub mod undo;
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     future::Future,
     io::ErrorKind,
     path::{Path, PathBuf},
+    rc::{Rc, Weak},
     sync::OnceLock,
 };
 
@@ -70,6 +73,7 @@ pub struct Context<'a> {
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
     ports: OnceLock<BTreeSet<u16>>,
+    lock: RefCell<Weak<Lock>>,
     stop: (watch::Sender<bool>, watch::Receiver<bool>),
 }
 
@@ -94,6 +98,7 @@ impl<'a> Context<'a> {
             progress,
             runtime: OnceLock::new(),
             ports: OnceLock::new(),
+            lock: RefCell::default(),
             stop: watch::channel(false),
         }
     }
@@ -134,12 +139,15 @@ impl<'a> Context<'a> {
         *self.stop.1.borrow()
     }
 
-    /// Takes the lock on the state directory.
+    /// Takes the lock on the state directory; what this run holds already is held on.
     ///
     /// # Errors
     /// Exit 4 with the holder when another run has it.
-    pub fn lock(&self, command: &str) -> Result<Lock> {
-        self.store.lock(command).map_err(|error| match error {
+    pub fn lock(&self, command: &str) -> Result<Rc<Lock>> {
+        if let Some(lock) = self.lock.borrow().upgrade() {
+            return Ok(lock);
+        }
+        let lock = self.store.lock(command).map_err(|error| match error {
             LockError::Held(holder) => Error::not_yet(format!(
                 "another run works on {}: {}",
                 self.store.layout().root().display(),
@@ -147,7 +155,10 @@ impl<'a> Context<'a> {
             ))
             .remedy("try again when it has ended"),
             LockError::Store(error) => store_error("the state directory could not be locked", &error),
-        })
+        })?;
+        let lock = Rc::new(lock);
+        *self.lock.borrow_mut() = Rc::downgrade(&lock);
+        Ok(lock)
     }
 
     /// Returns the certificates of these names, or all of them when none is given.

@@ -156,6 +156,12 @@ fn wake(context: &Context<'_>) -> Result<Plan> {
     {
         writable.push(root.clone());
     }
+    let metrics = context.config.notify.metrics_file.parent();
+    writable.extend(
+        metrics
+            .filter(|directory| !directory.starts_with(&context.config.state_directory))
+            .map(Path::to_owned),
+    );
     let job = Job {
         executable: context.env.executable(),
         config_file: absolute(&context.config_path),

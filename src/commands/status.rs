@@ -8,9 +8,10 @@ use crate::{
     config::{Certificate, Issuer, Timer},
     error::{ExitCode, Result},
     model::{
-        lineage::{Lineage, State, Verify},
+        lineage::{Generation, Lineage, RenewalInfo, State, Step, Verify, Window},
         name::Identifier,
         schedule,
+        steps::Steps,
     },
     timer,
 };
@@ -51,9 +52,44 @@ pub struct LineageStatus {
     pub last_error: Option<String>,
     /// What each endpoint served at last.
     pub endpoints: Vec<crate::model::lineage::Served>,
+    /// The step that is failing, how often it did in a row, and when it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureStatus>,
+    /// When each step succeeded and failed last.
+    #[serde(skip_serializing_if = "Steps::is_empty")]
+    pub steps: Steps,
+    /// The CA's renewal window for the certificate in use, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renewal_window: Option<Window>,
+    /// The directory of the CA that issued the certificate in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Whether that is another CA than `acme.directory`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub fallback: bool,
+    /// When the certificate in use should be replaced, whoever does it.
+    #[serde(skip)]
+    pub due: Option<OffsetDateTime>,
     /// Whether all is well with it.
     #[serde(skip)]
     pub good: bool,
+}
+
+/// What is failing.
+#[derive(Debug, Serialize)]
+pub struct FailureStatus {
+    /// The step.
+    pub step: Step,
+    /// Failures of it in a row.
+    pub count: u32,
+    /// When it failed last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// When it is tried again.
+    #[serde(with = "time::serde::rfc3339")]
+    pub next_try: OffsetDateTime,
+    /// What the operator can do.
+    pub remedies: Vec<String>,
 }
 
 /// What wakes `renew`.
@@ -151,8 +187,9 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     let live = lineage.live();
     // Another client's certificate is renewed when that client says so.
     let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
-    let due =
-        ours.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
+    let replaced =
+        live.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
+    let due = replaced.clone().filter(|_| ours.is_some());
     let goal = wanted.policy().goal;
     let expired = live.is_some_and(|live| live.not_after <= context.now());
     let reached = lineage.state >= goal && lineage.state != State::RolledBack;
@@ -186,5 +223,29 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             .as_ref()
             .map(|deployment| deployment.endpoints.clone())
             .unwrap_or_default(),
+        failure: lineage.failure.as_ref().map(|failure| FailureStatus {
+            step: failure.step,
+            count: failure.count,
+            at: failure.at,
+            next_try: failure.retry_at,
+            remedies: failure.remedies.clone(),
+        }),
+        steps: lineage.steps.clone(),
+        renewal_window: ours.and_then(|live| renewal_window(live, lineage.renewal_info.as_ref())),
+        fallback: ours.is_some_and(|live| is_by_fallback(context, live)),
+        directory: live.and_then(|live| live.directory.clone()),
+        due: replaced.map(|due| due.at),
     }
+}
+
+/// Returns the window that the CA gave for this very certificate.
+fn renewal_window(live: &Generation, info: Option<&RenewalInfo>) -> Option<Window> {
+    info.filter(|info| Some(&info.certificate_id) == live.certificate_id.as_ref())
+        .and_then(|info| info.window.clone())
+}
+
+/// Returns whether another CA than the first of the configuration issued it.
+fn is_by_fallback(context: &Context<'_>, live: &Generation) -> bool {
+    let first = context.config.acme.as_ref().map(|acme| acme.directory.as_str());
+    live.directory.is_some() && live.directory.as_deref() != first
 }

@@ -94,6 +94,19 @@ pub fn read_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileEr
 /// # Errors
 /// As [`read`], and [`io::ErrorKind::PermissionDenied`] with the reason when somebody else could have written it.
 pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let (file, meta) = open_trusted(path)?;
+    read_open(file, meta.len(), limit).map_err(failed("read", path))
+}
+
+/// Judges a program that we run as root by the same rule.
+///
+/// # Errors
+/// As [`read_trusted`].
+pub fn check_trusted(path: &Path) -> Result<(), FileError> {
+    open_trusted(path).map(|_| ())
+}
+
+fn open_trusted(path: &Path) -> Result<(File, fs::Metadata), FileError> {
     let fail = failed("use", path);
     let (file, meta) = open_regular(path).map_err(failed("read", path))?;
     let me = rustix::process::geteuid().as_raw();
@@ -111,7 +124,7 @@ pub fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
         );
         return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
     }
-    read_open(file, meta.len(), limit).map_err(failed("read", path))
+    Ok((file, meta))
 }
 
 fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
@@ -160,6 +173,50 @@ pub fn write_atomic(path: &Path, bytes: &[u8], access: Access) -> Result<(), Fil
         return Err(fail(error));
     }
     sync_directory_of(path)
+}
+
+/// Replaces a file that can be made anew at any time: by rename, so that a reader sees a whole one, but nothing is synced.
+///
+/// # Errors
+/// When any step fails; the old file, if there was one, is untouched then and no temp file is left.
+pub fn replace_unsynced(
+    path: &Path,
+    access: Access,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), FileError> {
+    let fail = failed("write", path);
+    let (temp_path, temp) = create_temp(path).map_err(&fail)?;
+    let written = (|| {
+        apply_access(&temp, access)?;
+        let mut buffer = io::BufWriter::with_capacity(64 << 10, temp);
+        write(&mut buffer)?;
+        buffer.flush()?;
+        fs::rename(&temp_path, path)
+    })();
+    written.map_err(|error| {
+        let _ = fs::remove_file(&temp_path);
+        fail(error)
+    })
+}
+
+/// Judges a directory of somebody else that we put a file into: whoever may write there, everybody may not.
+///
+/// # Errors
+/// When it is missing, is no directory, or everybody may write into it.
+pub fn check_shared_directory(path: &Path) -> Result<(), FileError> {
+    let fail = failed("write into", path);
+    let meta = fs::metadata(path).map_err(&fail)?;
+    if !meta.is_dir() {
+        return Err(fail(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "it is not a directory",
+        )));
+    }
+    if meta.mode() & 0o002 != 0 {
+        let reason = format!("everybody may write there (mode {:04o})", meta.mode() & 0o7777);
+        return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+    }
+    Ok(())
 }
 
 /// Writes a file of ours into a directory that nobody reads yet; the caller syncs and renames the directory.

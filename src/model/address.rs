@@ -87,6 +87,15 @@ impl MailAddress {
             domain: Some(host.clone()),
         }
     }
+
+    /// Returns it with a domain, as headers want it (RFC 5322, 3.4.1): a local user's is this host.
+    #[must_use]
+    pub fn completed(&self, host: &DomainName) -> Self {
+        Self {
+            local_part: self.local_part.clone(),
+            domain: Some(self.domain.clone().unwrap_or_else(|| host.clone())),
+        }
+    }
 }
 
 /// Returns whether it is atoms with dots between them (RFC 5321, 4.1.2).

@@ -161,6 +161,9 @@ pub struct Failure {
     pub retry_at: OffsetDateTime,
     /// Digest of the configuration that failed; another one starts afresh.
     pub configuration: String,
+    /// What the operator can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<String>,
 }
 
 /// A step of the way that can fail.
@@ -254,9 +257,10 @@ pub enum Verify {
     On,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl State {
+    /// Returns the word for it in records, texts and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Due => "due",
             Self::Ordered => "ordered",
             Self::Issued => "issued",
@@ -264,7 +268,13 @@ impl fmt::Display for State {
             Self::Deployed => "deployed",
             Self::Verified => "verified",
             Self::RolledBack => "rolled-back",
-        })
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

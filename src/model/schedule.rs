@@ -399,6 +399,7 @@ mod tests {
             at: late,
             retry_at: late + Duration::minutes(1),
             configuration: configuration.into(),
+            remedies: Vec::new(),
         };
         lineage.failure = Some(failure(Step::Order, "c1"));
         assert!(matches!(

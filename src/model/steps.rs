@@ -89,17 +89,22 @@ impl Steps {
 impl Step {
     /// Every step, in the order in which they are taken.
     pub const ALL: [Self; 5] = [Self::Order, Self::Install, Self::Deploy, Self::Hook, Self::Verify];
-}
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Returns the word for it in records, texts and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Deploy => "deploy",
             Self::Hook => "hook",
             Self::Install => "install",
             Self::Order => "order",
             Self::Verify => "verify",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

@@ -50,6 +50,16 @@ impl Layout {
         self.root.join("last-run")
     }
 
+    /// Returns where the last run of each command is kept.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs.json")
+    }
+
+    /// Returns where it is kept what the operator was told.
+    pub fn notices(&self) -> PathBuf {
+        self.root.join("notify.json")
+    }
+
     /// Returns the account file for a CA; `key` tells CAs apart and is safe as a file name.
     pub fn account(&self, key: &str) -> PathBuf {
         self.root.join("accounts").join(format!("{key}.json"))

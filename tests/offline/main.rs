@@ -18,6 +18,7 @@ mod command_line;
 mod configuration;
 mod host;
 mod init;
+mod outside;
 mod past_failures;
 mod reports;
 mod scratch;

@@ -220,6 +220,7 @@ fn a_failed_deployment_stays_red() {
         at: NOW - Duration::hours(1),
         retry_at: NOW + Duration::hours(1),
         configuration: String::new(),
+        remedies: Vec::new(),
     });
     host.save(&lineage);
     for _ in 0..2 {

@@ -1,6 +1,6 @@
 //! `status`, `records` and `plan` as people and scripts read them.
 
-use mailcert::model::lineage::{Failure, Order, Served, State, Step, Verify};
+use mailcert::model::lineage::{Failure, Order, RenewalInfo, Served, State, Step, Verify, Window};
 use time::Duration;
 
 use crate::{
@@ -43,10 +43,28 @@ fn status_of_lineages_in_every_state() {
             at: NOW - Duration::minutes(5),
             retry_at: NOW + Duration::minutes(5),
             configuration: String::new(),
+            remedies: vec!["open port 587".to_owned()],
         })
     };
 
-    host.save(&verified(&full("good"), 3, Duration::days(10)));
+    let mut good = verified(&full("good"), 3, Duration::days(10));
+    good.steps.failed(Step::Order, NOW - Duration::days(11));
+    good.steps.succeeded(Step::Order, NOW - Duration::days(10));
+    let live = good.generations.get_mut(&3).unwrap();
+    live.certificate_id = Some("a.b".to_owned());
+    live.directory = Some("https://127.0.0.1:2/other".to_owned());
+    let end = NOW + Duration::days(52);
+    good.renewal_info = Some(RenewalInfo {
+        certificate_id: "a.b".to_owned(),
+        window: Some(Window {
+            start: end - Duration::days(2),
+            end,
+            chosen: end - Duration::days(1),
+            explanation_url: Some("https://127.0.0.1:2/why\u{1b}[2J".to_owned()),
+        }),
+        ask_at: NOW + Duration::hours(6),
+    });
+    host.save(&good);
 
     let mut failing = verified(&full("failing"), 2, Duration::days(1));
     failing.state = State::Deployed;
@@ -177,7 +195,7 @@ fn renew_with_nothing_due() {
     let host = Host::with_lineages(&["mail.example.test"]);
     host.save(&verified("mail.example.test", 1, Duration::days(10)));
     let mut lineage = host.load("mail.example.test");
-    lineage.renewal_info = Some(mailcert::model::lineage::RenewalInfo {
+    lineage.renewal_info = Some(RenewalInfo {
         certificate_id: "a.b".to_owned(),
         window: None,
         ask_at: NOW + Duration::hours(6),

@@ -23,6 +23,7 @@ mod hook;
 mod install;
 mod journey;
 mod lab;
+mod outside;
 mod postfix;
 mod preflight;
 mod recovery;

@@ -14,6 +14,10 @@ use crate::{
 
 /// How much of a failure is kept in the record, in characters.
 const MESSAGE_LIMIT: usize = 16 << 10;
+/// How many remedies are kept beside it.
+const N_REMEDIES: usize = 8;
+/// How much of each, in characters.
+const REMEDY_LIMIT: usize = 1 << 10;
 
 /// Keeps a failure in the lineage's record, with when to try again.
 pub fn remember(
@@ -40,6 +44,7 @@ pub fn remember(
         at: now,
         retry_at: retry_at.map_or(at, |asked| asked.max(at)),
         configuration,
+        remedies: kept_remedies(error),
     });
 }
 
@@ -55,6 +60,12 @@ fn kept_message(error: &Error) -> String {
         Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
         None => whole,
     }
+}
+
+/// Returns what can be done, cut for the same reason.
+fn kept_remedies(error: &Error) -> Vec<String> {
+    let cut = |remedy: &String| remedy.chars().take(REMEDY_LIMIT).collect();
+    error.remedies.iter().take(N_REMEDIES).map(cut).collect()
 }
 
 /// Says what the failure means for the lineage: what is in use, until when, and when it is tried again.
