@@ -7,7 +7,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ pub struct Program {
     stdin: Vec<u8>,
     timeout: Duration,
     terminal: Terminal,
+    directory: Option<PathBuf>,
+    output_limit: u64,
 }
 
 /// Whether the child sees a terminal; some Postfix programs are mute without one.
@@ -49,15 +51,16 @@ pub struct Output {
 pub enum RunError {
     /// It could not be started, or its pipes failed.
     Io(PathBuf, std::io::Error),
-    /// It was killed, with its process group, because it took longer than this.
-    Timeout(PathBuf, Duration),
+    /// It was killed, with its process group, because it took longer than this; and what it had said by then, as
+    /// [`Output::complaint`] tells it.
+    Timeout(PathBuf, Duration, String),
 }
 
 impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(path, error) => write!(f, "cannot run {}: {error}", path.display()),
-            Self::Timeout(path, limit) => {
+            Self::Timeout(path, limit, _) => {
                 write!(
                     f,
                     "{} did not end within {} s and was killed",
@@ -84,14 +87,18 @@ impl Output {
 
     /// Returns what was complained about, or, where that is empty, what was printed; trimmed.
     pub fn complaint(&self) -> String {
-        let stderr = String::from_utf8_lossy(&self.stderr);
-        let text = if stderr.trim().is_empty() {
-            self.stdout_text()
-        } else {
-            stderr.into_owned()
-        };
-        text.trim().to_owned()
+        complaint(&self.stdout, &self.stderr)
     }
+}
+
+fn complaint(stdout: &[u8], stderr: &[u8]) -> String {
+    let stderr = String::from_utf8_lossy(stderr);
+    let text = if stderr.trim().is_empty() {
+        String::from_utf8_lossy(stdout)
+    } else {
+        stderr
+    };
+    text.trim().to_owned()
 }
 
 impl Program {
@@ -104,6 +111,8 @@ impl Program {
             stdin: Vec::new(),
             timeout: Duration::from_secs(30),
             terminal: Terminal::None,
+            directory: None,
+            output_limit: OUTPUT_LIMIT,
         }
     }
 
@@ -144,6 +153,20 @@ impl Program {
         self
     }
 
+    /// Sets the directory that the child starts in, instead of ours.
+    #[must_use]
+    pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// Sets after how many bytes of each stream the rest is dropped.
+    #[must_use]
+    pub fn output_limit(mut self, bytes: u64) -> Self {
+        self.output_limit = bytes;
+        self
+    }
+
     /// Gives the child a pseudo-terminal as its output, for programs that are mute without one.
     #[must_use]
     pub fn on_terminal(mut self) -> Self {
@@ -166,6 +189,9 @@ impl Program {
             .env("LC_ALL", "C");
         command.envs(self.vars.iter().map(|(name, value)| (name, value)));
         command.process_group(0).stdin(Stdio::piped());
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
         let pty = match self.terminal {
             Terminal::None => {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -180,9 +206,13 @@ impl Program {
         let mut child = spawn(&mut command).map_err(io)?;
         // The command holds our copies of the slave side; while they are open the master never sees the end.
         drop(command);
+        let limit = self.output_limit;
         let (out, err) = match pty {
-            Some(master) => (collect(Some(master)), collect(None::<File>)),
-            None => (collect(child.stdout.take()), collect(child.stderr.take())),
+            Some(master) => (Heard::of(Some(master), limit), Heard::of(None::<File>, limit)),
+            None => (
+                Heard::of(child.stdout.take(), limit),
+                Heard::of(child.stderr.take(), limit),
+            ),
         };
         feed(&mut child, self.stdin.clone());
         let deadline = Instant::now() + self.timeout;
@@ -191,16 +221,13 @@ impl Program {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
             let _ = child.wait();
-            return Err(RunError::Timeout(self.path.clone(), self.timeout));
+            let said = complaint(&out.take(), &err.take());
+            return Err(RunError::Timeout(self.path.clone(), self.timeout, said));
         };
-        // A grandchild may hold the pipe open for ever (a daemon that was started): take what came by then.
-        let grace = Duration::from_millis(200);
-        let stdout = out.recv_timeout(grace).unwrap_or_default();
-        let stderr = err.recv_timeout(grace).unwrap_or_default();
         Ok(Output {
             status,
-            stdout,
-            stderr,
+            stdout: out.take(),
+            stderr: err.take(),
         })
     }
 }
@@ -225,21 +252,59 @@ fn spawn(command: &mut std::process::Command) -> std::io::Result<Child> {
     command.spawn()
 }
 
-/// Reads a stream to its end on a thread of its own, up to the limit.
-fn collect(stream: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    match stream {
-        None => drop(sender.send(Vec::new())),
-        Some(mut stream) => drop(thread::spawn(move || {
-            let mut bytes = Vec::new();
-            // A pty's master answers EIO at the end; what was read before it counts.
-            let _ = stream.by_ref().take(OUTPUT_LIMIT).read_to_end(&mut bytes);
-            let _ = sender.send(bytes);
-            // Drain the rest so that the child never blocks on a full pipe.
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        })),
+/// How long a stream may stay open after the child has ended: a grandchild may hold it for ever (a daemon that was
+/// started).
+const GRACE: Duration = Duration::from_millis(200);
+
+/// What a child says, read to its end on a thread of its own, up to the limit.
+struct Heard {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// Disconnected when the stream has ended.
+    end: mpsc::Receiver<()>,
+}
+
+impl Heard {
+    fn of(stream: Option<impl Read + Send + 'static>, limit: u64) -> Self {
+        let (sender, end) = mpsc::channel::<()>();
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        if let Some(mut stream) = stream {
+            let bytes = Arc::clone(&bytes);
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            thread::spawn(move || {
+                let _ended_with_us = sender;
+                let mut chunk = vec![0; 64 << 10];
+                // A pty's master answers EIO at the end; what was read before it counts. What is beyond the limit is
+                // read too, so that the child never blocks on a full pipe.
+                while let Ok(n @ 1..) = read(&mut stream, &mut chunk) {
+                    let mut bytes = bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                    let room = limit.saturating_sub(bytes.len()).min(n);
+                    bytes.extend_from_slice(chunk.get(..room).unwrap_or_default());
+                }
+            });
+        }
+        Self { bytes, end }
     }
-    receiver
+
+    /// Returns what came until the stream's end, or by now when it stays open.
+    fn take(&self) -> Vec<u8> {
+        let _ = self.end.recv_timeout(GRACE);
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads once, also after a signal.
+fn read(stream: &mut impl Read, chunk: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Waits before something is tried again.
+pub fn pause(time: Duration) {
+    thread::sleep(time);
 }
 
 /// Writes the input on a thread of its own: a child that reads nothing must not block us.
@@ -314,11 +379,38 @@ mod tests {
 
     #[test]
     fn kills_the_whole_group_after_the_limit() {
-        let error = Program::new("/bin/sh")
-            .args(["-c", "sleep 60 & wait"])
-            .timeout(Duration::from_millis(50))
-            .run();
-        assert!(matches!(error, Err(RunError::Timeout(..))), "{error:?}");
+        let child = Program::new("/bin/sh")
+            .args(["-c", "sleep 60 & echo $!; wait"])
+            .timeout(Duration::from_millis(200));
+        let Err(RunError::Timeout(_, _, said)) = child.run() else {
+            panic!("it was not killed")
+        };
+        // The grandchild is gone, or a zombie that its new parent has not looked at yet.
+        assert!(said.parse::<u32>().is_ok(), "what it said is kept: {said:?}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{said}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{said}: {state}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn keeps_what_was_said_while_a_grandchild_holds_the_pipe() {
+        let output = Program::new("/bin/sh")
+            .args(["-c", "echo said; sleep 3 &"])
+            .run()
+            .unwrap();
+        assert_eq!(output.complaint(), "said");
+    }
+
+    #[test]
+    fn starts_where_it_is_told_to() {
+        let output = Program::new("/bin/pwd").directory("/usr").run().unwrap();
+        assert_eq!(output.complaint(), "/usr");
     }
 
     #[test]

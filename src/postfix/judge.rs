@@ -236,7 +236,7 @@ impl Hearing {
             seen.push(&service.overrides);
             match run_smtpd(stage, &values, service, &proxied) {
                 Ok(lines) => hearing.services.push((service.label(), lines)),
-                Err(RunError::Timeout(_, limit)) => hearing.notes.push(format!(
+                Err(RunError::Timeout(_, limit, _)) => hearing.notes.push(format!(
                     "{}: smtpd did not end within {} s and could not judge",
                     service.label(),
                     limit.as_secs()
