@@ -18,6 +18,7 @@
 //! - [`dns`]: questions to authoritative servers, dynamic updates, SPF checked and planned.
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.
 //! - [`probe`]: connects as a client does, and judges what is served.
+//! - [`hook`]: programs of the operator's, written for us or for other clients.
 //! - [`timer`]: the systemd timer or cron line that wakes `renew`.
 //!
 //! Floor 2, [`commands`]: use-cases; request in, outcome out. Floor 3, [`cli`]: arguments to requests, outcomes to
@@ -39,6 +40,7 @@ pub mod config;
 pub mod dns;
 pub mod env;
 pub mod error;
+pub mod hook;
 pub mod model;
 pub mod postfix;
 pub mod probe;

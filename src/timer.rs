@@ -36,6 +36,7 @@ const CRON_PATH: &str = "/etc/cron.d/mailcert";
 
 const TIMER_TEXT: &str = include_str!("../examples/systemd/mailcert-renew.timer");
 const SERVICE_TEXT: &str = include_str!("../examples/systemd/mailcert-renew.service");
+const SERVICE_WITH_HOOKS_TEXT: &str = include_str!("../examples/systemd/mailcert-renew-with-hooks.service");
 const CRON_TEXT: &str = include_str!("../examples/systemd/mailcert.cron");
 
 /// What stands in the examples where this host's own values go.
@@ -82,6 +83,22 @@ pub struct Job {
     pub writable: Vec<PathBuf>,
     /// The host, for a minute of its own.
     pub host: DomainName,
+    /// Whether the service may be locked in.
+    pub sandbox: Sandbox,
+}
+
+/// Whether the service is locked in.
+///
+/// What a service may not do its children may not either, and a hook may have to do anything: reload a web server, write
+/// into another program's directory, send mail through setgid postdrop. Starting hooks outside by `systemd-run` was
+/// weighed: it needs the bus, puts a hook's facts into the journal and out of our process group, and whoever may call it
+/// is not locked in any more. So a host has either the sandbox or hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// It writes what [`Job`] names, and nothing else.
+    Full,
+    /// Not at all: programs of the operator's run in it.
+    None,
 }
 
 /// Whether `renew` is woken.
@@ -173,7 +190,11 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
         Waker::None => {}
         Waker::Cron => files_change(CRON_PATH, Some(cron_text(job)?), "renews every hour")?,
         Waker::Systemd => {
-            files_change(SERVICE_PATH, Some(service_text(job)?), "renews in a sandbox")?;
+            let reason = match job.sandbox {
+                Sandbox::Full => "renews in a sandbox",
+                Sandbox::None => "renews without a sandbox: it would strangle the hooks that are configured",
+            };
+            files_change(SERVICE_PATH, Some(service_text(job)?), reason)?;
             files_change(TIMER_PATH, Some(TIMER_TEXT.to_owned()), "renews every hour")?;
             files_change(
                 CRON_PATH,
@@ -204,14 +225,25 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
 /// # Errors
 /// When a path holds control characters or is not UTF-8.
 pub fn service_text(job: &Job) -> Result<String, TimerError> {
+    let text = match job.sandbox {
+        Sandbox::Full => SERVICE_TEXT,
+        Sandbox::None => SERVICE_WITH_HOOKS_TEXT,
+    };
     let mut writable = format!("ReadWritePaths={}\n", unit_word(&job.state_directory)?);
     for path in &job.writable {
         writable.push_str(&format!("ReadWritePaths=-{}\n", unit_word(path)?));
     }
-    Ok(SERVICE_TEXT
+    Ok(text
         .replace(EXAMPLE_STATE, &writable)
         .replace(EXAMPLE_CONFIG, &unit_word(&job.config_file)?)
         .replace(EXAMPLE_EXECUTABLE, &unit_word(&job.executable)?))
+}
+
+/// Returns whether the unit on this host has the sandbox that hooks cannot work in.
+pub fn locks_hooks_in(env: &Env) -> bool {
+    let unit = files::read_if_exists(&env.host_path(SERVICE_PATH), FILE_LIMIT);
+    let text = unit.ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&text).contains("\nProtectSystem=strict\n")
 }
 
 /// Returns the cron file for this host.
@@ -394,7 +426,35 @@ mod tests {
             state_directory: "/srv/state".into(),
             writable: vec!["/srv/webroot".into()],
             host: "mail.example.jp".parse().unwrap(),
+            sandbox: Sandbox::Full,
         }
+    }
+
+    #[test]
+    fn hooks_are_not_locked_in() {
+        let hooked = Job {
+            sandbox: Sandbox::None,
+            ..job()
+        };
+        let text = service_text(&hooked).unwrap();
+        let start = "\nExecStart=\"/opt/mail cert/mailcert\" --config /srv/etc/mailcert.toml renew\n";
+        assert!(text.contains(start), "{text}");
+        // Everything that a child inherits and a hook could stumble over.
+        let names = [
+            "Protect",
+            "Private",
+            "Restrict",
+            "ReadWrite",
+            "NoNewPrivileges=",
+            "Capability",
+            "SystemCall",
+            "Memory",
+            "Lock",
+        ];
+        for line in text.lines() {
+            assert!(!names.iter().any(|name| line.starts_with(name)), "{line}");
+        }
+        assert!(service_text(&job()).unwrap().contains("\nProtectSystem=strict\n"));
     }
 
     #[test]

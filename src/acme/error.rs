@@ -170,6 +170,10 @@ pub enum AcmeError {
         /// The directory.
         directory: String,
     },
+    /// The program that was to put a challenge response in place did not; what it said.
+    Hook(String),
+    /// That program asked to be tried again later; what it said.
+    HookLater(String),
     /// Somebody wanted the run to end; the order can be resumed.
     Interrupted,
     /// What was given to us is not usable: a URL, roots, an account key, a certificate.
@@ -432,6 +436,7 @@ impl fmt::Display for AcmeError {
                 format!("the certificate that the server of {url} shows is not trusted: {reason}")
             }
             Self::Webroot(error) => format!("cannot set up http-01: {error}"),
+            Self::Hook(reason) | Self::HookLater(reason) => reason.clone(),
         };
         f.write_str(&printable(text.as_bytes()))
     }

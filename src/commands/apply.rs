@@ -5,7 +5,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Context, dns, mail,
+    Context, dns,
+    hooks::{self, Errand},
+    mail,
     order::{self, Job},
     outcome::{Action, Changes, Done, together},
     plan as planning, rollout, sni, status, store_error,
@@ -16,7 +18,7 @@ use crate::{
     env::files,
     error::{Error, ExitCode, Result},
     model::{
-        lineage::{State, Verify},
+        lineage::{Lineage, State, Verify},
         plan::{Change, FileChange, Plan},
         schedule::{self, Next, Urgency},
     },
@@ -52,6 +54,7 @@ fn unfinished<'a>(context: &'a Context<'_>) -> Result<Vec<rollout::Move<'a>>> {
                 certificate,
                 lineage,
                 generation,
+                hooks: hooks::Scope::Unfinished,
             });
         }
     }
@@ -137,10 +140,57 @@ fn named_by_files<'a>(context: &'a Context<'_>) -> Vec<rollout::Move<'a>> {
                 certificate,
                 lineage,
                 generation,
+                hooks: hooks::Scope::Unfinished,
             });
         }
     }
     moves
+}
+
+/// A lineage that the apply was to do something for, and what came of it.
+struct Over<'a> {
+    certificate: &'a Certificate,
+    lineage: Lineage,
+    error: Option<Error>,
+    errand: Errand,
+}
+
+/// Begins the hooks of the run; returns the lineages that they hold back, which are no longer among the jobs.
+fn hold_back<'a, 'm>(
+    context: &Context<'_>,
+    jobs: &mut Vec<Job<'a>>,
+    moves: impl Iterator<Item = &'m rollout::Move<'a>>,
+) -> Vec<Over<'a>>
+where
+    'a: 'm,
+{
+    let orders = jobs.iter().map(|job| hooks::Concerned {
+        certificate: job.certificate,
+        lineage: &job.lineage,
+        errand: Errand::Order,
+    });
+    let deployments = moves.map(|one| hooks::Concerned {
+        certificate: one.certificate,
+        lineage: &one.lineage,
+        errand: Errand::Deploy,
+    });
+    let concerned: Vec<hooks::Concerned<'_>> = orders.chain(deployments).collect();
+    let mut held = hooks::begin(context, &concerned);
+    let (stopped, going): (Vec<Job<'a>>, Vec<Job<'a>>) = std::mem::take(jobs)
+        .into_iter()
+        .partition(|job| held.contains_key(&job.certificate.name));
+    *jobs = going;
+    let over = |mut job: Job<'a>| {
+        let held = held.remove(&job.certificate.name)?;
+        let error = order::refuse(context, job.certificate, &mut job.lineage, held.step, &held.error);
+        Some(Over {
+            certificate: job.certificate,
+            lineage: job.lineage,
+            error: Some(error),
+            errand: Errand::Order,
+        })
+    };
+    stopped.into_iter().filter_map(over).collect()
 }
 
 struct Applying<'c, 'e> {
@@ -155,7 +205,6 @@ impl Applying<'_, '_> {
     fn certificates_and_postfix(&mut self, targets: &[Target], plan: &Plan) {
         let context = self.context;
         let mut moves = Vec::new();
-        let mut missing = Vec::new();
         let mut jobs = Vec::new();
         for change in &plan.changes {
             let Change::Certificate(change) = change else {
@@ -173,6 +222,24 @@ impl Applying<'_, '_> {
                 Err(error) => self.failures.push(error),
             }
         }
+        let mut files: Vec<FileChange> = planning::files(plan)
+            .into_iter()
+            .filter(|file| mail::is_postfix_file(context, &file.path))
+            .collect();
+        let mut unfinished_moves = Vec::new();
+        if targets.contains(&Target::Postfix) {
+            unfinished_moves = unfinished(context).unwrap_or_default();
+        }
+        // The certificates that the files name are proven on the wire, also when they are not new.
+        let mut named = Vec::new();
+        if !files.is_empty() {
+            named = named_by_files(context);
+        }
+        let ordered: HashSet<&str> = jobs.iter().map(|job| job.certificate.name.as_str()).collect();
+        for moves in [&mut unfinished_moves, &mut named] {
+            moves.retain(|one| !ordered.contains(one.certificate.name.as_str()));
+        }
+        let mut over = hold_back(context, &mut jobs, unfinished_moves.iter().chain(&named));
         if !jobs.is_empty() {
             match context.wait(order::run(context, jobs)) {
                 Err(error) => self.failures.push(error),
@@ -184,28 +251,21 @@ impl Applying<'_, '_> {
                                 certificate: one.certificate,
                                 lineage: one.lineage,
                                 generation,
+                                hooks: hooks::Scope::Unfinished,
                             }),
-                            Err(error) => {
-                                missing.push(one.certificate.name.clone());
-                                self.done.lineages.push(Done {
-                                    action: Action::Failed,
-                                    status: status::describe(context, one.certificate, &one.lineage),
-                                    next_try: one.lineage.failure.as_ref().map(|failure| failure.retry_at),
-                                    error: Some(error),
-                                });
-                            }
+                            Err(error) => over.push(Over {
+                                certificate: one.certificate,
+                                lineage: one.lineage,
+                                error: Some(error),
+                                errand: Errand::Order,
+                            }),
                         }
                     }
                 }
             }
         }
-        if targets.contains(&Target::Postfix) {
-            add_moves(&mut moves, unfinished(context).unwrap_or_default());
-        }
-        let mut files: Vec<FileChange> = planning::files(plan)
-            .into_iter()
-            .filter(|file| mail::is_postfix_file(context, &file.path))
-            .collect();
+        let missing: HashSet<String> = over.iter().map(|one| one.certificate.name.clone()).collect();
+        moves.extend(unfinished_moves);
         let default = context.config.default_certificate().map(|one| &one.name);
         if !files.is_empty() && default.is_some_and(|name| missing.contains(name)) {
             self.done.notes.push(
@@ -214,19 +274,59 @@ impl Applying<'_, '_> {
             files.clear();
         }
         if !files.is_empty() {
-            // The certificates that the files name are proven on the wire, also when they are not new.
-            add_moves(&mut moves, named_by_files(context));
+            add_moves(&mut moves, named);
         }
         let is_map_behind = plan
             .changes
             .iter()
             .any(|change| matches!(change, Change::SniMap(_)));
         if !moves.is_empty() || !files.is_empty() || is_map_behind {
-            self.roll_out(moves, &files, plan);
+            self.roll_out(moves, &files, plan, over);
+        } else {
+            self.end(over, |_| false);
         }
     }
 
-    fn roll_out(&mut self, moves: Vec<rollout::Move<'_>>, files: &[FileChange], plan: &Plan) {
+    /// Ends the hooks of the run, and tells of each lineage what came of it.
+    fn end(&mut self, mut over: Vec<Over<'_>>, was_issued: impl Fn(&str) -> bool) {
+        let context = self.context;
+        let mut settled: Vec<hooks::Settled<'_, '_>> = over
+            .iter_mut()
+            .map(|one| hooks::Settled {
+                certificate: one.certificate,
+                lineage: &mut one.lineage,
+                error: &mut one.error,
+                errand: Some(one.errand),
+            })
+            .collect();
+        hooks::end(context, &mut settled, &mut self.done.notes);
+        for one in over {
+            let not_issued = one.errand == Errand::Order && one.error.is_some();
+            self.done.lineages.push(Done {
+                action: match (&one.error, was_issued(&one.certificate.name)) {
+                    (Some(_), _) => Action::Failed,
+                    (None, true) => Action::Issued,
+                    (None, false) => Action::Deployed,
+                },
+                status: status::describe(context, one.certificate, &one.lineage),
+                next_try: one
+                    .lineage
+                    .failure
+                    .as_ref()
+                    .filter(|_| not_issued)
+                    .map(|failure| failure.retry_at),
+                error: one.error,
+            });
+        }
+    }
+
+    fn roll_out<'b>(
+        &mut self,
+        moves: Vec<rollout::Move<'b>>,
+        files: &[FileChange],
+        plan: &Plan,
+        mut over: Vec<Over<'b>>,
+    ) {
         let context = self.context;
         let first: HashMap<String, bool> = moves
             .iter()
@@ -242,24 +342,20 @@ impl Applying<'_, '_> {
         );
         let rolled = match rolled {
             Ok(rolled) => rolled,
-            Err(error) => return self.failures.push(error),
+            Err(error) => {
+                self.failures.push(error);
+                return self.end(over, |_| false);
+            }
         };
         self.done.notes.extend(rolled.notes);
-        let mut told = false;
-        for one in rolled.moves {
-            let issued = first.get(&one.certificate.name).copied().unwrap_or(false);
-            told |= one.error.is_some();
-            self.done.lineages.push(Done {
-                action: match (&one.error, issued) {
-                    (Some(_), _) => Action::Failed,
-                    (None, true) => Action::Issued,
-                    (None, false) => Action::Deployed,
-                },
-                status: status::describe(context, one.certificate, &one.lineage),
-                next_try: None,
-                error: one.error,
-            });
-        }
+        let told = rolled.moves.iter().any(|one| one.error.is_some());
+        over.extend(rolled.moves.into_iter().map(|one| Over {
+            certificate: one.certificate,
+            lineage: one.lineage,
+            error: one.error,
+            errand: Errand::Deploy,
+        }));
+        self.end(over, |name| first.get(name).copied().unwrap_or(false));
         if let Some(error) = rolled.error.filter(|_| !told) {
             self.failures.push(error);
         }

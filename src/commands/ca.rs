@@ -194,6 +194,7 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
     // The CA said when to come back: until then there is nothing to mend.
     let told = match error.retry_after() {
         Some(_) if error.is_rate_limit() && !error.is_paused() => Error::not_yet(doing).cause(error),
+        _ if matches!(error, AcmeError::HookLater(_)) => Error::not_yet(doing).cause(error),
         _ => Error::failed(doing).cause(error),
     };
     if error.is_paused() {
@@ -232,6 +233,8 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
             told.remedy("look whether this host can reach the CA")
         }
         AcmeError::ExternalAccountRequired { .. } => told.remedy("set acme.directory to another CA"),
+        AcmeError::Hook(_) => told
+            .remedy("mend the program of acme.challenge.hook; nothing was asked of the CA with it failing"),
         AcmeError::NotAcme { .. }
         | AcmeError::TooLarge { .. }
         | AcmeError::Status {

@@ -441,6 +441,7 @@ fn agree_to_terms(
         terms_of_service_agreed: false,
         root_ca_file: answers.root_ca_file.clone(),
         challenge: answers.challenge.clone(),
+        challenge_hook: None,
     };
     progress.step(&format!("asking {directory} for its terms"));
     let http = ca::http(&acme)?;

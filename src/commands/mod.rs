@@ -7,6 +7,7 @@ pub mod ca;
 pub mod check;
 pub mod deploy;
 pub mod dns;
+pub mod hooks;
 pub mod init;
 pub mod install;
 pub mod mail;
@@ -388,8 +389,8 @@ impl Wanted {
 /// another one is forgotten.
 pub fn configuration_digest(config: &Config, certificate: &Certificate) -> String {
     let text = format!(
-        "{certificate:?} {:?} {:?} {:?}",
-        config.acme, config.postfix, config.dns
+        "{certificate:?} {:?} {:?} {:?} {:?}",
+        config.acme, config.postfix, config.dns, config.hooks
     );
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }

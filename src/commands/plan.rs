@@ -10,7 +10,7 @@ use crate::{
         lineage::Lineage,
         plan::{CertificateChange, Change, FileChange, Plan},
     },
-    timer::{self, Job, Waker},
+    timer::{self, Job, Sandbox, Waker},
 };
 
 /// Plans the targets, in the order of an apply.
@@ -168,6 +168,11 @@ fn wake(context: &Context<'_>) -> Result<Plan> {
         state_directory: context.config.state_directory.clone(),
         writable,
         host: context.config.host.name.clone(),
+        sandbox: if by_hooks(context) {
+            Sandbox::None
+        } else {
+            Sandbox::Full
+        },
     };
     let mut plan = timer::plan(context.env, waker, &job)
         .map_err(|error| Error::failed("the timer could not be planned").cause(error))?;
@@ -186,4 +191,10 @@ pub fn files(plan: &Plan) -> Vec<FileChange> {
         Change::Certificate(_) | Change::Rrset(_) | Change::SniMap(_) | Change::Timer(_) => None,
     };
     plan.changes.iter().filter_map(file).collect()
+}
+
+/// Returns whether a renewal runs programs of the operator's.
+fn by_hooks(context: &Context<'_>) -> bool {
+    let acme = context.config.acme.as_ref();
+    !context.config.hooks.is_empty() || acme.is_some_and(|acme| acme.challenge_hook.is_some())
 }

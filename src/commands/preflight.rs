@@ -19,7 +19,7 @@ use crate::{
     acme::{
         AcmeError,
         account::Session,
-        challenge::{BoxFuture, ChallengeResponse, ChallengeType, Present},
+        challenge::{BoxFuture, ChallengeResponse, ChallengeType, Present, Verdict as Told},
         order::Stop,
     },
     dns::{
@@ -126,6 +126,18 @@ impl Present for Looking {
     fn cleanup<'a>(&'a self, responses: &'a [ChallengeResponse]) -> BoxFuture<'a, Result<(), AcmeError>> {
         self.solver.cleanup(responses)
     }
+
+    fn judged<'a>(&'a self, responses: &'a [ChallengeResponse], verdict: Told<'a>) -> BoxFuture<'a, ()> {
+        self.solver.judged(responses, verdict)
+    }
+
+    fn may_be_tried(&self) -> bool {
+        self.solver.may_be_tried()
+    }
+
+    fn cleanup_limit(&self, n_responses: usize) -> std::time::Duration {
+        self.solver.cleanup_limit(n_responses)
+    }
 }
 
 /// What was found.
@@ -176,7 +188,7 @@ impl Findings {
 /// Asks what one CA will ask about one certificate.
 struct Examiner {
     resolver: Resolver,
-    /// Where challenge records are written; with dns-01 alone.
+    /// Where challenge records are written; with dns-01 alone, and where no program of the operator's does it.
     provider: Option<Rfc2136>,
     identifiers: Vec<Identifier>,
     challenge: ChallengeType,
@@ -192,7 +204,8 @@ impl Examiner {
         Ok(Self {
             resolver: dns::resolver(context),
             provider: match challenge {
-                ChallengeType::Dns01 => Some(dns::provider(context)?),
+                // Programs of the operator's write where we have no key.
+                ChallengeType::Dns01 if flight.solver.may_be_tried() => Some(dns::provider(context)?),
                 _ => None,
             },
             identifiers: flight.identifiers.to_vec(),
@@ -324,12 +337,9 @@ impl Examiner {
     /// Looks whether dns-01 can be done for a name: its zone is there, all its servers answer, our key may write.
     async fn zone(&self, name: &DomainName) -> Findings {
         let mut findings = Findings::default();
-        let Some(provider) = &self.provider else {
-            return findings;
-        };
         let writer = Dns01 {
             resolver: &self.resolver,
-            provider,
+            provider: &(),
             timeout: std::time::Duration::ZERO,
         };
         let value = random_text().unwrap_or_default();
@@ -345,11 +355,13 @@ impl Examiner {
         };
         for record in located.records {
             let (zone, owner) = (&record.zone, &record.name);
-            let (lame, written) = tokio::join!(
-                survey::lame_servers(&self.resolver, zone),
-                // Taking away a value that is not there changes nothing, and needs all that a challenge will need.
-                provider.remove(zone, owner, &record.values)
-            );
+            let (lame, written) = tokio::join!(survey::lame_servers(&self.resolver, zone), async {
+                match &self.provider {
+                    // Taking away a value that is not there changes nothing, and needs all that a challenge needs.
+                    Some(provider) => provider.remove(zone, owner, &record.values).await,
+                    None => Ok(()),
+                }
+            });
             match lame {
                 Ok(lame) => lame
                     .iter()
@@ -383,6 +395,7 @@ impl Examiner {
         addresses: &BTreeMap<DomainName, Vec<IpAddr>>,
     ) -> Result<Findings> {
         match self.challenge {
+            _ if !solver.may_be_tried() => return Ok(Findings::default()),
             // Seen on every server before the CA is told; nothing is written twice for it.
             ChallengeType::Dns01 => return Ok(Findings::default()),
             ChallengeType::Http01 => {}

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Context, Wanted, ca, order,
+    Context, Wanted, ca, hooks, order,
     outcome::{Action, Done, Run},
     plan, rollout, sni, status, store_error,
 };
+use hooks::Errand;
+
 use crate::{
     acme::directory::Directory,
     config::{Certificate, Issuer},
@@ -44,6 +46,19 @@ pub struct Work<'a> {
     first: bool,
     error: Option<Error>,
     action: Action,
+    hooks: hooks::Scope,
+}
+
+impl Work<'_> {
+    /// Returns what the run does for the lineage; `None` when there is nothing to do, or not now.
+    fn errand(&self) -> Option<Errand> {
+        match self.next {
+            _ if self.error.is_some() => None,
+            Next::Order(_) => Some(Errand::Order),
+            Next::Deploy(_) => Some(Errand::Deploy),
+            Next::Idle(_) | Next::Wait(..) => None,
+        }
+    }
 }
 
 /// Gets a first certificate for lineages that have none, and deploys it; Postfix is made to name it.
@@ -101,6 +116,7 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
             first: false,
             error: None,
             action: Action::Nothing,
+            hooks: hooks::Scope::Unfinished,
         };
         match context
             .load(&certificate.name)
@@ -237,8 +253,22 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
 /// Orders, deploys and verifies; several lineages at once, one reload.
 pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Configuration) -> Run {
     let mut notes = Vec::new();
+    let mut works = works;
+    let errands: Vec<Option<Errand>> = works.iter().map(Work::errand).collect();
+    hold_back(context, &mut works, &errands);
     let works = order_what_is_due(context, works, &mut notes);
-    let works = deploy(context, works, configuration, &mut notes);
+    let mut works = deploy(context, works, configuration, &mut notes);
+    let mut settled: Vec<hooks::Settled<'_, '_>> = works
+        .iter_mut()
+        .zip(errands)
+        .map(|(work, errand)| hooks::Settled {
+            certificate: work.certificate,
+            lineage: &mut work.lineage,
+            error: &mut work.error,
+            errand,
+        })
+        .collect();
+    hooks::end(context, &mut settled, &mut notes);
     context.progress.clear();
     notes.extend(works.iter().filter_map(|work| unserved(context, work)));
     let mut run = Run {
@@ -264,6 +294,35 @@ pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Con
         });
     }
     run
+}
+
+/// Begins the run's hooks; what they hold back is not ordered in this run.
+fn hold_back(context: &Context<'_>, works: &mut [Work<'_>], errands: &[Option<Errand>]) {
+    let concerned: Vec<hooks::Concerned<'_>> = works
+        .iter()
+        .zip(errands)
+        .filter_map(|(work, errand)| {
+            Some(hooks::Concerned {
+                certificate: work.certificate,
+                lineage: &work.lineage,
+                errand: (*errand)?,
+            })
+        })
+        .collect();
+    let mut held = hooks::begin(context, &concerned);
+    for work in works {
+        if let Some(held) = held.remove(&work.certificate.name) {
+            let told = order::refuse(
+                context,
+                work.certificate,
+                &mut work.lineage,
+                held.step,
+                &held.error,
+            );
+            work.error = Some(told);
+            work.action = Action::Failed;
+        }
+    }
 }
 
 /// Says that a certificate's files are kept alive, but no port is to serve it although Postfix is ours to manage.
@@ -368,6 +427,7 @@ fn deploy<'a>(
                 certificate: work.certificate,
                 lineage,
                 generation: *generation,
+                hooks: work.hooks,
             });
         }
     }
@@ -521,6 +581,7 @@ pub fn deploying<'a>(
         first: false,
         error: None,
         action,
+        hooks: hooks::Scope::All,
     }
 }
 

@@ -1,11 +1,15 @@
-//! Wires the challenge of the configuration: http-01 by our listener or a web root, dns-01 by the DNS provider.
+//! Wires the challenge of the configuration: http-01 by our listener or a web root, dns-01 by the DNS provider; or any of
+//! them by a program of the operator's.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Context, dns};
+use super::{
+    Context, dns,
+    hooks::{self, ByHook},
+};
 use crate::{
     acme::challenge::{
         BoxFuture, Present,
@@ -24,15 +28,29 @@ use crate::{
 };
 
 /// The one solver of a run; orders share it.
-pub struct Solvers(Arc<dyn Present>);
+pub struct Solvers {
+    present: Arc<dyn Present>,
+    /// The program that puts responses in place, where there is one.
+    by_hook: Option<Arc<ByHook>>,
+}
+
+/// However many names there are, an order is left to the next run after this.
+const LONGEST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(40 * 60);
 
 impl Solvers {
     /// Makes what the configuration wants; nothing is bound or written yet.
     ///
     /// # Errors
-    /// When the DNS provider cannot be used.
+    /// When the DNS provider cannot be used, or the program is missing or not to be trusted.
     pub fn new(context: &Context<'_>, acme: &Acme) -> Result<Self> {
-        Ok(Self(match &acme.challenge {
+        if let Some(hook) = &acme.challenge_hook {
+            let by_hook = Arc::new(hooks::challenge(context, acme, hook)?);
+            return Ok(Self {
+                present: Arc::clone(&by_hook) as Arc<dyn Present>,
+                by_hook: Some(by_hook),
+            });
+        }
+        let present: Arc<dyn Present> = match &acme.challenge {
             Challenge::Http01(Http01::Listen(addresses)) => Arc::new(Listener::new(addresses.clone())),
             Challenge::Http01(Http01::Webroot(root)) => Arc::new(Webroot::new(root.clone())),
             Challenge::Dns01 => {
@@ -46,12 +64,24 @@ impl Solvers {
                     presented: Mutex::default(),
                 }))
             }
-        }))
+        };
+        Ok(Self {
+            present,
+            by_hook: None,
+        })
     }
 
     /// Returns the solver.
     pub fn solver(&self) -> &Arc<dyn Present> {
-        &self.0
+        &self.present
+    }
+
+    /// Returns how much longer an order for so many names may take than without the operator's programs.
+    pub fn patience(&self, n_names: usize) -> std::time::Duration {
+        self.by_hook
+            .as_ref()
+            .map_or(std::time::Duration::ZERO, |by_hook| by_hook.patience(n_names))
+            .min(LONGEST_PATIENCE)
     }
 }
 

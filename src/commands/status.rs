@@ -70,6 +70,9 @@ pub struct LineageStatus {
     /// When the certificate in use should be replaced, whoever does it.
     #[serde(skip)]
     pub due: Option<OffsetDateTime>,
+    /// What became of each hook for the generation in use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<crate::model::lineage::HookRun>,
     /// Whether all is well with it.
     #[serde(skip)]
     pub good: bool,
@@ -192,7 +195,8 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     let due = replaced.clone().filter(|_| ours.is_some());
     let goal = wanted.policy().goal;
     let expired = live.is_some_and(|live| live.not_after <= context.now());
-    let reached = lineage.state >= goal && lineage.state != State::RolledBack;
+    let reached =
+        lineage.state >= goal && lineage.state != State::RolledBack && !lineage.has_unfinished_hooks();
     let state = if lineage.order.is_some() {
         State::Ordered
     } else {
@@ -235,6 +239,11 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         fallback: ours.is_some_and(|live| is_by_fallback(context, live)),
         directory: live.and_then(|live| live.directory.clone()),
         due: replaced.map(|due| due.at),
+        hooks: lineage
+            .deployment
+            .as_ref()
+            .map(|deployment| deployment.hooks.clone())
+            .unwrap_or_default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`v1`] reads the file as it is written; [`template`] writes the commented file that `init` leaves behind.
 
+pub mod hook;
 pub mod template;
 pub mod v1;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub dns: Dns,
     /// Whom to tell, and how.
     pub notify: Notify,
+    /// Programs to run around orders and deployments.
+    pub hooks: hook::Hooks,
 }
 
 /// `[host]`.
@@ -58,6 +61,8 @@ pub struct Acme {
     pub root_ca_file: Option<PathBuf>,
     /// How names are validated.
     pub challenge: Challenge,
+    /// Who puts the responses in place instead of us.
+    pub challenge_hook: Option<hook::ChallengeHook>,
 }
 
 /// `[acme.challenge]`.

@@ -5,6 +5,7 @@
 //! known or an address is local is found out by those who use it.
 
 mod check;
+mod hook;
 mod report;
 pub mod schema;
 mod section;
@@ -21,7 +22,7 @@ use toml_edit::{Document, Item};
 use super::{
     Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, Notify, Postfix,
     Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer, TlsLayout,
-    TsigAlgorithm, Verify,
+    TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -72,11 +73,18 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
     check::document(document.as_table(), &mut report);
     let (acme_section, dns_section) = (root.section("acme"), root.section("dns"));
     let provider = dns_section.section("dns.provider");
-    let challenge = challenge(&acme_section.section("acme.challenge"), &mut report);
+    let challenge_section = acme_section.section("acme.challenge");
+    let challenge = challenge(&challenge_section, &mut report);
+    let challenge_hook = hook::challenge_hook(
+        &challenge_section.section("acme.challenge.hook"),
+        &challenge_section.word("type"),
+        &mut report,
+    );
     let certificates = certificates(&root, challenge.as_ref(), &mut report);
     let acme = acme(
         &acme_section,
         challenge,
+        challenge_hook,
         &root.tables("certificate"),
         &provider,
         &mut report,
@@ -84,6 +92,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
     let dns = dns(&dns_section, &provider, &mut report);
     let renew = renew(&root.section("renew"), &mut report);
     let postfix = postfix(&root.section("postfix"), &mut report);
+    let certificates = without_places(certificates);
+    let hooks = hook::hooks(&root.section("hooks"), &certificates, &mut report);
     let host = host(&root.section("host"), &mut report);
     let state_directory = root.path("state_directory").unwrap_or_default();
     let notify = notify(&root.section("notify"), &state_directory, &mut report);
@@ -92,11 +102,12 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
             state_directory,
             host,
             acme,
-            certificates: without_places(certificates),
+            certificates,
             renew,
             postfix,
             dns,
             notify,
+            hooks,
         }),
         _ => Err(report.finish(file)),
     }
@@ -128,6 +139,7 @@ fn without_places<T>(list: Vec<(T, Range<usize>)>) -> Vec<T> {
 fn acme(
     section: &Section<'_>,
     challenge: Option<Challenge>,
+    challenge_hook: Option<ChallengeHook>,
     certificates: &[Section<'_>],
     provider: &Section<'_>,
     report: &mut Report<'_>,
@@ -150,13 +162,14 @@ fn acme(
         let fault = "must be true for certificates by ACME; read the terms of service of the CA, then set it";
         section.refuse("terms_of_service_agreed", &at, fault, report);
     }
-    if challenge == Some(Challenge::Dns01) && !provider.is_written() {
+    let by_hook = section.section("acme.challenge").item("hook").is_some();
+    if challenge == Some(Challenge::Dns01) && !provider.is_written() && !by_hook {
         let section = section.section("acme.challenge");
         let at = section
             .item("type")
             .and_then(Item::span)
             .unwrap_or_else(|| section.at.clone());
-        let fault = "is dns-01, which needs `dns.provider`: the server that takes the records";
+        let fault = "is dns-01, which needs `dns.provider`: the server that takes the records; or `acme.challenge.hook`";
         section.refuse("type", &at, fault, report);
     }
     Some(Acme {
@@ -165,6 +178,7 @@ fn acme(
         terms_of_service_agreed: true,
         root_ca_file: section.path("root_ca_file"),
         challenge: challenge?,
+        challenge_hook,
     })
 }
 
@@ -173,6 +187,14 @@ fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge
     let (kind, _) = section.text("type")?;
     let addresses = section.parsed_list("listen", report, |text| value::socket_address(text, 80));
     let webroot = section.path("webroot");
+    if section.item("hook").is_some() {
+        for name in ["listen", "webroot"] {
+            if let Some(item) = section.item(name) {
+                let fault = "has no meaning with `hook`, which puts the responses in place; leave one out";
+                section.refuse(name, &item.span().unwrap_or_default(), fault, report);
+            }
+        }
+    }
     match kind.as_str() {
         "dns-01" => {
             let listen_at = addresses.first().map(|(_, at)| at.clone());

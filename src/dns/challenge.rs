@@ -73,31 +73,7 @@ impl std::fmt::Display for PresentError {
 
 impl std::error::Error for PresentError {}
 
-impl<P: Provider> Dns01<'_, P> {
-    /// Adds the values (names without `*.`, and the digest that RFC 8555, 8.4 wants) and waits until every authoritative
-    /// server shows them.
-    ///
-    /// # Errors
-    /// When that fails; what had been added is removed again then.
-    pub async fn present(&self, values: &[(DomainName, String)]) -> Result<Presented, PresentError> {
-        let located = self
-            .locate(values)
-            .await
-            .map_err(|error| PresentError { error, left: None })?;
-        let (added, result) = self.publish(&located).await;
-        let result = match result {
-            Ok(()) => self.wait(&located).await,
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(()) => Ok(located),
-            Err(error) => {
-                let left = self.cleanup(&added).await.err().map(|failure| (added, failure));
-                Err(PresentError { error, left })
-            }
-        }
-    }
-
+impl<P> Dns01<'_, P> {
     /// Finds where the values belong, and changes nothing.
     ///
     /// # Errors
@@ -126,6 +102,48 @@ impl<P: Provider> Dns01<'_, P> {
         Ok(presented)
     }
 
+    /// Waits until every authoritative server shows the values.
+    ///
+    /// # Errors
+    /// When a server lags, or none is found.
+    pub async fn wait(&self, presented: &Presented) -> Result<(), DnsError> {
+        for record in &presented.records {
+            let servers = self.resolver.authoritative_servers(&record.zone).await?;
+            let expected = Expected {
+                present: &record.values,
+                absent: &[],
+            };
+            propagation::wait(&servers, &record.name, expected, self.timeout).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<P: Provider> Dns01<'_, P> {
+    /// Adds the values (names without `*.`, and the digest that RFC 8555, 8.4 wants) and waits until every authoritative
+    /// server shows them.
+    ///
+    /// # Errors
+    /// When that fails; what had been added is removed again then.
+    pub async fn present(&self, values: &[(DomainName, String)]) -> Result<Presented, PresentError> {
+        let located = self
+            .locate(values)
+            .await
+            .map_err(|error| PresentError { error, left: None })?;
+        let (added, result) = self.publish(&located).await;
+        let result = match result {
+            Ok(()) => self.wait(&located).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => Ok(located),
+            Err(error) => {
+                let left = self.cleanup(&added).await.err().map(|failure| (added, failure));
+                Err(PresentError { error, left })
+            }
+        }
+    }
+
     /// Adds the values where they belong; returns what may have been added, also after a failure.
     async fn publish(&self, located: &Presented) -> (Presented, Result<(), DnsError>) {
         let mut added = Presented::default();
@@ -143,22 +161,6 @@ impl<P: Provider> Dns01<'_, P> {
             }
         }
         (added, Ok(()))
-    }
-
-    /// Waits until every authoritative server shows the values.
-    ///
-    /// # Errors
-    /// When a server lags, or none is found.
-    pub async fn wait(&self, presented: &Presented) -> Result<(), DnsError> {
-        for record in &presented.records {
-            let servers = self.resolver.authoritative_servers(&record.zone).await?;
-            let expected = Expected {
-                present: &record.values,
-                absent: &[],
-            };
-            propagation::wait(&servers, &record.name, expected, self.timeout).await?;
-        }
-        Ok(())
     }
 
     /// Removes the values, and none besides; every name is tried, and twice when the network fails.

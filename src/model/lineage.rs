@@ -172,7 +172,7 @@ pub struct Failure {
 pub enum Step {
     /// Reload, and what belongs to it.
     Deploy,
-    /// Running the deploy hooks.
+    /// A program of the operator's that is run around it.
     Hook,
     /// Putting the generation on disk.
     Install,
@@ -197,6 +197,69 @@ pub struct Deployment {
     /// What each endpoint served at last.
     #[serde(default)]
     pub endpoints: Vec<Served>,
+    /// What became of each hook for this generation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
+}
+
+/// What became of one hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookRun {
+    /// When it is run.
+    pub event: HookEvent,
+    /// What is run, in words: the same hook has the same ones in every run.
+    pub hook: String,
+    /// How it ended at last.
+    pub outcome: HookOutcome,
+    /// When that was.
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub at: Option<OffsetDateTime>,
+    /// Why it did not do its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// When a hook is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookEvent {
+    /// After the reload.
+    Deploy,
+    /// At the end of the run.
+    Post,
+}
+
+/// How far a hook has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookOutcome {
+    /// It did its work.
+    Done,
+    /// It did not.
+    Failed,
+    /// It asked to be tried again later.
+    Later,
+    /// It was started, and nobody has seen its end.
+    Running,
+    /// It has not been run.
+    Waiting,
+}
+
+impl HookRun {
+    /// Returns a hook that is still to be run.
+    pub fn waiting(event: HookEvent, hook: String) -> Self {
+        Self {
+            event,
+            hook,
+            outcome: HookOutcome::Waiting,
+            at: None,
+            message: None,
+        }
+    }
 }
 
 /// What an endpoint did before a change.
@@ -295,6 +358,20 @@ impl Lineage {
             deployment: None,
             steps: Steps::default(),
         }
+    }
+
+    /// Returns whether a hook has not done its work for the generation in service.
+    pub fn has_unfinished_hooks(&self) -> bool {
+        let in_service = self
+            .deployment
+            .as_ref()
+            .filter(|deployment| Some(deployment.generation) == self.generation);
+        in_service.is_some_and(|deployment| {
+            deployment
+                .hooks
+                .iter()
+                .any(|run| run.outcome != HookOutcome::Done)
+        })
     }
 
     /// Returns the generation that the live link points at.
@@ -419,6 +496,7 @@ mod tests {
                 verify: Verify::On,
                 baseline: vec![],
                 endpoints: vec![],
+                hooks: vec![],
             });
             assert_eq!(lineage.prunable(keep), expected);
         };

@@ -87,7 +87,7 @@ pub struct Policy<'a> {
 pub fn next(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: Urgency) -> Next {
     let wanted = wanted(lineage, policy, now, urgency);
     let step = match &wanted {
-        Next::Deploy(_) => [Step::Deploy, Step::Install, Step::Verify].as_slice(),
+        Next::Deploy(_) => [Step::Deploy, Step::Hook, Step::Install, Step::Verify].as_slice(),
         Next::Order(_) => &[Step::Order],
         Next::Idle(_) | Next::Wait(..) => return wanted,
     };
@@ -132,17 +132,22 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
         if has != policy.identifiers {
             return Next::Order("the identifiers in the configuration have changed".to_owned());
         }
-        if urgency == Urgency::Forced && lineage.state >= policy.goal && lineage.state != State::RolledBack {
+        if urgency == Urgency::Forced && is_in_service(lineage, policy) {
             return Next::Order("renewal was forced".to_owned());
         }
         if due.at <= now {
             return Next::Order(format!("renewal is due: {}", due.reason));
         }
     }
-    if lineage.state < policy.goal || lineage.state == State::RolledBack {
+    if !is_in_service(lineage, policy) {
         return Next::Deploy(number);
     }
     Next::Idle(due)
+}
+
+/// Returns whether nothing is left to do for the generation in service, hooks included.
+fn is_in_service(lineage: &Lineage, policy: &Policy<'_>) -> bool {
+    lineage.state >= policy.goal && lineage.state != State::RolledBack && !lineage.has_unfinished_hooks()
 }
 
 fn holds_back(failure: &Failure, steps: &[Step], policy: &Policy<'_>, now: OffsetDateTime) -> bool {

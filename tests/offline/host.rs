@@ -150,6 +150,7 @@ pub fn verified(name: &str, number: u64, age: Duration) -> Lineage {
             verified: true,
             detail: "serves it".to_owned(),
         }],
+        hooks: Vec::new(),
     });
     lineage
 }

@@ -15,6 +15,7 @@
 mod support;
 
 mod ca;
+mod challenge_hooks;
 mod crash;
 mod dane;
 mod dns;
@@ -23,6 +24,8 @@ mod hook;
 mod install;
 mod journey;
 mod lab;
+mod operator_hooks;
+mod other_clients;
 mod outside;
 mod postfix;
 mod preflight;

@@ -154,6 +154,11 @@ impl Bind {
         &self.secret_file
     }
 
+    /// Returns the file with the key as `nsupdate -k` and named take it.
+    pub fn key_file(&self) -> &std::path::Path {
+        &self.key_file
+    }
+
     /// Returns what it printed so far: every update and refused query is there.
     pub fn log(&self) -> String {
         self.server.log()

@@ -7,6 +7,21 @@ use std::{
 
 use super::{Scratch, issuance::Issued};
 
+/// Returns a file that `tests/lab/install --tests` has fetched of another client.
+pub fn fetched(path: &str) -> PathBuf {
+    let cache = std::env::var_os("MAILCERT_CACHE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"),
+        PathBuf::from,
+    );
+    let file = cache.join(path);
+    assert!(
+        file.exists(),
+        "{} is missing: run tests/lab/install --tests",
+        file.display()
+    );
+    file
+}
+
 /// Writes a lineage as certbot does: `archive/NAME/*N.pem`, and links in `live/NAME`; returns the latter.
 pub fn certbot(scratch: &Scratch, name: &str, n: u32, issued: &Issued) -> PathBuf {
     let end = "-----END CERTIFICATE-----\n";

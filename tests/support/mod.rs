@@ -11,6 +11,7 @@ pub mod bind;
 pub mod faulty_ca;
 pub mod foreign;
 pub mod golden;
+pub mod hooks;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;
@@ -20,6 +21,7 @@ pub mod postfix;
 pub mod scratch;
 pub mod server;
 pub mod site;
+pub mod web;
 pub mod world;
 
 pub use address::LoopbackAddress;

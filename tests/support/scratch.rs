@@ -55,6 +55,23 @@ impl Scratch {
         path
     }
 
+    /// Writes a program in it, mode 0755, and returns its path. A child puts it in its place: a file that any thread of
+    /// ours has open for writing, even across a fork, cannot be executed.
+    pub fn program(&self, name: &str, text: impl AsRef<str>) -> PathBuf {
+        let draft = self.file(&format!("{name}.draft"), text.as_ref());
+        let path = self.path().join(name);
+        let copied = std::process::Command::new("install")
+            .args(["-m", "0755"])
+            .arg(&draft)
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        // A directory of hooks must not have the draft in it.
+        fs::remove_file(draft).unwrap();
+        path
+    }
+
     /// Remembers something for `tests/lab/sweep`: a line in the file `pids` or `addresses`.
     pub fn remember(&self, list: &str, line: &str) {
         use std::io::Write;

@@ -8,7 +8,7 @@ pub mod http01;
 mod port_holder;
 pub mod webroot;
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use super::error::AcmeError;
 use crate::model::name::DomainName;
@@ -48,6 +48,15 @@ pub struct ChallengeResponse {
     pub txt: String,
 }
 
+/// What came of responses that were, or were to be, put in place.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict<'a> {
+    /// The CA has confirmed all of the names.
+    Confirmed,
+    /// The order came to nothing, for this reason.
+    Failed(&'a AcmeError),
+}
+
 /// Puts responses in place, and takes them away.
 pub trait Present: Send + Sync {
     /// Returns which challenge this is for.
@@ -58,6 +67,22 @@ pub trait Present: Send + Sync {
 
     /// Takes them away. Called also after [`Present::present`] failed or was interrupted: what is not there is no error.
     fn cleanup<'a>(&'a self, responses: &'a [ChallengeResponse]) -> BoxFuture<'a, Result<(), AcmeError>>;
+
+    /// Hears what came of the responses, before they are taken away; also when an order failed before there were any.
+    fn judged<'a>(&'a self, _: &'a [ChallengeResponse], _: Verdict<'a>) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    /// Returns whether responses that no order has may be put in place too, to see whether they are seen: not by programs
+    /// of the operator's, which are to be run for what they were written for and nothing else.
+    fn may_be_tried(&self) -> bool {
+        true
+    }
+
+    /// Returns how long taking so many responses away may take.
+    fn cleanup_limit(&self, _n_responses: usize) -> Duration {
+        Duration::from_secs(60)
+    }
 }
 
 /// Returns whether a token has only the characters it may have (RFC 8555, 8.3).

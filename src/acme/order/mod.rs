@@ -20,7 +20,7 @@ use instant_acme::{Order, OrderStatus};
 use super::{
     account::Session,
     chain::Chain,
-    challenge::Present,
+    challenge::{Present, Verdict},
     error::AcmeError,
     poll::Pauses,
     renewal_info::CertificateId,
@@ -95,6 +95,9 @@ pub async fn obtain(
         () = stop.wanted() => Err(AcmeError::Interrupted),
     };
     session.put_nonce(wire.take_nonce());
+    if let Err(error) = &result {
+        placed.tell(Verdict::Failed(error)).await;
+    }
     placed.take_away().await;
     let leftovers = placed.leftovers();
     match result {
@@ -147,6 +150,7 @@ impl Run<'_> {
         if order.state().status == OrderStatus::Pending {
             let authorized = self.authorize(&mut order, placed).await;
             authorized.map_err(|error| self.lost_meanwhile(error))?;
+            placed.tell(Verdict::Confirmed).await;
         }
         // The port is closed and the DNS clean before the CA goes on.
         placed.take_away().await;

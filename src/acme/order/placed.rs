@@ -1,14 +1,11 @@
 //! Challenge responses that are in place, and are taken away whatever happens.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::acme::{
-    challenge::{ChallengeResponse, ChallengeType, Present},
+    challenge::{ChallengeResponse, ChallengeType, Present, Verdict},
     error::AcmeError,
 };
-
-/// How long taking challenges away may take.
-const CLEANUP: Duration = Duration::from_secs(60);
 
 /// Challenge responses that are in place, and go away with this value.
 pub(super) struct Placed {
@@ -43,14 +40,20 @@ impl Placed {
         self.present.present(&self.responses).await
     }
 
+    /// Tells who put them in place what came of it.
+    pub async fn tell(&self, verdict: Verdict<'_>) {
+        self.present.judged(&self.responses, verdict).await;
+    }
+
     /// Takes them away, once.
     pub async fn take_away(&mut self) {
         if self.responses.is_empty() {
             return;
         }
-        self.leftovers = match tokio::time::timeout(CLEANUP, self.present.cleanup(&self.responses)).await {
+        let limit = self.present.cleanup_limit(self.responses.len());
+        self.leftovers = match tokio::time::timeout(limit, self.present.cleanup(&self.responses)).await {
             Ok(result) => result.err().map(|error| error.to_string()),
-            Err(_) => Some(format!("taking it away took longer than {} s", CLEANUP.as_secs())),
+            Err(_) => Some(format!("taking it away took longer than {} s", limit.as_secs())),
         };
         self.responses.clear();
     }

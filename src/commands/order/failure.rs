@@ -48,6 +48,21 @@ pub fn remember(
     });
 }
 
+/// Keeps why nothing was ordered for a lineage, and returns how the operator is told.
+pub fn refuse(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    lineage: &mut Lineage,
+    step: Step,
+    error: &Error,
+) -> Error {
+    remember(context, certificate, lineage, step, error, error.retry_at);
+    match context.save(lineage) {
+        Ok(()) => not_renewed(lineage, error.clone()),
+        Err(error) => error,
+    }
+}
+
 /// Returns a failure and its causes, cut: the record that it is kept in must stay small enough to be read again, and a
 /// CA's problem document may be as large as an answer.
 fn kept_message(error: &Error) -> String {

@@ -15,7 +15,7 @@ mod generation;
 mod key;
 mod renewal_info;
 
-pub use failure::remember;
+pub use failure::{refuse, remember};
 pub use generation::{adopt, describe, write_generation};
 pub use key::key_access;
 pub use renewal_info::ask_renewal_info;
@@ -112,17 +112,7 @@ fn refused<'a>(context: &Context<'_>, job: Job<'a>, error: &Error) -> Ordered<'a
         mut lineage,
         ..
     } = job;
-    remember(
-        context,
-        certificate,
-        &mut lineage,
-        Step::Order,
-        error,
-        error.retry_at,
-    );
-    let result = context
-        .save(&lineage)
-        .and(Err(not_renewed(&lineage, error.clone())));
+    let result = Err(refuse(context, certificate, &mut lineage, Step::Order, error));
     Ordered {
         certificate,
         lineage,
@@ -250,7 +240,7 @@ async fn obtain(
             request_der: &request,
             resume: order.url.as_deref(),
             replaces: replaces.as_ref(),
-            patience: PATIENCE,
+            patience: PATIENCE + solvers.patience(order.identifiers.len()),
         };
         let issued = order::obtain(
             &current,
@@ -314,6 +304,8 @@ fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
         | AcmeError::PortTaken { .. }
         | AcmeError::Bind { .. }
         | AcmeError::Dns01(_)
+        | AcmeError::Hook(_)
+        | AcmeError::HookLater(_)
         | AcmeError::Webroot(_) => true,
         AcmeError::Problem { status, .. } | AcmeError::Status { status, .. } => {
             matches!(status, 429 | 500..=599)
@@ -411,7 +403,7 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
         request_der: &request,
         resume: None,
         replaces: None,
-        patience: PATIENCE,
+        patience: PATIENCE + solvers.patience(certificate.identifiers.len()),
     };
     let issued = order::obtain(
         &session,

@@ -16,7 +16,7 @@ use asking::{ask_until_proven, sight};
 pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
 use taking_back::WORTH_GOING_BACK_TO;
 
-use super::{Context, Wanted, mail, note, order, sni, store_error};
+use super::{Context, Wanted, hooks, mail, note, order, sni, store_error};
 use crate::{
     config::{Certificate, Reload},
     env::files,
@@ -43,6 +43,8 @@ pub struct Move<'a> {
     pub lineage: Lineage,
     /// The generation to put into service.
     pub generation: u64,
+    /// Which of its hooks are run.
+    pub hooks: hooks::Scope,
 }
 
 /// What became of a move.
@@ -115,6 +117,7 @@ struct Moving<'a> {
     previous: Option<u64>,
     /// Whether endpoints were to serve the lineage until now.
     was_served: bool,
+    hooks: hooks::Scope,
     error: Option<Error>,
 }
 
@@ -131,6 +134,7 @@ impl<'a> From<Move<'a>> for Moving<'a> {
             generation: one.generation,
             previous: None,
             was_served,
+            hooks: one.hooks,
             error: None,
         };
         // Only a run that was cut short had begun to leave another generation than the live one.
@@ -210,6 +214,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             return self.fail_all(Step::Deploy, &error);
         }
         self.reach(State::Deployed);
+        self.run_hooks();
         self.tell_unserved();
         self.prove(server);
     }
@@ -267,7 +272,9 @@ impl<'a> Rollout<'_, '_, 'a> {
             let name = &one.certificate.name;
             let served = served_lineages.contains(name);
             let own = by_name.remove(name).unwrap_or_default();
+            let hooks = hooks::waiting(context, one.certificate, &one.lineage, one.generation, one.hooks);
             one.lineage.deployment = Some(Deployment {
+                hooks,
                 generation: one.generation,
                 previous: one.previous,
                 verify: if served { Verify::On } else { Verify::Off },
@@ -407,6 +414,31 @@ impl<'a> Rollout<'_, '_, 'a> {
         mail::reload(self.context, server)
     }
 
+    /// Runs the deploy hooks, lineage by lineage in the order of the configuration. One that fails takes nothing back.
+    fn run_hooks(&mut self) {
+        let context = self.context;
+        let place = |one: &Moving<'_>| {
+            let mut all = context.config.certificates.iter();
+            all.position(|certificate| certificate.name == one.certificate.name)
+        };
+        let mut moves: Vec<&mut Moving<'_>> =
+            self.moves.iter_mut().filter(|one| one.error.is_none()).collect();
+        moves.sort_by_key(|one| place(one));
+        for one in moves {
+            if let Err(error) = hooks::deploy(context, one.certificate, &mut one.lineage) {
+                order::remember(
+                    context,
+                    one.certificate,
+                    &mut one.lineage,
+                    Step::Hook,
+                    &error,
+                    None,
+                );
+                one.error = Some(error);
+            }
+        }
+    }
+
     /// Keeps and tells that the certificate which Postfix is to name was served before, and by nothing any more: its files
     /// alone are no renewal. After an `undo` that is wanted, and was noted then.
     fn tell_unserved(&mut self) {
@@ -477,7 +509,9 @@ impl<'a> Rollout<'_, '_, 'a> {
             }
             if good && one.error.is_none() {
                 one.lineage.state = State::Verified;
-                one.lineage.failure = None;
+                if !one.lineage.has_unfinished_hooks() {
+                    one.lineage.failure = None;
+                }
                 note::reached(self.context, &mut one.lineage, Step::Verify);
             }
         }
@@ -540,12 +574,23 @@ impl<'a> Rollout<'_, '_, 'a> {
             let Some(deployment) = &one.lineage.deployment else {
                 continue;
             };
-            if deployment.verify == Verify::Off || one.lineage.state == State::Verified || one.error.is_some()
-            {
+            let wrong: Vec<&Served> = deployment
+                .endpoints
+                .iter()
+                .filter(|served| !served.verified)
+                .collect();
+            if deployment.verify == Verify::Off || one.lineage.state == State::Verified {
                 continue;
             }
-            let wrong = deployment.endpoints.iter().filter(|served| !served.verified);
-            let error = wrong.fold(
+            if let Some(error) = &mut one.error {
+                // A hook failed: what the ports do is told besides.
+                let told = wrong
+                    .iter()
+                    .map(|served| format!("{}: {}", served.endpoint, served.detail));
+                error.causes.extend(told);
+                continue;
+            }
+            let error = wrong.iter().fold(
                 Error::failed(format!(
                     "{} is deployed, but not every port serves it",
                     one.certificate.name
@@ -599,7 +644,11 @@ impl<'a> Rollout<'_, '_, 'a> {
         let mut moves = Vec::new();
         for mut one in self.moves {
             let wanted = Wanted::new(context, one.certificate, &one.lineage, true);
-            if one.error.is_none() && one.lineage.state >= wanted.policy().goal {
+            // Hooks that run later may have failed before: how often is not forgotten.
+            if one.error.is_none()
+                && one.lineage.state >= wanted.policy().goal
+                && !one.lineage.has_unfinished_hooks()
+            {
                 one.lineage.failure = None;
             }
             for number in one.lineage.prunable(context.config.renew.keep_generations) {

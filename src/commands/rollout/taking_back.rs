@@ -4,7 +4,7 @@ use time::Duration;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Moving, Rollout, ask_until_proven, close, mail, order, sni, store_error};
+use super::{Moving, Rollout, ask_until_proven, close, hooks, mail, order, sni, store_error};
 use crate::{
     error::Error,
     model::{
@@ -101,6 +101,14 @@ impl Rollout<'_, '_, '_> {
         }
         if let Err(failure) = self.reload(server) {
             error = error.cause(failure);
+        }
+        for one in self
+            .moves
+            .iter_mut()
+            .filter(|one| one.lineage.state == State::RolledBack)
+        {
+            let failures = hooks::deploy_taken_back(context, one.certificate, &mut one.lineage);
+            error = failures.into_iter().fold(error, Error::cause);
         }
         error = self.look_after_taking_back(error);
         for one in self

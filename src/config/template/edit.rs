@@ -332,6 +332,7 @@ keep_generations = 9
             include_str!("../../../examples/config/dns-01-rfc2136.toml"),
             include_str!("../../../examples/config/keep-my-client.toml"),
             include_str!("../../../examples/config/local-test.toml"),
+            include_str!("../../../examples/config/hooks.toml"),
             EXISTING,
         ];
         for text in examples

@@ -190,7 +190,7 @@ fn plain(key: &Key, item: &Item, report: &mut Report<'_>) {
     match key.kind {
         Kind::Boolean if item.is_bool() => {}
         Kind::Integer if item.is_integer() => {}
-        Kind::Text if item.is_str() => {}
+        Kind::Text | Kind::TextOrList if item.is_str() => {}
         Kind::Choice(choices) | Kind::ChoiceOrFile(choices) | Kind::ChoiceOrList(choices)
             if item.is_str() =>
         {
@@ -203,7 +203,7 @@ fn plain(key: &Key, item: &Item, report: &mut Report<'_>) {
             }
         }
         Kind::File if item.is_str() => file(key, item.as_str().unwrap_or_default(), &at, report),
-        Kind::ChoiceList(_) | Kind::ChoiceOrList(_) | Kind::List if item.is_array() => {
+        Kind::ChoiceList(_) | Kind::ChoiceOrList(_) | Kind::List | Kind::TextOrList if item.is_array() => {
             for member in item.as_array().into_iter().flatten() {
                 let at = member.span().unwrap_or_default();
                 match (member.as_str(), key.kind) {
@@ -275,7 +275,7 @@ fn wrong_type(key: &Key, item: &Item, report: &mut Report<'_>) {
         Kind::Boolean => "true or false",
         Kind::Integer => "an integer",
         Kind::Choice(_) | Kind::ChoiceOrFile(_) | Kind::File | Kind::Text => "a string",
-        Kind::ChoiceOrList(_) => "a string or a list of strings",
+        Kind::ChoiceOrList(_) | Kind::TextOrList => "a string or a list of strings",
         Kind::ChoiceList(_) | Kind::List => "a list of strings",
         Kind::Table => "a table",
         Kind::Tables => "a list of tables",

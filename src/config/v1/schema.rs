@@ -8,6 +8,7 @@ use toml_edit::Value;
 use Absent::{Default, Nothing, Refused};
 use Kind::{
     Boolean, Choice, ChoiceList, ChoiceOrFile, ChoiceOrList, File, Integer, List, Table, Tables, Text,
+    TextOrList,
 };
 
 /// One key of the file.
@@ -54,6 +55,8 @@ pub enum Kind {
     Tables,
     /// A string.
     Text,
+    /// A string, or a list of strings.
+    TextOrList,
 }
 
 /// The words that a value may be.
@@ -248,6 +251,17 @@ pub const KEYS: &[Key] = &[
     key("acme.challenge", "type", Choice(of(&["http-01", "dns-01"], &["tls-alpn-01"])), Default(r#""http-01""#), r#""dns-01""#, "http-01, or dns-01 (needs dns.provider)"),
     key("acme.challenge", "listen", List, Default("[]"), r#"["192.0.2.25:80"]"#, "http-01; empty: port 80 on every address, only while validating"),
     key("acme.challenge", "webroot", File, Nothing, r#""/var/www/html""#, "http-01 by file instead of listening"),
+    key("acme.challenge", "hook", Table, Nothing, r#"{ style = "lego-exec", run = "/usr/local/libexec/dns" }"#, "a program that puts responses in place; dns-01 then needs no dns.provider"),
+    key("acme.challenge.hook", "style", Choice(of(&["mailcert", "acme.sh", "certbot", "dehydrated", "lego-exec", "lego-exec-raw", "uacme"], &[])), Default(r#""mailcert""#), r#""certbot""#, "the client that it was written for"),
+    key("acme.challenge.hook", "run", TextOrList, Nothing, r#"["/etc/letsencrypt/auth.sh", "--fast"]"#, "the program, absolute, or a list with its arguments; no shell"),
+    key("acme.challenge.hook", "shell", Text, Nothing, r#""/etc/letsencrypt/auth.sh""#, "a command line for sh -c instead"),
+    key("acme.challenge.hook", "cleanup", TextOrList, Nothing, r#""/etc/letsencrypt/cleanup.sh""#, "certbot: the program of --manual-cleanup-hook"),
+    key("acme.challenge.hook", "cleanup_shell", Text, Nothing, r#""rm -r /srv/challenge""#, "certbot: a command line instead"),
+    key("acme.challenge.hook", "dnsapi", Text, Nothing, r#""dns_nsupdate""#, "acme.sh: the script; `run` is acme.sh itself"),
+    key("acme.challenge.hook", "chain", Boolean, Default("false"), "true", "dehydrated: all challenges in one call, as HOOK_CHAIN"),
+    key("acme.challenge.hook", "timeout", Text, Default(r#""120s""#), r#""5m""#, "for each call; then it is killed, with its children"),
+    key("acme.challenge.hook", "retries", Integer, Default("0"), "2", "in the same order, when it fails"),
+    key("acme.challenge.hook", "env_file", File, Nothing, r#""/etc/mailcert/dns.env""#, "NAME=value lines for it: credentials; mode 0600"),
 
     key("certificate", "name", Text, Nothing, r#""mail""#, "of the lineage; default: its first identifier"),
     key("certificate", "identifiers", List, Refused, r#"["mail.example.jp", "imap.example.jp"]"#, "names in the certificate"),
@@ -302,7 +316,40 @@ pub const KEYS: &[Key] = &[
 
     later_than("false", key("firewall", "manage", Boolean, Default("false"), "true", "firewalld or ufw where one of them runs")),
 
-    later_than("[]", key("hooks", "deploy", Tables, Default("[]"), r#"[{ style = "certbot", run = "/usr/local/bin/deploy", timeout = "60s" }]"#, "programs to run after a deployment")),
+    key("hooks", "pre", Tables, Default("[]"), r#"[{ run = "/usr/local/libexec/pre" }]"#, "before anything is ordered or deployed; a failure stops the orders"),
+    key("hooks", "deploy", Tables, Default("[]"), r#"[{ run = "/usr/local/libexec/deploy" }]"#, "after the reload, for each lineage; tried again until it succeeds"),
+    key("hooks", "post", Tables, Default("[]"), r#"[{ run = "/usr/local/libexec/post" }]"#, "at the end, whatever came of it"),
+    key("hooks", "failed", Tables, Default("[]"), r#"[{ run = "/usr/local/libexec/failed" }]"#, "for each lineage that failed"),
+    key("hooks.pre", "style", Choice(of(&["mailcert", "acme.sh", "certbot", "dehydrated", "lego5"], &[])), Default(r#""mailcert""#), r#""certbot""#, "the client that it was written for"),
+    key("hooks.pre", "run", TextOrList, Nothing, r#"["/usr/local/libexec/pre", "--fast"]"#, "the program, absolute, or a list with its arguments; no shell"),
+    key("hooks.pre", "shell", Text, Nothing, r#""systemctl reload nginx""#, "a command line for sh -c instead"),
+    key("hooks.pre", "directory", File, Nothing, r#""/etc/letsencrypt/renewal-hooks/pre""#, "certbot: every executable in it instead, sorted"),
+    key("hooks.pre", "timeout", Text, Default(r#""60s""#), r#""5m""#, "then it is killed, with its children"),
+    key("hooks.pre", "retries", Integer, Default("0"), "2", "in the same run, when it fails"),
+    key("hooks.pre", "lineages", List, Default("[]"), r#"["mx.example.org"]"#, "that it is for; empty: all"),
+    key("hooks.pre", "env_file", File, Nothing, r#""/etc/mailcert/hook.env""#, "NAME=value lines for it: credentials; mode 0600"),
+    key("hooks.deploy", "style", Choice(of(&["mailcert", "acme.sh", "certbot", "dehydrated", "lego4", "lego5"], &[])), Default(r#""mailcert""#), r#""certbot""#, "the client that it was written for"),
+    key("hooks.deploy", "run", TextOrList, Nothing, r#"["/usr/local/libexec/deploy", "--fast"]"#, "the program, absolute, or a list with its arguments; no shell"),
+    key("hooks.deploy", "shell", Text, Nothing, r#""systemctl reload nginx""#, "a command line for sh -c instead"),
+    key("hooks.deploy", "directory", File, Nothing, r#""/etc/letsencrypt/renewal-hooks/deploy""#, "certbot: every executable in it instead, sorted"),
+    key("hooks.deploy", "timeout", Text, Default(r#""60s""#), r#""5m""#, "then it is killed, with its children"),
+    key("hooks.deploy", "retries", Integer, Default("0"), "2", "in the same run, when it fails"),
+    key("hooks.deploy", "lineages", List, Default("[]"), r#"["mx.example.org"]"#, "that it is for; empty: all"),
+    key("hooks.deploy", "env_file", File, Nothing, r#""/etc/mailcert/hook.env""#, "NAME=value lines for it: credentials; mode 0600"),
+    key("hooks.post", "style", Choice(of(&["mailcert", "acme.sh", "certbot", "dehydrated", "lego5"], &[])), Default(r#""mailcert""#), r#""certbot""#, "the client that it was written for"),
+    key("hooks.post", "run", TextOrList, Nothing, r#"["/usr/local/libexec/post", "--fast"]"#, "the program, absolute, or a list with its arguments; no shell"),
+    key("hooks.post", "shell", Text, Nothing, r#""systemctl reload nginx""#, "a command line for sh -c instead"),
+    key("hooks.post", "directory", File, Nothing, r#""/etc/letsencrypt/renewal-hooks/post""#, "certbot: every executable in it instead, sorted"),
+    key("hooks.post", "timeout", Text, Default(r#""60s""#), r#""5m""#, "then it is killed, with its children"),
+    key("hooks.post", "retries", Integer, Default("0"), "2", "in the same run, when it fails"),
+    key("hooks.post", "lineages", List, Default("[]"), r#"["mx.example.org"]"#, "that it is for; empty: all"),
+    key("hooks.post", "env_file", File, Nothing, r#""/etc/mailcert/hook.env""#, "NAME=value lines for it: credentials; mode 0600"),
+    key("hooks.failed", "run", TextOrList, Nothing, r#"["/usr/local/libexec/failed", "--fast"]"#, "the program, absolute, or a list with its arguments; no shell"),
+    key("hooks.failed", "shell", Text, Nothing, r#""systemctl reload nginx""#, "a command line for sh -c instead"),
+    key("hooks.failed", "timeout", Text, Default(r#""60s""#), r#""5m""#, "then it is killed, with its children"),
+    key("hooks.failed", "retries", Integer, Default("0"), "2", "in the same run, when it fails"),
+    key("hooks.failed", "lineages", List, Default("[]"), r#"["mx.example.org"]"#, "that it is for; empty: all"),
+    key("hooks.failed", "env_file", File, Nothing, r#""/etc/mailcert/hook.env""#, "NAME=value lines for it: credentials; mode 0600"),
 
     key("notify", "mail_to", List, Default("[]"), r#"["postmaster@example.jp"]"#, "told of failures that stay, and of recovery"),
     key("notify", "mail_from", Text, Nothing, r#""mailcert@example.jp""#, "sender; default: root at the host"),

@@ -99,13 +99,15 @@ impl<'a> Section<'a> {
     }
 
     /// Returns the members of a list of tables.
+    ///
+    /// Its path must be a list of tables of the schema.
     pub fn tables(&self, path: &'static str) -> Vec<Section<'a>> {
         let section = |table: &'a dyn TableLike, at: Option<Range<usize>>| Section {
             path,
             table: Some(table),
             at: at.unwrap_or_default(),
         };
-        match self.item(path) {
+        match self.item(path.rsplit('.').next().unwrap_or_default()) {
             Some(Item::ArrayOfTables(list)) => {
                 list.iter().map(|table| section(table, table.span())).collect()
             }

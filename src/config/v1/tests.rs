@@ -37,7 +37,19 @@ fn read(text: &str) -> Result<Config, String> {
     parse(Path::new("m.toml"), text).map_err(|errors| errors.to_string())
 }
 
-/// Returns `text` with one key set; other sources of a secret are removed.
+/// Returns a file in which the table of this key stands: hooks exclude other keys, so they are not in every file.
+fn base_for(key: &Key) -> String {
+    if key.table == "acme.challenge.hook" {
+        let hook = "[acme.challenge]\ntype = \"dns-01\"\nhook = { run = \"/hook\" }\n";
+        return BASE.replace("[acme.challenge]\n", hook);
+    }
+    match key.table.strip_prefix("hooks.") {
+        Some(list) => format!("{BASE}\n[[hooks.{list}]]\nrun = \"/hook\"\n"),
+        None => BASE.to_owned(),
+    }
+}
+
+/// Returns `text` with one key set; keys that exclude it are removed, those that it goes with are set.
 fn with(text: &str, key: &Key, value: &str) -> String {
     let mut document = text.parse::<DocumentMut>().unwrap();
     let mut table: &mut dyn TableLike = document.as_table_mut();
@@ -50,6 +62,18 @@ fn with(text: &str, key: &Key, value: &str) -> String {
     }
     if key.name.starts_with("secret_") {
         table.remove("secret_file");
+    }
+    let mut set = |name: &str, value: &str| table.insert(name, value.parse::<Value>().unwrap().into());
+    match (key.path().as_str(), value.trim_matches(['"', '\''])) {
+        ("acme.challenge.hook.style", "acme.sh") => set("dnsapi", "'dns_x'"),
+        ("acme.challenge.hook.cleanup" | "acme.challenge.hook.cleanup_shell", _) => set("style", "'certbot'"),
+        ("acme.challenge.hook.chain", "true") => set("style", "'dehydrated'"),
+        ("acme.challenge.hook.dnsapi", _) => set("style", "'acme.sh'"),
+        (path, _) if path.starts_with("hooks.") && key.name == "directory" => set("style", "'certbot'"),
+        _ => None,
+    };
+    if key.table.contains("hook") && ["shell", "directory"].contains(&key.name) {
+        table.remove("run");
     }
     table.remove(key.name);
     table.insert(key.name, value.parse::<Value>().unwrap().into());
@@ -65,12 +89,13 @@ fn is_later(key: &Key) -> bool {
 
 #[test]
 fn every_key_takes_its_example_or_is_not_yet_supported() {
-    let base = read(BASE).unwrap();
     for key in KEYS
         .iter()
         .filter(|key| !matches!(key.kind, Kind::Tables | Kind::Table))
     {
-        let result = read(&with(BASE, key, key.example));
+        let text = base_for(key);
+        let base = read(&text).unwrap();
+        let result = read(&with(&text, key, key.example));
         if is_later(key) {
             let message = result.unwrap_err();
             assert!(
@@ -92,7 +117,6 @@ fn every_key_takes_its_example_or_is_not_yet_supported() {
     for (table, example) in [
         ("acme.eab", "{ key_id = 'a', hmac_key_file = '/a' }"),
         ("ca", "{}"),
-        ("hooks.deploy", "[{}]"),
     ] {
         let key = KEYS.iter().find(|key| key.path() == table).unwrap();
         let message = read(&with(BASE, key, example)).unwrap_err();
@@ -106,17 +130,18 @@ fn every_key_takes_its_example_or_is_not_yet_supported() {
 
 #[test]
 fn a_default_or_off_value_may_be_written() {
-    let base = read(BASE).unwrap();
     for key in KEYS {
+        let file = base_for(key);
+        let base = read(&file).unwrap();
         match (key.absent, key.support) {
             (_, Support::LaterThan(off)) => {
-                assert_eq!(read(&with(BASE, key, off)), Ok(base.clone()), "{}", key.path());
+                assert_eq!(read(&with(&file, key, off)), Ok(base.clone()), "{}", key.path());
             }
-            (Absent::Default(text), Support::Now) if key.name != "certificate" => {
-                assert_eq!(read(&with(BASE, key, text)), Ok(base.clone()), "{}", key.path());
+            (Absent::Default(text), Support::Now) if !["certificate", "chain"].contains(&key.name) => {
+                assert_eq!(read(&with(&file, key, text)), Ok(base.clone()), "{}", key.path());
             }
             (Absent::Refused, _) if !is_later(key) && !key.table.is_empty() => {
-                let text = with(BASE, key, key.example);
+                let text = with(&file, key, key.example);
                 let text: Vec<&str> = text
                     .lines()
                     .filter(|line| !line.starts_with(&format!("{} =", key.name)))
@@ -143,7 +168,7 @@ fn every_choice_means_something_else() {
         let configs: Vec<Config> = choices
             .now
             .iter()
-            .map(|word| read(&with(BASE, key, &format!("'{word}'"))).unwrap())
+            .map(|word| read(&with(&base_for(key), key, &format!("'{word}'"))).unwrap())
             .collect();
         for (index, config) in configs.iter().enumerate() {
             assert!(
@@ -154,7 +179,7 @@ fn every_choice_means_something_else() {
             );
         }
         for word in choices.later {
-            let message = read(&with(BASE, key, &format!("'{word}'"))).unwrap_err();
+            let message = read(&with(&base_for(key), key, &format!("'{word}'"))).unwrap_err();
             assert!(message.contains("is not yet supported; supported: "), "{message}");
         }
     }
@@ -194,11 +219,11 @@ fn every_key_refuses_another_type() {
                 Kind::Boolean => found == "a boolean",
                 Kind::Integer => found == "an integer",
                 Kind::Choice(_) | Kind::ChoiceOrFile(_) | Kind::File | Kind::Text => found == "a string",
-                Kind::ChoiceOrList(_) => ["a string", "an array"].contains(&found),
+                Kind::ChoiceOrList(_) | Kind::TextOrList => ["a string", "an array"].contains(&found),
                 Kind::ChoiceList(_) | Kind::List | Kind::Tables => found == "an array",
                 Kind::Table => found == "an inline table",
             };
-            let message = read(&with(BASE, key, value)).err().unwrap_or_default();
+            let message = read(&with(&base_for(key), key, value)).err().unwrap_or_default();
             let expected = if found == "an array" && right {
                 "found an integer".to_owned()
             } else {
@@ -651,6 +676,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "local-test",
         include_str!("../../../examples/config/local-test.toml"),
     ),
+    ("hooks", include_str!("../../../examples/config/hooks.toml")),
 ];
 
 #[test]
@@ -733,5 +759,108 @@ fn one_certificate_is_served_for_a_name() {
         &[
             "18:7: `certificate.sni` needs `postfix.manage`: the map is made for the Postfix that mailcert reloads",
         ],
+    );
+}
+
+/// Reads BASE with these lines at its end, or in the place of `[acme.challenge]`.
+fn with_hooks(challenge: &str, hooks: &str) -> Result<Config, String> {
+    let text = BASE.replace("[acme.challenge]\n", &format!("[acme.challenge]\n{challenge}\n"));
+    read(&format!("{text}\n{hooks}\n"))
+}
+
+#[test]
+fn reads_hooks_of_every_style() {
+    use crate::config::hook::{Chain, ChallengeStyle, Command, Style};
+    let config = with_hooks(
+        "type = 'dns-01'\nhook = { style = 'dehydrated', run = '/etc/dehydrated/hook.sh', chain = true, timeout = '5m' }",
+        "[hooks]\npre = [{ style = 'certbot', directory = '/etc/letsencrypt/renewal-hooks/pre' }]\n\
+         deploy = [{ run = ['/a', 'b c'], retries = 2, lineages = ['mx.example.org'] }, { style = 'acme.sh', shell = 'x; y' }]",
+    )
+    .unwrap();
+    let hook = config.acme.as_ref().unwrap().challenge_hook.as_ref().unwrap();
+    assert_eq!(hook.style, ChallengeStyle::Dehydrated(Chain::Yes));
+    assert_eq!(hook.manner.timeout.as_secs(), 300);
+    let [first, second] = config.hooks.deploy.as_slice() else {
+        panic!("{:?}", config.hooks.deploy)
+    };
+    assert_eq!(first.command, Command::Run(vec!["/a".into(), "b c".into()]));
+    assert_eq!((first.style, first.manner.retries), (Style::Mailcert, 2));
+    assert!(first.is_for("mx.example.org") && !first.is_for("x") && second.is_for("x"));
+    assert_eq!(second.command, Command::Shell("x; y".into()));
+    assert_eq!(config.hooks.pre[0].style, Style::Certbot);
+    // A challenge hook writes the records: no provider is needed.
+    let text = BASE.split("[dns.provider]").next().unwrap();
+    let dns = "[acme.challenge]\ntype = 'dns-01'\nhook = { style = 'certbot', run = '/a', cleanup = '/c' }\n";
+    let config = read(&text.replace("[acme.challenge]\n", dns)).unwrap();
+    let hook = config.acme.unwrap().challenge_hook.unwrap();
+    assert_eq!(
+        hook.style,
+        ChallengeStyle::Certbot(Some(Command::Run(vec!["/c".into()])))
+    );
+}
+
+#[test]
+fn refuses_hooks_that_cannot_be_meant() {
+    let hook = |lines: &str, expected: &str| {
+        let message = with_hooks("", &format!("[[hooks.deploy]]\n{lines}")).unwrap_err();
+        assert!(message.contains(expected), "{lines}: {message}");
+    };
+    hook(
+        "",
+        "`hooks.deploy` runs nothing; set one of run, shell, directory",
+    );
+    hook("run = '/a'\nshell = 'b'", "must have only one of run, shell");
+    hook(
+        "run = 'systemctl reload x'",
+        "a command line is written with `shell`",
+    );
+    hook("run = 'hook'", "must be an absolute path");
+    hook("run = []", "is empty");
+    hook("run = ['/a', 1]", "expected a string in `hooks.deploy.run`");
+    hook("shell = ' '", "must be a command line");
+    hook("directory = '/d'", "goes with style certbot");
+    hook(
+        "run = '/a'\nlineages = ['b']",
+        "has `b`, which is no certificate of this file",
+    );
+    hook("run = '/a'\nstyle = 'lego'", "did you mean `lego4`?");
+    hook("run = '/a'\nretries = 1000", "cannot be 1000");
+    hook("run = '/a'\ntimeout = '0s'", "more than nothing");
+    hook(
+        "run = '/a'\ntoken = 'geheim'",
+        "would put a secret into this file",
+    );
+    let message = with_hooks("", "[[hooks.pre]]\nstyle = 'lego4'\nrun = '/a'").unwrap_err();
+    assert!(message.contains("cannot be `lego4`"), "{message}");
+    let challenge = |lines: &str, expected: &str| {
+        let message = with_hooks(lines, "").unwrap_err();
+        assert!(message.contains(expected), "{lines}: {message}");
+    };
+    challenge("hook = {}", "`acme.challenge.hook` runs nothing");
+    challenge(
+        "hook = { run = '/a' }\nwebroot = '/w'",
+        "has no meaning with `hook`",
+    );
+    challenge("hook = { style = 'lego-exec', run = '/a' }", "knows dns-01 only");
+    challenge(
+        "type = 'dns-01'\nhook = { style = 'acme.sh', run = '/a' }",
+        "`acme.challenge.hook.dnsapi` is missing",
+    );
+    challenge(
+        "type = 'dns-01'\nhook = { style = 'acme.sh', shell = '/a', dnsapi = 'dns_x' }",
+        "which `run` must name",
+    );
+    challenge(
+        "type = 'dns-01'\nhook = { style = 'acme.sh', run = '/a', dnsapi = 'dns_x; rm' }",
+        "must be the name of a dnsapi script",
+    );
+    challenge("hook = { run = '/a', cleanup = '/b' }", "goes with style certbot");
+    challenge(
+        "hook = { style = 'certbot', run = '/a', cleanup = '/b', cleanup_shell = 'c' }",
+        "exclude each other",
+    );
+    challenge(
+        "hook = { run = '/a', chain = true }",
+        "goes with style dehydrated",
     );
 }
