@@ -6,7 +6,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use serde::Deserialize;
 
-use crate::model::plan::printable;
+use crate::model::{name::DomainName, plan::printable};
 
 /// A problem document (RFC 9457; RFC 8555, 6.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -318,6 +318,45 @@ impl AcmeError {
         }
     }
 
+    /// Returns whether a limit holds for the whole account, and not only for these names: then no other order goes either.
+    pub fn is_account_wide<'a>(&self, names: impl IntoIterator<Item = &'a DomainName>) -> bool {
+        if !self.is_rate_limit() || self.is_paused() {
+            return false;
+        }
+        let Self::Problem { problem, .. } = self else {
+            return true;
+        };
+        let words = problem.detail.to_lowercase();
+        // Let's Encrypt says "this exact set of identifiers", or names the identifier or its registered domain.
+        let is_about = |name: &DomainName| {
+            std::iter::successors(Some(name.clone()), DomainName::parent)
+                .filter(|name| name.labels().count() > 1)
+                .any(|name| words.contains(name.as_str()))
+        };
+        problem.subproblems.is_empty() && !words.contains("exact set") && !names.into_iter().any(is_about)
+    }
+
+    /// Returns whether the CA cannot be talked to at all now: another one may do.
+    pub fn is_down(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::Cut { .. }
+            | Self::Timeout { .. }
+            | Self::Tls { .. }
+            | Self::Untrusted { .. } => true,
+            Self::Problem { problem, status, .. } => {
+                *status >= 500 && problem.acme_kind() != Some("rateLimited") && !self.is_paused()
+            }
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
+    /// Returns whether what answered is no ACME server, or not in its right mind.
+    pub fn is_nonsense(&self) -> bool {
+        matches!(self, Self::NotAcme { .. } | Self::TooLarge { .. })
+    }
+
     /// Returns whether the CA did not like the nonce: the same request with another is as good as new (RFC 8555, 6.5).
     pub(crate) fn is_bad_nonce(&self) -> bool {
         matches!(self, Self::Problem { problem, .. } if problem.acme_kind() == Some("badNonce"))
@@ -535,6 +574,50 @@ mod tests {
             r#"{"type": "urn:ietf:params:acme:error:paused", "detail": "http://ca.test/unpause \u001b[31m"}"#,
             true,
             None,
+        );
+    }
+
+    #[test]
+    fn knows_whom_a_limit_is_about_and_who_is_down() {
+        let check = |status, kind: &str, detail: &str, account_wide, down| {
+            let error = AcmeError::Problem {
+                problem: Problem {
+                    kind: format!("{ACME_PREFIX}{kind}"),
+                    detail: detail.to_owned(),
+                    ..Problem::default()
+                }
+                .into(),
+                status,
+                retry_after: None,
+            };
+            let names: Vec<DomainName> = vec!["mail.example.org".parse().unwrap()];
+            assert_eq!(
+                (error.is_account_wide(&names), error.is_down()),
+                (account_wide, down),
+                "{detail}"
+            );
+        };
+        let limited = "rateLimited";
+        let orders = "too many new orders (300) from this account in the last 3h0m0s, retry after 2026-11-25 12:00:00 \
+                      UTC: see https://letsencrypt.org/docs/rate-limits/#new-orders-per-account";
+        check(429, limited, orders, true, false);
+        let domain = "too many certificates (50) already issued for \"Example.org\" in the last 168h0m0s";
+        check(429, limited, domain, false, false);
+        let same = "too many certificates (5) already issued for this exact set of identifiers";
+        check(429, limited, same, false, false);
+        let failed = "too many failed authorizations (5) for \"mail.example.org\" in the last 1h0m0s";
+        check(429, limited, failed, false, false);
+        let paused = "Your account is temporarily prevented from requesting certificates for x. Please visit: https://x/unpause";
+        check(429, limited, paused, false, false);
+        check(503, limited, "busy", true, false);
+        check(503, "serverInternal", "busy", true, true);
+        check(500, "serverInternal", "oops", false, true);
+        check(
+            403,
+            "rejectedIdentifier",
+            "policy forbids mail.example.org",
+            false,
+            false,
         );
     }
 

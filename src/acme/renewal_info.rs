@@ -124,7 +124,7 @@ impl RenewalInfo {
         let (least, usual, most) = (60, 6 * 3600, 24 * 3600);
         let retry_after = retry_after.unwrap_or(Duration::from_secs(usual));
         // It is kept in the lineage's record, which must stay small enough to be read again.
-        let explanation_url = document.explanation_url.filter(|url| url.len() <= URL_LIMIT);
+        let explanation_url = document.explanation_url.filter(|url| is_link(url));
         (start < end).then(|| Self {
             start,
             end,
@@ -132,6 +132,13 @@ impl RenewalInfo {
             retry_after: retry_after.clamp(Duration::from_secs(least), Duration::from_secs(most)),
         })
     }
+}
+
+/// Returns whether people can be sent there: a web page, in letters that a terminal can be shown.
+fn is_link(url: &str) -> bool {
+    url.len() <= URL_LIMIT
+        && (url.starts_with("https://") || url.starts_with("http://"))
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -172,15 +179,18 @@ mod tests {
 
     #[test]
     fn keeps_no_explanation_that_would_fill_the_record() {
-        let read = |length: usize| {
+        let read = |url: &str| {
             let window = r#"{"start": "2025-01-02T04:00:00Z", "end": "2025-01-03T04:00:00Z"}"#;
-            let url = "x".repeat(length);
             let json = format!(r#"{{"suggestedWindow": {window}, "explanationURL": "{url}"}}"#);
             let info = RenewalInfo::read(serde_json::from_str(&json).unwrap(), None).unwrap();
             info.explanation_url.map(|url| url.len())
         };
-        assert_eq!(read(URL_LIMIT), Some(URL_LIMIT));
-        assert_eq!(read(URL_LIMIT + 1), None);
+        let long = |length: usize| format!("{:x<length$}", "https://");
+        assert_eq!(read(&long(URL_LIMIT)), Some(URL_LIMIT));
+        assert_eq!(read(&long(URL_LIMIT + 1)), None);
+        assert_eq!(read("javascript:alert(1)"), None);
+        assert_eq!(read(r"https://ca.example/\u001b[31m"), None);
+        assert_eq!(read("http://ca.example/ari"), Some(21));
     }
 
     #[test]

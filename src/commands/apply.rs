@@ -218,6 +218,7 @@ impl Applying<'_, '_> {
                     certificate,
                     lineage,
                     reason: change.reason.clone(),
+                    urgency: Urgency::Ordinary,
                 }),
                 Err(error) => self.failures.push(error),
             }

@@ -37,7 +37,9 @@ pub fn configured<'a>(context: &'a Context<'_>) -> Result<&'a Acme> {
 /// # Errors
 /// When the roots cannot be read.
 pub fn http(acme: &Acme) -> Result<Http> {
-    let trust = match &acme.root_ca_file {
+    // A CA that the world trusts shows a certificate that the world trusts; the file is about another one.
+    let is_public = authority::by_directory(&acme.directory).is_some();
+    let trust = match acme.root_ca_file.as_ref().filter(|_| !is_public) {
         None => Trust::System,
         Some(path) => {
             let failed = |error| Error::usage("acme.root_ca_file cannot be used").cause(error);
@@ -47,28 +49,92 @@ pub fn http(acme: &Acme) -> Result<Http> {
     Http::new(&trust, Limits::default()).map_err(|error| failure("the CA cannot be asked", &error))
 }
 
+/// Why there is no conversation with a CA.
+#[derive(Debug)]
+pub enum Opened {
+    /// The CA could not be asked, or refused.
+    Failed(AcmeError),
+    /// Something of ours is in the way.
+    Refused(Error),
+    /// This host is not prepared for that CA.
+    Unusable(Error),
+}
+
+impl From<Error> for Opened {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<AcmeError> for Opened {
+    fn from(error: AcmeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Begins a conversation with the CA; makes the account when there is none.
+///
+/// # Errors
+/// When the CA cannot be reached or refuses, or the account cannot be saved.
+pub async fn session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
+    open(context, acme).await.map_err(|failure| match failure {
+        Opened::Refused(error) | Opened::Unusable(error) => error,
+        Opened::Failed(error) => {
+            let failed = self::failure(&format!("the CA at {} cannot be used", acme.directory), &error);
+            match retry_at(&error, context.now()) {
+                Some(at) => failed.retry_at(at),
+                None => failed,
+            }
+        }
+    })
+}
+
+/// As [`session`], with the reason why there is none.
 ///
 /// The account's key is on disk before the CA is asked, and its URL right after.
 ///
 /// # Errors
 /// When the CA cannot be reached or refuses, or the account cannot be saved.
-pub async fn session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
-    let doing = format!("the CA at {} cannot be used", acme.directory);
-    let told = |error: AcmeError| {
-        let failed = failure(&doing, &error);
-        match retry_at(&error, context.now()) {
-            Some(at) => failed.retry_at(at),
-            None => failed,
-        }
-    };
+pub async fn open(context: &Context<'_>, acme: &Acme) -> Result<Session, Opened> {
     let http = http(acme)?;
-    let directory = Directory::fetch(&http, &acme.directory).await.map_err(told)?;
+    let directory = Directory::fetch(&http, &acme.directory).await?;
+    open_at(context, acme, http, directory).await
+}
+
+/// As [`open`], for a CA that is only asked when another one is down: nothing of the first CA's account is of use there.
+///
+/// # Errors
+/// As [`open`]; [`Opened::Unusable`] when the CA wants a customer's account and there is none on this host yet.
+pub async fn open_fallback(context: &Context<'_>, acme: &Acme) -> Result<Session, Opened> {
+    let http = http(acme)?;
+    let directory = Directory::fetch(&http, &acme.directory).await?;
+    if directory.meta().external_account_required {
+        let account = load_account(context, &account_key(&acme.directory))?;
+        if account.is_none_or(|account| account.url.is_none()) {
+            let error = Error::failed(format!(
+                "{} of acme.fallback wants an account that is bound to a customer's (RFC 8555, 7.3.4), and there is none",
+                acme.directory
+            ));
+            return Err(Opened::Unusable(error.remedy(format!(
+                "register one: `mailcert account register --directory {}`",
+                acme.directory
+            ))));
+        }
+    }
+    open_at(context, acme, http, directory).await
+}
+
+async fn open_at(
+    context: &Context<'_>,
+    acme: &Acme,
+    http: Http,
+    directory: Directory,
+) -> Result<Session, Opened> {
     let key = account_key(&acme.directory);
     let record = match load_account(context, &key)? {
         Some(record) => record,
         None => {
-            let record = AccountRecord::generate(&acme.directory).map_err(told)?;
+            let record = AccountRecord::generate(&acme.directory)?;
             save_account(context, &key, &record)?;
             record
         }
@@ -83,9 +149,7 @@ pub async fn session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
         contact: &acme.contact,
         terms_of_service_agreed: acme.terms_of_service_agreed,
     };
-    let session = Session::open(http, directory, record, registration)
-        .await
-        .map_err(told)?;
+    let session = Session::open(http, directory, record, registration).await?;
     if !had_url {
         save_account(context, &key, session.record())?;
     }
@@ -171,7 +235,7 @@ struct Envelope {
 
 /// Returns the name of a CA's account file: the short name of a known CA, else made from the URL, with a digest so that
 /// two URLs never share a file.
-fn account_key(directory: &str) -> String {
+pub fn account_key(directory: &str) -> String {
     if let Some(known) = authority::by_directory(directory) {
         return known.name.to_owned();
     }

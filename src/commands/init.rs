@@ -17,7 +17,7 @@ use super::{
 use crate::{
     acme::directory::Directory,
     config::{
-        Acme, Challenge, Config, Http01, Issuer, Publish, Timer,
+        Acme, Challenge, Config, Http01, Issuer, MirroredLimits, Publish, Timer,
         template::{self, Answers},
     },
     env::{Env, files, progress::Progress},
@@ -442,6 +442,8 @@ fn agree_to_terms(
         root_ca_file: answers.root_ca_file.clone(),
         challenge: answers.challenge.clone(),
         challenge_hook: None,
+        fallback: Vec::new(),
+        limits: MirroredLimits::Auto,
     };
     progress.step(&format!("asking {directory} for its terms"));
     let http = ca::http(&acme)?;

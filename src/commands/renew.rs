@@ -14,13 +14,13 @@ use super::{
 use hooks::Errand;
 
 use crate::{
-    acme::directory::Directory,
+    acme::{directory::Directory, http::Http},
     config::{Certificate, Issuer},
     error::{Error, Result},
     model::{
         authority,
         key::PrivateKey,
-        lineage::{Lineage, State, Verify},
+        lineage::{Lineage, State, Step, Verify},
         schedule::{self, Next, Urgency},
     },
     store::{Store, journal::Status},
@@ -43,6 +43,7 @@ pub struct Work<'a> {
     certificate: &'a Certificate,
     lineage: Lineage,
     next: Next,
+    urgency: Urgency,
     first: bool,
     error: Option<Error>,
     action: Action,
@@ -100,7 +101,12 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
     let selected = context.selected(names)?;
     let mut works = load(context, &selected, urgency);
     ask_when_to_renew(context, &mut works, urgency)?;
-    let run = carry_out(context, works, Configuration::Leave);
+    let passed: Vec<String> = works
+        .iter()
+        .filter_map(|work| passed_by_force(context, work))
+        .collect();
+    let mut run = carry_out(context, works, Configuration::Leave);
+    run.notes.extend(passed);
     note_last_run(context);
     Ok(run)
 }
@@ -113,6 +119,7 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
             certificate,
             lineage: Lineage::new(&certificate.name),
             next: Next::Wait(context.now(), String::new()),
+            urgency,
             first: false,
             error: None,
             action: Action::Nothing,
@@ -148,6 +155,24 @@ fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, u
         .map_or(Verify::On, |deployment| deployment.verify);
     let wanted = Wanted::new(context, certificate, lineage, verify == Verify::On);
     schedule::next(lineage, &wanted.policy(), context.now(), urgency)
+}
+
+/// Says that a person passed what unattended runs keep to.
+fn passed_by_force(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
+    if work.urgency != Urgency::Forced || !matches!(work.next, Next::Order(_)) {
+        return None;
+    }
+    let wanted = Wanted::new(context, work.certificate, &work.lineage, true);
+    let until = schedule::capped_until(&work.lineage, &wanted.policy(), context.now())?;
+    Some(format!(
+        "{}: --force passed renew.max_per_day or renew.max_per_week, which hold back unattended runs until {}",
+        work.certificate.name,
+        until
+            .replace_nanosecond(0)
+            .unwrap_or(until)
+            .format(&Rfc3339)
+            .unwrap_or_default()
+    ))
 }
 
 /// Mends what the record and the disk disagree on: the record is right about what is in use, the disk about what there is.
@@ -201,46 +226,34 @@ fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
 }
 
 /// Asks the CAs about certificates whose last answer is no longer good, and decides again.
+///
+/// Each is asked of the CA that issued it, whatever CA the configuration names by now.
 fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urgency) -> Result<()> {
     let now = context.now();
     let Some(acme) = context.config.acme.as_ref() else {
         return Ok(());
     };
-    let is_due = |work: &Work<'_>| {
-        let live = work.lineage.current().map(|(_, generation)| generation);
-        let ours = live.is_some_and(|live| live.directory.as_deref() == Some(acme.directory.as_str()));
-        let known = live.and_then(|live| live.certificate_id.as_ref());
-        let info = work
+    let mut asked: BTreeMap<String, Vec<&mut Work<'_>>> = BTreeMap::new();
+    for work in works.iter_mut().filter(|work| is_to_be_asked(work, now)) {
+        let issuer = work
             .lineage
-            .renewal_info
-            .as_ref()
-            .filter(|info| Some(&info.certificate_id) == known);
-        ours && known.is_some()
-            && matches!(work.next, Next::Idle(_))
-            && info.is_none_or(|info| info.ask_at <= now)
-    };
-    let mut asked: Vec<&mut Work<'_>> = works.iter_mut().filter(|work| is_due(work)).collect();
+            .current()
+            .and_then(|(_, current)| current.directory.clone());
+        if let Some(issuer) = issuer {
+            asked.entry(issuer).or_default().push(work);
+        }
+    }
     if asked.is_empty() {
         return Ok(());
     }
     context.progress.step("asking the CA when to renew");
-    let http = ca::http(acme)?;
-    context.wait(async {
-        // A CA that is down must not stop anything: the remaining lifetime decides then.
-        let directory = Directory::fetch(&http, &acme.directory).await.ok();
-        let asks = asked.iter_mut().map(|work| async {
-            let Some((_, generation)) = work.lineage.current() else {
-                return;
-            };
-            let earlier = work.lineage.renewal_info.as_ref();
-            let info = order::ask_renewal_info(&http, directory.as_ref(), generation, earlier, now).await;
-            if info.is_some() {
-                work.lineage.renewal_info = info;
-            }
-        });
-        order::concurrently(asks, ASKS_AT_ONCE).await
-    })?;
-    for work in asked {
+    let mut asks = Vec::new();
+    for (directory, works) in &mut asked {
+        let http = ca::http(&acme.at(directory))?;
+        asks.push(ask_one(http, directory, works, now));
+    }
+    context.wait(order::concurrently(asks.into_iter(), ASKS_AT_ONCE))?;
+    for work in asked.into_values().flatten() {
         if let Err(error) = context.save(&work.lineage) {
             work.error = Some(error);
             work.action = Action::Failed;
@@ -248,6 +261,43 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
         work.next = decide(context, work.certificate, &work.lineage, urgency);
     }
     Ok(())
+}
+
+/// Asks one CA about certificates of its own.
+async fn ask_one(http: Http, directory: &str, works: &mut [&mut Work<'_>], now: OffsetDateTime) {
+    // A CA that is down must not stop anything: the remaining lifetime decides then.
+    let directory = Directory::fetch(&http, directory).await.ok();
+    let asks = works.iter_mut().map(|work| async {
+        let Some((_, generation)) = work.lineage.current() else {
+            return;
+        };
+        let earlier = work.lineage.renewal_info.as_ref();
+        let info = order::ask_renewal_info(&http, directory.as_ref(), generation, earlier, now).await;
+        if info.is_some() {
+            work.lineage.renewal_info = info;
+        }
+    });
+    order::concurrently(asks, ASKS_AT_ONCE).await;
+}
+
+/// Returns whether the CA may change what is to be done for a lineage, and may be asked.
+fn is_to_be_asked(work: &Work<'_>, now: OffsetDateTime) -> bool {
+    let failed = work.lineage.failure.as_ref().map(|failure| failure.step);
+    let is_open = match work.next {
+        Next::Deploy(_) | Next::Idle(_) => true,
+        // Due by an answer that does not hold any more: the window may have moved.
+        Next::Order(_) => {
+            let is_unfinished = work.lineage.order.is_some() || !work.lineage.kept_orders.is_empty();
+            work.urgency == Urgency::Ordinary && !is_unfinished
+        }
+        Next::Wait(..) => failed.is_some_and(|step| step != Step::Order),
+    };
+    let current = work.lineage.current().map(|(_, current)| current);
+    is_open
+        && work.error.is_none()
+        && work.certificate.issuer == Issuer::Acme
+        && current
+            .is_some_and(|current| schedule::is_to_be_asked(current, work.lineage.renewal_info.as_ref(), now))
 }
 
 /// Orders, deploys and verifies; several lineages at once, one reload.
@@ -358,6 +408,7 @@ fn order_what_is_due<'a>(
                     certificate: work.certificate,
                     lineage,
                     reason: reason.clone(),
+                    urgency: work.urgency,
                 });
             }
             Next::Wait(_, why) => {
@@ -578,6 +629,7 @@ pub fn deploying<'a>(
         certificate,
         lineage,
         next: Next::Deploy(generation),
+        urgency: Urgency::Ordinary,
         first: false,
         error: None,
         action,

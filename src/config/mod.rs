@@ -63,6 +63,31 @@ pub struct Acme {
     pub challenge: Challenge,
     /// Who puts the responses in place instead of us.
     pub challenge_hook: Option<hook::ChallengeHook>,
+    /// The URLs of further directories, tried in this order when the first is down.
+    pub fallback: Vec<String>,
+    /// Which limits of the CA are mirrored.
+    pub limits: MirroredLimits,
+}
+
+impl Acme {
+    /// Returns the settings as they hold for the CA of another directory: what only the first CA knows is left out.
+    pub fn at(&self, directory: &str) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
+/// Which limits are mirrored, so that what a CA would refuse is not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirroredLimits {
+    /// Those of the CA, where we know them.
+    Auto,
+    /// Those of Let's Encrypt, whatever the CA.
+    LetsEncrypt,
+    /// None.
+    None,
 }
 
 /// `[acme.challenge]`.

@@ -20,9 +20,9 @@ use std::{
 use toml_edit::{Document, Item};
 
 use super::{
-    Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, Notify, Postfix,
-    Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer, TlsLayout,
-    TsigAlgorithm, Verify, hook::ChallengeHook,
+    Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, MirroredLimits,
+    Notify, Postfix, Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer,
+    TlsLayout, TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -146,6 +146,14 @@ fn acme(
 ) -> Option<Acme> {
     let directory = section.parsed("directory", report, value::directory);
     let contact = section.parsed_list("contact", report, value::contact);
+    let fallback = section.distinct("fallback", report, value::directory);
+    if let Some((_, at)) = fallback
+        .iter()
+        .find(|(other, _)| Some(other) == directory.as_ref())
+    {
+        let fault = "names the CA of `acme.directory`; name another one, or leave it out";
+        section.refuse("fallback", at, fault, report);
+    }
     let first = certificates
         .iter()
         .find(|certificate| certificate.word("issuer") == "acme")?;
@@ -179,6 +187,12 @@ fn acme(
         root_ca_file: section.path("root_ca_file"),
         challenge: challenge?,
         challenge_hook,
+        fallback: without_places(fallback),
+        limits: match section.word("limits").as_str() {
+            "letsencrypt" => MirroredLimits::LetsEncrypt,
+            "none" => MirroredLimits::None,
+            _ => MirroredLimits::Auto,
+        },
     })
 }
 

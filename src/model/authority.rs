@@ -1,4 +1,9 @@
-//! The public CAs we know: directory URL, the names they use in CAA, and whether they want a customer's account. Pure.
+//! The public CAs we know: directory URL, the names they use in CAA, whether they want a customer's account, and their
+//! limits. Pure.
+
+use time::Duration;
+
+use super::limits::{Limit, Limits};
 
 /// A CA that can be named in `acme.directory` by a short name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +108,38 @@ pub const AUTHORITIES: &[Authority] = &[
         },
     },
 ];
+
+/// The limits of Let's Encrypt (`letsencrypt.org/docs/rate-limits`, 2026-08-05).
+pub const LETS_ENCRYPT: Limits = Limits {
+    orders: Limit {
+        n: 300,
+        per: Duration::hours(3),
+    },
+    registered_domain: Limit {
+        n: 50,
+        per: Duration::days(7),
+    },
+    same_names: Limit {
+        n: 5,
+        per: Duration::days(7),
+    },
+    failures: Limit {
+        n: 5,
+        per: Duration::hours(1),
+    },
+};
+
+/// Returns what the CA of a directory refuses to do more often, where that is known and small enough to matter.
+pub fn limits_of(directory: &str) -> Option<&'static Limits> {
+    by_directory(directory)
+        .filter(|known| known.name == "letsencrypt")
+        .map(|_| &LETS_ENCRYPT)
+}
+
+/// Returns how a CA is called where people read it: its short name, else its directory.
+pub fn short_name(directory: &str) -> &str {
+    by_directory(directory).map_or(directory, |known| known.name)
+}
 
 /// Returns the CA of this short name.
 pub fn by_name(name: &str) -> Option<&'static Authority> {

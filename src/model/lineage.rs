@@ -54,6 +54,9 @@ pub struct Lineage {
     /// The order in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// Orders at CAs that were down when another was asked: for the same names, the same generation and its key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_orders: Vec<Order>,
     /// What the CA said about when to renew the live generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_info: Option<RenewalInfo>,
@@ -352,6 +355,7 @@ impl Lineage {
             newest: 0,
             generations: BTreeMap::new(),
             order: None,
+            kept_orders: Vec::new(),
             renewal_info: None,
             failure: None,
             issued_at: Vec::new(),

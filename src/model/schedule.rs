@@ -1,13 +1,18 @@
-//! When to renew, when to try again, and how often at most. Pure: `now` and randomness come in as arguments.
+//! What is to be done for a lineage now: order, deploy, wait or nothing. Pure: `now` comes in as an argument.
 //!
-//! The CA's renewal window decides (RFC 9773, 4.2), but it can never let a certificate expire: in the last twentieth of
-//! the lifetime a certificate is due whatever the window says.
+//! [`due`] says when a certificate is to be renewed, [`retry`] when to try again and how often at most.
 
-use std::fmt;
+pub mod due;
+pub mod retry;
+#[cfg(test)]
+mod simulation;
 
 use time::{Duration, OffsetDateTime};
 
-use super::lineage::{Failure, Generation, Lineage, RenewalInfo, State, Step, Window};
+pub use due::{Due, Reason, choose, is_to_be_asked, renew_at};
+pub use retry::{back_off, capped};
+
+use super::lineage::{Failure, Lineage, State, Step};
 
 /// What is to be done for one lineage now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,39 +25,6 @@ pub enum Next {
     Order(String),
     /// Something is wanted, but not before this instant.
     Wait(OffsetDateTime, String),
-}
-
-/// When a certificate is to be renewed, and why then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Due {
-    /// The instant.
-    pub at: OffsetDateTime,
-    /// What decides it.
-    pub reason: Reason,
-}
-
-/// What decides when a certificate is to be renewed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// `renew.before` in the configuration.
-    Configured,
-    /// The last twentieth of the lifetime: whatever the CA's window says.
-    LastTwentieth,
-    /// The usual part of the lifetime is left.
-    Lifetime,
-    /// The CA's renewal window.
-    Window,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Configured => "renew.before in the configuration",
-            Self::LastTwentieth => "the last twentieth of the lifetime begins",
-            Self::Lifetime => "a third of the lifetime is left (half of a short one)",
-            Self::Window => "the CA's renewal window",
-        })
-    }
 }
 
 /// How a run was started.
@@ -86,33 +58,56 @@ pub struct Policy<'a> {
 /// Decides what is to be done for a lineage.
 pub fn next(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: Urgency) -> Next {
     let wanted = wanted(lineage, policy, now, urgency);
-    let step = match &wanted {
-        Next::Deploy(_) => [Step::Deploy, Step::Hook, Step::Install, Step::Verify].as_slice(),
-        Next::Order(_) => &[Step::Order],
-        Next::Idle(_) | Next::Wait(..) => return wanted,
-    };
     if urgency == Urgency::Forced {
         return wanted;
     }
-    if let Some(failure) = lineage
-        .failure
-        .as_ref()
-        .filter(|failure| holds_back(failure, step, policy, now))
-    {
-        return Next::Wait(failure.retry_at, failure.message.clone());
+    let held_back = |steps: &[Step]| {
+        let failure = lineage.failure.as_ref()?;
+        holds_back(failure, steps, policy, now).then(|| Next::Wait(failure.retry_at, failure.message.clone()))
+    };
+    match &wanted {
+        Next::Idle(_) | Next::Wait(..) => wanted,
+        Next::Deploy(_) => held_back(DEPLOYING).unwrap_or(wanted),
+        Next::Order(_) => {
+            let Some(wait) = held_back(&[Step::Order]).or_else(|| wait_for_cap(lineage, policy, now)) else {
+                return wanted;
+            };
+            // What is complete is put into service meanwhile.
+            match lineage.current() {
+                Some((number, _)) if is_to_be_deployed(lineage, policy) && held_back(DEPLOYING).is_none() => {
+                    Next::Deploy(number)
+                }
+                _ => wait,
+            }
+        }
     }
-    if matches!(wanted, Next::Order(_))
-        && lineage.order.is_none()
-        && let Some(until) = capped(&lineage.issued_at, now, policy.max_per_day, policy.max_per_week)
-    {
-        let text = "as many certificates as renew.max_per_day and renew.max_per_week allow were issued";
-        return Next::Wait(until, text.to_owned());
+}
+
+/// The steps of putting a generation into service.
+const DEPLOYING: &[Step] = &[Step::Deploy, Step::Hook, Step::Install, Step::Verify];
+
+/// Returns until when the caps of the configuration hold a new order back; an order in flight was counted before.
+pub fn capped_until(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> Option<OffsetDateTime> {
+    let mut in_flight = lineage.order.iter().chain(&lineage.kept_orders);
+    if in_flight.any(|order| order.identifiers == policy.identifiers) {
+        return None;
     }
-    wanted
+    capped(&lineage.issued_at, now, policy.max_per_day, policy.max_per_week)
+}
+
+fn wait_for_cap(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> Option<Next> {
+    let text = "as many certificates as renew.max_per_day and renew.max_per_week allow were issued";
+    Some(Next::Wait(capped_until(lineage, policy, now)?, text.to_owned()))
+}
+
+/// Returns whether something is left to do for the generation in service, hooks included.
+fn is_to_be_deployed(lineage: &Lineage, policy: &Policy<'_>) -> bool {
+    lineage.state < policy.goal || lineage.state == State::RolledBack || lineage.has_unfinished_hooks()
 }
 
 fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: Urgency) -> Next {
-    if lineage.order.is_some() && policy.ordered_by_us {
+    let is_unfinished = lineage.order.is_some() || !lineage.kept_orders.is_empty();
+    if is_unfinished && policy.ordered_by_us {
         return Next::Order("an order is unfinished".to_owned());
     }
     let Some((number, generation)) = lineage.current() else {
@@ -132,130 +127,23 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
         if has != policy.identifiers {
             return Next::Order("the identifiers in the configuration have changed".to_owned());
         }
-        if urgency == Urgency::Forced && is_in_service(lineage, policy) {
+        if urgency == Urgency::Forced && !is_to_be_deployed(lineage, policy) {
             return Next::Order("renewal was forced".to_owned());
         }
         if due.at <= now {
             return Next::Order(format!("renewal is due: {}", due.reason));
         }
     }
-    if !is_in_service(lineage, policy) {
+    if is_to_be_deployed(lineage, policy) {
         return Next::Deploy(number);
     }
     Next::Idle(due)
 }
 
-/// Returns whether nothing is left to do for the generation in service, hooks included.
-fn is_in_service(lineage: &Lineage, policy: &Policy<'_>) -> bool {
-    lineage.state >= policy.goal && lineage.state != State::RolledBack && !lineage.has_unfinished_hooks()
-}
-
 fn holds_back(failure: &Failure, steps: &[Step], policy: &Policy<'_>, now: OffsetDateTime) -> bool {
-    // A clock that was set back must not hold a retry for ever: no back-off is longer than a day.
-    let sane = failure.retry_at - now <= Duration::days(1) || failure.step == Step::Order;
     steps.contains(&failure.step)
         && failure.configuration == policy.configuration
-        && failure.retry_at > now
-        && sane
-}
-
-/// Returns when a certificate is to be renewed.
-///
-/// `before` is the operator's fixed time. Without it the CA's window for this very certificate decides, else a third of
-/// the lifetime left, half when it is under 10 days.
-pub fn renew_at(generation: &Generation, info: Option<&RenewalInfo>, before: Option<Duration>) -> Due {
-    if let Some(left) = before {
-        return Due {
-            at: generation.not_after - left,
-            reason: Reason::Configured,
-        };
-    }
-    let lifetime = generation.not_after - generation.not_before;
-    let window = info
-        .filter(|info| Some(&info.certificate_id) == generation.certificate_id.as_ref())
-        .and_then(|info| info.window.as_ref());
-    let Some(window) = window else {
-        let left = if lifetime < Duration::days(10) {
-            lifetime / 2
-        } else {
-            lifetime / 3
-        };
-        return Due {
-            at: generation.not_after - left,
-            reason: Reason::Lifetime,
-        };
-    };
-    let last = generation.not_after - lifetime / 20;
-    if window.chosen > last {
-        Due {
-            at: last,
-            reason: Reason::LastTwentieth,
-        }
-    } else {
-        Due {
-            at: window.chosen,
-            reason: Reason::Window,
-        }
-    }
-}
-
-/// Returns the window with an instant chosen uniformly in it (RFC 9773, 4.2); the earlier choice is kept while the
-/// window stays the same. `random` is any number.
-///
-/// A window that ends before it begins is nonsense: `None`.
-pub fn choose(
-    start: OffsetDateTime,
-    end: OffsetDateTime,
-    explanation_url: Option<String>,
-    earlier: Option<&Window>,
-    random: u64,
-) -> Option<Window> {
-    let length = u64::try_from((end - start).whole_seconds())
-        .ok()
-        .filter(|length| *length > 0)?;
-    let kept = earlier
-        .filter(|window| window.start == start && window.end == end)
-        .map(|window| window.chosen);
-    let offset = i64::try_from(random % length).ok()?;
-    let chosen = kept.unwrap_or_else(|| start.saturating_add(Duration::seconds(offset)));
-    Some(Window {
-        start,
-        end,
-        chosen,
-        explanation_url,
-    })
-}
-
-/// Returns how long to wait after the n-th failure in a row: 1, 10, 100 minutes, then a day.
-pub fn back_off(count: u32) -> Duration {
-    match count {
-        0 | 1 => Duration::minutes(1),
-        2 => Duration::minutes(10),
-        3 => Duration::minutes(100),
-        _ => Duration::days(1),
-    }
-}
-
-/// Returns when another certificate may be issued, or `None` when it may be now.
-pub fn capped(
-    issued_at: &[OffsetDateTime],
-    now: OffsetDateTime,
-    max_per_day: u32,
-    max_per_week: u32,
-) -> Option<OffsetDateTime> {
-    let until = |max: u32, span: Duration| {
-        let max = usize::try_from(max).ok().filter(|max| *max > 0)?;
-        // An instant in the future is a clock that was wrong then; it counts as just now, not for ever.
-        let mut inside: Vec<_> = issued_at
-            .iter()
-            .map(|at| *at.min(&now))
-            .filter(|at| *at > now.saturating_sub(span))
-            .collect();
-        inside.sort();
-        let blocking = inside.len().checked_sub(max)?;
-        Some(inside[blocking].saturating_add(span))
-    };
-    until(max_per_day, Duration::days(1)).max(until(max_per_week, Duration::weeks(1)))
+        && retry::holds(failure, now)
 }
 
 #[cfg(test)]
@@ -263,6 +151,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::model::lineage::{Generation, Order};
 
     const START: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
 
@@ -276,89 +165,6 @@ mod tests {
             certificate_id: Some("id".into()),
             directory: None,
         }
-    }
-
-    fn info(id: &str, start_day: i64, end_day: i64) -> RenewalInfo {
-        let window = choose(
-            START + Duration::days(start_day),
-            START + Duration::days(end_day),
-            None,
-            None,
-            0,
-        );
-        RenewalInfo {
-            certificate_id: id.into(),
-            window,
-            ask_at: START,
-        }
-    }
-
-    #[test]
-    fn renews_in_the_window_else_by_lifetime_and_never_too_late() {
-        let check = |days, info: Option<RenewalInfo>, before: Option<i64>, at_hours: i64, reason| {
-            let due = renew_at(&generation(days), info.as_ref(), before.map(Duration::days));
-            assert_eq!(
-                due,
-                Due {
-                    at: START + Duration::hours(at_hours),
-                    reason
-                },
-                "{days} {info:?}"
-            );
-        };
-        check(90, None, None, 60 * 24, Reason::Lifetime);
-        check(6, None, None, 3 * 24, Reason::Lifetime);
-        check(90, Some(info("id", 58, 62)), None, 58 * 24, Reason::Window);
-        check(90, Some(info("other", 10, 12)), None, 60 * 24, Reason::Lifetime);
-        check(90, Some(info("id", 400, 500)), None, 2052, Reason::LastTwentieth);
-        check(90, Some(info("id", 62, 58)), None, 60 * 24, Reason::Lifetime);
-        check(90, Some(info("id", -9, -8)), None, -9 * 24, Reason::Window);
-        check(
-            90,
-            Some(info("id", 58, 62)),
-            Some(20),
-            70 * 24,
-            Reason::Configured,
-        );
-    }
-
-    #[test]
-    fn keeps_its_choice_while_the_window_stays() {
-        let end = START + Duration::days(2);
-        let first = choose(START, end, None, None, 12345).unwrap();
-        assert_eq!(first.chosen, START + Duration::seconds(12345));
-        assert_eq!(
-            choose(START, end, None, Some(&first), 777).unwrap().chosen,
-            first.chosen
-        );
-        assert_ne!(
-            choose(START, end + Duration::HOUR, None, Some(&first), 777)
-                .unwrap()
-                .chosen,
-            first.chosen
-        );
-        assert_eq!(choose(START, START, None, None, 1), None);
-        assert_eq!(choose(end, START, None, None, 1), None);
-    }
-
-    #[test]
-    fn counts_issuances_in_a_day_and_a_week() {
-        let now = datetime!(2026-01-08 0:00 UTC);
-        let at = |hours: i64| now - Duration::hours(hours);
-        assert_eq!(capped(&[at(1)], now, 2, 4), None);
-        assert_eq!(
-            capped(&[at(1), at(5)], now, 2, 4),
-            Some(at(5) + Duration::days(1))
-        );
-        assert_eq!(
-            capped(&[at(30), at(40), at(50), at(60)], now, 2, 4),
-            Some(at(60) + Duration::weeks(1))
-        );
-        assert_eq!(capped(&[at(1); 50], now, 0, 0), None);
-        assert_eq!(
-            capped(&[at(-9999), at(-9999)], now, 2, 0),
-            Some(now + Duration::days(1))
-        );
     }
 
     #[test]
@@ -432,6 +238,37 @@ mod tests {
             next(&lineage, &policy, late, Urgency::Ordinary),
             Next::Wait(..)
         ));
+        // What is complete is not held back by an order that has to wait; what failed to deploy waits for its own time.
+        lineage.state = State::Installed;
+        assert_eq!(next(&lineage, &policy, late, Urgency::Ordinary), Next::Deploy(1));
+        lineage.failure = Some(failure(Step::Verify, "c1"));
+        assert!(matches!(
+            next(&lineage, &policy, late, Urgency::Ordinary),
+            Next::Wait(..)
+        ));
+        lineage.failure = None;
+        lineage.state = State::Verified;
+        // An order in flight goes on whatever the caps say, but not one for other names.
+        let mut order = Order {
+            generation: 2,
+            identifiers: identifiers.clone(),
+            directory: String::new(),
+            url: None,
+            replaces: None,
+            started_at: late,
+        };
+        lineage.order = Some(order.clone());
+        assert!(matches!(
+            next(&lineage, &policy, late, Urgency::Ordinary),
+            Next::Order(_)
+        ));
+        order.identifiers = vec!["other.example".parse().unwrap()];
+        lineage.order = Some(order);
+        assert!(matches!(
+            next(&lineage, &policy, late, Urgency::Ordinary),
+            Next::Wait(..)
+        ));
+        lineage.order = None;
         lineage.state = State::RolledBack;
         assert_eq!(next(&lineage, &policy, now, Urgency::Ordinary), Next::Deploy(1));
         // Who went back to an older generation on purpose stays there, and it is renewed in its own time.

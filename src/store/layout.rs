@@ -65,6 +65,11 @@ impl Layout {
         self.root.join("accounts").join(format!("{key}.json"))
     }
 
+    /// Returns the file with what is known of the use of a CA's limits.
+    pub fn limits(&self, key: &str) -> PathBuf {
+        self.root.join("accounts").join(format!("{key}.limits.json"))
+    }
+
     /// Returns the directory of all lineages.
     pub fn lineages(&self) -> PathBuf {
         self.root.join("lineages")

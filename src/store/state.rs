@@ -8,11 +8,17 @@ use std::{
 use super::{Store, StoreError, layout, layout::file};
 use crate::{
     env::files::{self, Access, FileError},
-    model::lineage::{FORMAT, Lineage},
+    model::{
+        limits::Ledger,
+        lineage::{FORMAT, Lineage},
+    },
 };
 
 /// No record or PEM file of ours is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
+
+/// No ledger of a CA's limits is larger, in bytes: twenty thousand buckets with long names.
+const LEDGER_LIMIT: u64 = 8 << 20;
 
 /// The parts of one generation as PEM text.
 pub struct Pem<'a> {
@@ -274,6 +280,35 @@ impl Store {
             files::make_directory(directory, layout::PRIVATE)?;
         }
         Ok(files::write_atomic(&path, record, Access::PRIVATE)?)
+    }
+
+    /// Reads what is known of the use of a CA's limits; `None` when nothing is.
+    ///
+    /// # Errors
+    /// When it cannot be read, is corrupt, or was written by a newer program.
+    pub fn load_limits(&self, key: &str) -> Result<Option<Ledger>, StoreError> {
+        let path = self.layout().limits(key);
+        match files::read_if_exists(&path, LEDGER_LIMIT)? {
+            Some(bytes) => parse_record(&path, &bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Saves what is known of the use of a CA's limits.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_limits(&self, key: &str, ledger: &Ledger) -> Result<(), StoreError> {
+        files::make_directory(self.layout().root(), layout::WALKABLE)?;
+        let path = self.layout().limits(key);
+        if let Some(directory) = path.parent() {
+            files::make_directory(directory, layout::PRIVATE)?;
+        }
+        Ok(files::write_atomic(
+            &path,
+            &json(&path, ledger)?,
+            Access::PRIVATE,
+        )?)
     }
 
     /// Leaves a text about the last run; for people, so nothing is synced and a failure is no failure.

@@ -6,7 +6,7 @@ use mailcert::{
     env::Clock,
     model::lineage::{Failure, RenewalInfo, State, Step, Window},
 };
-use time::{Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime, macros::datetime};
 
 use crate::{
     host::{Host, NOW, generation, verified},
@@ -285,7 +285,7 @@ fn a_window_after_the_end() {
         certificate_id: "the.one".to_owned(),
         window: Some(Window {
             start: far,
-            end: far,
+            end: far + Duration::days(2),
             chosen: far,
             explanation_url: None,
         }),
@@ -293,9 +293,53 @@ fn a_window_after_the_end() {
     });
     host.save(&lineage);
     let told = status(&host);
+    assert_eq!(told["renew_at"], "2030-02-09T12:00:00Z", "{told}");
+    assert!(
+        told["renew_reason"]
+            .as_str()
+            .unwrap()
+            .contains("a third of the lifetime"),
+        "{told}"
+    );
+    // One that begins just before the end is at least one about this certificate; but the last twentieth is its limit.
+    let late = lineage.generations[&2].not_after - Duration::hours(3);
+    let window = lineage.renewal_info.as_mut().unwrap().window.as_mut().unwrap();
+    (window.start, window.chosen) = (late, late);
+    host.save(&lineage);
+    let told = status(&host);
     assert_eq!(told["renew_at"], "2030-03-07T00:00:00Z", "{told}");
     assert!(
         told["renew_reason"].as_str().unwrap().contains("last twentieth"),
         "{told}"
     );
+}
+
+/// The clock was in 2100 for a while: what was written down then holds nobody back for 74 years.
+#[test]
+fn clock_that_was_in_2100_and_is_right_again() {
+    let far = datetime!(2100-01-01 0:00 UTC);
+    let mut host = host(Duration::days(80));
+    let mut lineage = host.load(NAME);
+    lineage.renewal_info = Some(RenewalInfo {
+        certificate_id: "the.one".to_owned(),
+        window: None,
+        ask_at: far,
+    });
+    host.save(&lineage);
+    host.mailcert.clock = Clock::Fixed(far);
+    host.run(&["renew"]).expect(1);
+    let mut lineage = host.load(NAME);
+    let failure = lineage.failure.clone().unwrap();
+    assert_eq!((failure.step, failure.at), (Step::Order, far));
+    // As many as any cap allows were issued then.
+    lineage.issued_at = vec![far; 4];
+    host.save(&lineage);
+    // Due since twenty days: it is tried, and fails for a reason of today.
+    for now in [NOW, NOW + Duration::HOUR] {
+        host.mailcert.clock = Clock::Fixed(now);
+        let run = host.run(&["renew"]).expect(1);
+        let failure = host.load(NAME).failure.unwrap();
+        assert_eq!(failure.at, now, "{run}");
+        assert!(failure.retry_at <= now + Duration::days(1), "{failure:?}");
+    }
 }

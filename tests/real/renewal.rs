@@ -2,24 +2,15 @@
 
 use std::{fs, path::Path, process::Command};
 
-use mailcert::env::Clock;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::support::{
-    Mailcert, World, WorldOptions,
+    World, WorldOptions,
     world::{HOST, without_postfix},
 };
 
 fn issued(edit: fn(String) -> String) -> World {
     World::issued(&WorldOptions::default(), edit)
-}
-
-/// Returns mailcert at another time.
-fn at(world: &World, now: OffsetDateTime) -> Mailcert {
-    Mailcert {
-        clock: Clock::Fixed(now),
-        ..world.mailcert()
-    }
 }
 
 fn n_asked_for_renewal_info(world: &World) -> usize {
@@ -139,11 +130,17 @@ fn the_window_of_the_ca_decides_and_is_not_asked_for_too_often() {
     set_renewal_info(&world, &window(now - Duration::days(2), now - Duration::days(1)));
 
     // Pebble said: again in six hours.
-    at(&world, now + Duration::hours(5)).run(&["renew"]).expect(0);
+    world
+        .mailcert_at(now + Duration::hours(5))
+        .run(&["renew"])
+        .expect(0);
     assert_eq!(n_asked_for_renewal_info(&world), 1);
     assert_eq!(world.postfix.leaf_sha256(25).unwrap(), before);
 
-    let outcome = at(&world, now + Duration::hours(7)).run(&["renew"]).expect(0);
+    let outcome = world
+        .mailcert_at(now + Duration::hours(7))
+        .run(&["renew"])
+        .expect(0);
     assert!(outcome.stderr.contains("the CA's renewal window"), "{outcome}");
     assert_eq!(world.pebble.n_orders_and_certificates(), (2, 2));
     assert_ne!(world.postfix.leaf_sha256(25).unwrap(), before);
@@ -165,16 +162,22 @@ fn a_ca_without_usable_renewal_information_stops_nothing() {
     for answer in ["<html>", "{}", in_two_days.as_str()] {
         set_renewal_info(&world, answer);
         now += Duration::hours(7);
-        let outcome = at(&world, now).run(&["renew"]).expect(0);
+        let outcome = world.mailcert_at(now).run(&["renew"]).expect(0);
         assert!(outcome.stdout.contains("nothing is due"), "{answer}: {outcome}");
         let n_requests = n_requests(&world);
         // A failed ask is not repeated for six hours.
-        at(&world, now + Duration::hours(5)).run(&["renew"]).expect(0);
+        world
+            .mailcert_at(now + Duration::hours(5))
+            .run(&["renew"])
+            .expect(0);
         assert_eq!(self::n_requests(&world), n_requests, "{answer}");
     }
     assert_eq!(n_asked_for_renewal_info(&world), asked + 3);
     // The remaining lifetime decides then: 90 days, of which a third is left.
-    at(&world, begun + Duration::days(61)).run(&["renew"]).expect(0);
+    world
+        .mailcert_at(begun + Duration::days(61))
+        .run(&["renew"])
+        .expect(0);
     assert_eq!(world.pebble.n_orders_and_certificates(), (2, 2));
 }
 
@@ -221,19 +224,26 @@ fn no_more_a_day_than_allowed_unless_a_person_forces_it() {
     more("\"a.many.example.test\"");
     let now = OffsetDateTime::now_utc();
     let n_requests = n_requests(&world);
-    let held = at(&world, now + Duration::hours(1)).run(&["renew"]).expect(4);
+    let held = world
+        .mailcert_at(now + Duration::hours(1))
+        .run(&["renew"])
+        .expect(4);
     assert!(
         (held.stdout.clone() + &held.stderr).contains("max_per_day"),
         "{held}"
     );
     assert_eq!(self::n_requests(&world), n_requests);
-    let tomorrow = at(&world, now + Duration::hours(25));
+    let tomorrow = world.mailcert_at(now + Duration::hours(25));
     tomorrow.run(&["renew"]).expect(0);
     assert_eq!(world.pebble.n_orders_and_certificates(), (2, 2));
 
     more("\"b.many.example.test\"");
     tomorrow.run(&["renew"]).expect(4);
-    tomorrow.run(&["renew", "--force"]).expect(0);
+    let forced = tomorrow.run(&["renew", "--force"]).expect(0);
+    assert!(
+        (forced.stdout.clone() + &forced.stderr).contains("--force passed renew.max_per_day"),
+        "{forced}"
+    );
     assert_eq!(world.pebble.n_orders_and_certificates(), (3, 3));
 }
 
@@ -245,12 +255,15 @@ fn failures_back_off_and_the_next_runs_leave_the_ca_alone() {
     world.bind.nsupdate(&format!("update delete {HOST} A"));
     let mut now = OffsetDateTime::now_utc();
     for minutes in [1, 10, 100, 24 * 60, 24 * 60] {
-        at(&world, now).run(&["renew"]).expect(1);
+        world.mailcert_at(now).run(&["renew"]).expect(1);
         let failure = world.record(HOST)["failure"].clone();
         let retry_at = OffsetDateTime::parse(failure["retry_at"].as_str().unwrap(), &Rfc3339).unwrap();
         assert_eq!(retry_at, now + Duration::minutes(minutes), "{failure}");
         let n_requests = n_requests(&world);
-        let held = at(&world, retry_at - Duration::SECOND).run(&["renew"]).expect(1);
+        let held = world
+            .mailcert_at(retry_at - Duration::SECOND)
+            .run(&["renew"])
+            .expect(1);
         assert_eq!(self::n_requests(&world), n_requests, "{held}");
         assert!(held.stdout.contains("next try"), "{held}");
         assert_eq!(world.record(HOST)["failure"], failure, "{held}");
@@ -258,25 +271,26 @@ fn failures_back_off_and_the_next_runs_leave_the_ca_alone() {
     }
     // A person is not held back.
     let n_before = n_requests(&world);
-    at(&world, now - Duration::HOUR)
+    world
+        .mailcert_at(now - Duration::HOUR)
         .run(&["renew", "--force"])
         .expect(1);
     assert!(n_requests(&world) > n_before);
-    at(&world, now - Duration::HOUR).run(&["issue"]).expect(1);
+    world.mailcert_at(now - Duration::HOUR).run(&["issue"]).expect(1);
     assert_eq!(world.record(HOST)["failure"]["count"], 7);
     // Another configuration starts afresh.
     world.write_config(|text| {
         without_postfix(text).replace("[acme]\n", "[acme]\ncontact = [\"mailto:a@example.test\"]\n")
     });
     let n_before = n_requests(&world);
-    at(&world, now - Duration::HOUR).run(&["renew"]).expect(1);
+    world.mailcert_at(now - Duration::HOUR).run(&["renew"]).expect(1);
     assert!(n_requests(&world) > n_before);
     assert_eq!(world.record(HOST)["failure"]["count"], 1);
 
     world
         .bind
         .nsupdate(&format!("update add {HOST} 60 A {}", world.address.ip()));
-    at(&world, now + Duration::HOUR).run(&["renew"]).expect(0);
+    world.mailcert_at(now + Duration::HOUR).run(&["renew"]).expect(0);
     assert!(world.record(HOST)["failure"].is_null());
 }
 

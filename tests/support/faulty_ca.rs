@@ -65,8 +65,8 @@ struct Inner {
     pebble: SocketAddr,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
-    /// What the next requests with such a beginning suffer.
-    fault: Mutex<Option<(String, Fault)>>,
+    /// What the next requests with such a beginning suffer, and how many of them.
+    fault: Mutex<Option<(String, Fault, usize)>>,
     requests: Mutex<Vec<String>>,
     n_silent: AtomicUsize,
     ended: AtomicBool,
@@ -145,7 +145,12 @@ impl FaultyCa {
 
     /// From now on, requests that begin so (`POST /order-plz`) suffer this.
     pub fn fail(&self, beginning: &str, fault: Fault) {
-        *self.inner.fault.lock().unwrap() = Some((beginning.to_owned(), fault));
+        self.fail_times(beginning, fault, usize::MAX);
+    }
+
+    /// The next `n` requests that begin so suffer this.
+    pub fn fail_times(&self, beginning: &str, fault: Fault, n: usize) {
+        *self.inner.fault.lock().unwrap() = Some((beginning.to_owned(), fault, n));
     }
 
     /// From now on, all is passed on.
@@ -186,11 +191,7 @@ impl Inner {
         let (head, body) = read_request(&mut client)?;
         let line = head.lines().next().unwrap_or_default().to_owned();
         self.requests.lock().unwrap().push(line.clone());
-        let fault = self.fault.lock().unwrap().clone();
-        let fault = fault
-            .filter(|(beginning, _)| line.starts_with(beginning.as_str()))
-            .map(|(_, fault)| fault);
-        match fault {
+        match self.next_fault(&line) {
             None => {
                 let answer = self.ask_pebble(&head, &body)?;
                 client.write_all(&answer)?;
@@ -218,6 +219,15 @@ impl Inner {
         }
         client.conn.send_close_notify();
         client.flush()
+    }
+
+    /// Returns what a request suffers.
+    fn next_fault(&self, line: &str) -> Option<Fault> {
+        let mut fault = self.fault.lock().unwrap();
+        let (beginning, fault, n_left) = fault.as_mut()?;
+        let suffers = *n_left > 0 && line.starts_with(beginning.as_str());
+        *n_left -= usize::from(suffers);
+        suffers.then(|| fault.clone())
     }
 
     /// Passes a request on and returns the whole answer.

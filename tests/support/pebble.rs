@@ -52,6 +52,22 @@ impl PebbleOptions {
         }
     }
 
+    /// Pebble in its worst mood: this many nonces of a hundred are rejected, validations take a second or two, chains have
+    /// three intermediates and two other roots, and it says when it wants to be asked again.
+    pub fn hostile(rejected_nonces: &'static str) -> Self {
+        let env = [
+            ("PEBBLE_VA_SLEEPTIME", "2"),
+            ("PEBBLE_WFE_NONCEREJECT", rejected_nonces),
+            ("PEBBLE_AUTHZREUSE", "0"),
+            ("PEBBLE_CHAIN_LENGTH", "3"),
+            ("PEBBLE_ALTERNATE_ROOTS", "2"),
+        ];
+        Self {
+            env: env.map(|(name, value)| (name, value.to_owned())).into(),
+            config: json!({ "retryAfter": { "authz": 1, "order": 2 } }),
+        }
+    }
+
     /// Quiet, but with these variables set.
     pub fn quiet_with(env: &[(&'static str, &str)]) -> Self {
         let mut options = Self::quiet();
@@ -65,21 +81,60 @@ impl PebbleOptions {
 /// A running Pebble. All its state, its CA included, is gone when it ends.
 pub struct Pebble {
     server: Server,
+    launch: Launch,
     address: LoopbackAddress,
     http: reqwest::Client,
     root_ca_file: PathBuf,
     issuer_root_file: PathBuf,
 }
 
+/// How it is started, so that it can be started again.
+struct Launch {
+    name: &'static str,
+    config_file: PathBuf,
+    resolver: SocketAddr,
+    env: Vec<(&'static str, String)>,
+}
+
+impl Launch {
+    fn start(&self, scratch: &Scratch, address: &LoopbackAddress) -> Server {
+        let mut command = Command::new(program());
+        command
+            .arg("-strict")
+            .arg("-config")
+            .arg(&self.config_file)
+            .arg("-dnsserver")
+            .arg(self.resolver.to_string());
+        command
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        let mut server = Server::spawn(scratch, self.name, &mut command);
+        server.wait_for(address.port(ACME_PORT));
+        server.wait_for(address.port(MANAGEMENT_PORT));
+        server
+    }
+}
+
 impl Pebble {
     /// Starts Pebble on an address of its own. Names are resolved by `resolver`; http-01 is validated on port 80 and
     /// tls-alpn-01 on port 443 of what they resolve to.
     pub fn start(scratch: &Scratch, resolver: SocketAddr, options: &PebbleOptions) -> Self {
+        Self::start_as("pebble", scratch, resolver, options)
+    }
+
+    /// As [`Pebble::start`], for a second CA of a test: the name is that of its files and its log.
+    pub fn start_as(
+        name: &'static str,
+        scratch: &Scratch,
+        resolver: SocketAddr,
+        options: &PebbleOptions,
+    ) -> Self {
+        let file = |file: &str| format!("{name}/{file}");
         let address = LoopbackAddress::take(scratch);
         let pki = HttpsPki::new(&address);
-        let root_ca_file = scratch.file("pebble/https-root.pem", &pki.root);
-        let certificate = scratch.file("pebble/https.crt", &pki.certificate);
-        let private_key = scratch.secret_file("pebble/https.key", &pki.private_key);
+        let root_ca_file = scratch.file(&file("https-root.pem"), &pki.root);
+        let certificate = scratch.file(&file("https.crt"), &pki.certificate);
+        let private_key = scratch.secret_file(&file("https.key"), &pki.private_key);
         let mut config = json!({
             "listenAddress": address.port(ACME_PORT).to_string(),
             "managementListenAddress": address.port(MANAGEMENT_PORT).to_string(),
@@ -98,35 +153,31 @@ impl Pebble {
         for (key, value) in options.config.as_object().expect("an object") {
             config[key] = value.clone();
         }
-        let config_file = scratch.file("pebble/config.json", json!({ "pebble": config }).to_string());
-
-        let mut command = Command::new(program());
-        command
-            .arg("-strict")
-            .arg("-config")
-            .arg(config_file)
-            .arg("-dnsserver")
-            .arg(resolver.to_string());
-        command
-            .env_clear()
-            .envs(options.env.iter().map(|(name, value)| (name, value)));
-        let mut server = Server::spawn(scratch, "pebble", &mut command);
-        server.wait_for(address.port(ACME_PORT));
-        server.wait_for(address.port(MANAGEMENT_PORT));
-
-        let http = pki.client();
-        let issuer_root_file = scratch.path().join("pebble/issuer-root.pem");
+        let config_file = scratch.file(&file("config.json"), json!({ "pebble": config }).to_string());
+        let launch = Launch {
+            name,
+            config_file,
+            resolver,
+            env: options.env.clone(),
+        };
         let pebble = Self {
-            server,
+            server: launch.start(scratch, &address),
+            launch,
             address,
-            http,
+            http: pki.client(),
             root_ca_file,
-            issuer_root_file,
+            issuer_root_file: scratch.path().join(file("issuer-root.pem")),
         };
         let (status, root) = pebble.get("/roots/0");
         assert_eq!(status, 200, "{root}");
         std::fs::write(&pebble.issuer_root_file, root).unwrap();
         pebble
+    }
+
+    /// Ends it, and starts it again: accounts, orders and its CA are gone.
+    pub fn restart(&mut self, scratch: &Scratch) {
+        self.server.end();
+        self.server = self.launch.start(scratch, &self.address);
     }
 
     /// Returns the URL of the ACME directory.

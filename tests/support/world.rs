@@ -5,6 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mailcert::env::Clock;
+use time::OffsetDateTime;
+
 use super::{Bind, LoopbackAddress, Mailcert, Pebble, PebbleOptions, Postfix, PostfixOptions, Scratch, Zone};
 
 /// The mail host of the lab.
@@ -99,6 +102,14 @@ impl World {
     /// Returns mailcert with this site's configuration file.
     pub fn mailcert(&self) -> Mailcert {
         Mailcert::new(Some(&self.config_file()), &self.root())
+    }
+
+    /// Returns mailcert with this site's configuration file, at another time.
+    pub fn mailcert_at(&self, now: OffsetDateTime) -> Mailcert {
+        Mailcert {
+            clock: Clock::Fixed(now),
+            ..self.mailcert()
+        }
     }
 
     /// Returns the text of a configuration for this site; tests replace lines of it.

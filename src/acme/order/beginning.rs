@@ -27,7 +27,7 @@ impl Run<'_> {
             .replaces
             .filter(|_| self.session.directory.has_renewal_info());
         match self.place(&account, replaces, orders).await {
-            Err(error) if replaces.is_some() && is_refusal(&error) => {
+            Err(error) if replaces.is_some() && is_refusal(&error) && orders.may_go_without_replaces() => {
                 self.place(&account, None, orders).await?
             }
             result => result?,
@@ -115,7 +115,9 @@ impl Run<'_> {
 
 /// Returns whether the CA refused an order as such; then it may go without `replaces`.
 fn is_refusal(error: &AcmeError) -> bool {
-    matches!(error, AcmeError::Problem { .. } | AcmeError::Status { .. }) && !error.is_rate_limit()
+    matches!(error, AcmeError::Problem { .. } | AcmeError::Status { .. })
+        && !error.is_rate_limit()
+        && !error.is_paused()
 }
 
 /// Returns whether the CA has no such order for us (any more).

@@ -63,6 +63,13 @@ pub trait SaveOrder: Sync {
     /// # Errors
     /// When the URL is not on disk.
     fn save(&self, url: &str) -> Result<(), Box<dyn StdError + Send + Sync>>;
+
+    /// Hears that the CA refused the order with what it says to replace; answers whether it may go without.
+    ///
+    /// Without, it counts towards the CA's limits.
+    fn may_go_without_replaces(&self) -> bool {
+        true
+    }
 }
 
 /// Gets a certificate.

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Kind},
     model::{
         lineage::{Failure, Lineage, Step},
-        schedule,
+        schedule::retry,
     },
 };
 
@@ -36,13 +36,17 @@ pub fn remember(
         .as_ref()
         .filter(|failure| failure.step == step && failure.configuration == configuration);
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
-    let at = now.saturating_add(schedule::back_off(count));
     lineage.failure = Some(Failure {
         step,
         message: kept_message(error),
         count,
         at: now,
-        retry_at: retry_at.map_or(at, |asked| asked.max(at)),
+        retry_at: retry::retry_at(retry::Failed {
+            now,
+            count,
+            asked: retry_at,
+            not_after: lineage.live().map(|live| live.not_after),
+        }),
         configuration,
         remedies: kept_remedies(error),
     });

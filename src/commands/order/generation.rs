@@ -1,7 +1,5 @@
 //! From the certificate that came to a complete generation on disk and in the record.
 
-use time::Duration;
-
 use super::{Refusal, renewal_info::ask_renewal_info};
 use crate::{
     acme::{account::Session, order::Issued},
@@ -14,6 +12,7 @@ use crate::{
         key::PrivateKey,
         lineage::{Generation, Lineage, State, Step},
         name::Identifier,
+        schedule::retry,
     },
     store::state::Pem,
 };
@@ -87,15 +86,15 @@ pub(super) async fn complete(
 /// Records a complete generation as the order's outcome.
 fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) -> Result<()> {
     lineage.order = None;
+    // What another CA may still issue is not wanted any more.
+    lineage.kept_orders.clear();
     lineage.newest = lineage.newest.max(number);
     lineage.generations.insert(number, generation);
     lineage.renewal_info = None;
     lineage.state = State::Issued;
     lineage.failure = None;
-    lineage
-        .issued_at
-        .retain(|at| *at > context.now() - Duration::weeks(1));
     lineage.issued_at.push(context.now());
+    retry::keep_for_caps(&mut lineage.issued_at, context.now());
     note::reached(context, lineage, Step::Order);
     context.save(lineage)
 }

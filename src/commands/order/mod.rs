@@ -4,15 +4,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures_util::stream::{self, StreamExt as _};
-use time::OffsetDateTime;
 
+mod admission;
+mod authorities;
 mod failure;
 mod generation;
+mod in_flight;
 mod key;
+mod refusal;
 mod renewal_info;
 
 pub use failure::{refuse, remember};
@@ -20,9 +23,12 @@ pub use generation::{adopt, describe, write_generation};
 pub use key::key_access;
 pub use renewal_info::ask_renewal_info;
 
+use admission::{Admission, Intent};
+use authorities::{Authorities, Authority};
 use failure::not_renewed;
 use generation::complete;
-use key::{choose_key, save_key, unfinished_key};
+use in_flight::{abandon, begin, replaces, take_up};
+use refusal::{Begun, Cause, Refusal};
 
 use super::{
     Context, ca,
@@ -33,15 +39,19 @@ use crate::{
     acme::{
         AcmeError,
         account::Session,
-        order::{self, OrderRequest, SaveOrder},
+        challenge::Present,
+        order::{self, Issued, OrderRequest, SaveOrder},
         renewal_info::CertificateId,
     },
     config::{Acme, Certificate},
     env::{files::Access, log::Priority, progress::Progress},
     error::{Error, Result},
     model::{
+        authority::short_name,
         key::PrivateKey,
+        limits::{Kind, Request, Unused},
         lineage::{Generation, Lineage, Order, Step},
+        schedule::Urgency,
     },
     store::Store,
 };
@@ -63,6 +73,8 @@ pub struct Job<'a> {
     pub lineage: Lineage,
     /// Why it is ordered.
     pub reason: String,
+    /// How the run was started.
+    pub urgency: Urgency,
 }
 
 /// What became of a job.
@@ -79,13 +91,11 @@ pub struct Ordered<'a> {
 
 /// Gets all these certificates, several at a time; goes on after one fails.
 pub async fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Vec<Ordered<'a>> {
-    let prepared = async {
+    let prepared = || {
         let acme = ca::configured(context)?;
-        let solvers = Solvers::new(context, acme)?;
-        let session = ca::session(context, acme).await?;
-        Ok::<_, Error>((acme, solvers, Mutex::new(std::sync::Arc::new(session))))
+        Ok::<_, Error>((Authorities::new(context, acme), Solvers::new(context, acme)?))
     };
-    let (acme, solvers, session) = match prepared.await {
+    let (authorities, solvers) = match prepared() {
         Ok(prepared) => prepared,
         Err(error) => {
             return jobs
@@ -96,13 +106,18 @@ pub async fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Vec<Ordered<'
     };
     let orders = jobs
         .into_iter()
-        .map(|job| one(context, acme, &session, &solvers, job));
+        .map(|job| one(context, &authorities, &solvers, job));
     concurrently(orders, AT_ONCE).await
 }
 
-/// Runs futures, at most `limit` of them at a time, and keeps their order.
+/// Runs futures, at most `limit` of them at a time, and keeps their order. A slow one holds back only itself.
 pub async fn concurrently<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
-    stream::iter(futures).buffered(limit).collect().await
+    let numbered = futures
+        .enumerate()
+        .map(|(number, future)| async move { (number, future.await) });
+    let mut outputs: Vec<_> = stream::iter(numbered).buffer_unordered(limit).collect().await;
+    outputs.sort_by_key(|(number, _)| *number);
+    outputs.into_iter().map(|(_, output)| output).collect()
 }
 
 /// Keeps a failure that came before any order.
@@ -123,8 +138,7 @@ fn refused<'a>(context: &Context<'_>, job: Job<'a>, error: &Error) -> Ordered<'a
 
 async fn one<'a>(
     context: &Context<'_>,
-    acme: &Acme,
-    session: &Mutex<std::sync::Arc<Session>>,
+    authorities: &Authorities,
     solvers: &Solvers,
     job: Job<'a>,
 ) -> Ordered<'a> {
@@ -132,22 +146,22 @@ async fn one<'a>(
         certificate,
         mut lineage,
         reason,
+        urgency,
     } = job;
     let mut notes = Vec::new();
     context.progress.step(&format!("{}: {reason}", certificate.name));
-    let result = obtain(
+    let attempt = Attempt {
         context,
-        acme,
-        session,
+        authorities,
         solvers,
         certificate,
-        &mut lineage,
-        &mut notes,
-    )
-    .await;
-    let result = match result {
+        urgency,
+    };
+    let result = match attempt.obtain(&mut lineage, &mut notes).await {
         Ok(generation) => Ok(generation),
-        Err(failure) => {
+        // Nobody was asked, so nothing failed: the next run looks again.
+        Err(refusal) if refusal.cause == Cause::Held => Err(not_renewed(&lineage, refusal.error)),
+        Err(refusal) => {
             // Who interrupts a run says nothing about the CA: the next run resumes at once.
             if !context.is_interrupted() {
                 remember(
@@ -155,13 +169,13 @@ async fn one<'a>(
                     certificate,
                     &mut lineage,
                     Step::Order,
-                    &failure.error,
-                    failure.retry_at,
+                    &refusal.error,
+                    refusal.retry_at,
                 );
             }
             context
                 .save(&lineage)
-                .and(Err(not_renewed(&lineage, failure.error)))
+                .and(Err(not_renewed(&lineage, refusal.error)))
         }
     };
     Ordered {
@@ -172,108 +186,239 @@ async fn one<'a>(
     }
 }
 
-/// Why there is no certificate, and when the CA wants to be asked again.
-struct Refusal {
-    error: Error,
-    retry_at: Option<OffsetDateTime>,
+/// One lineage on its way to a certificate.
+struct Attempt<'a, 'c> {
+    context: &'a Context<'c>,
+    authorities: &'a Authorities,
+    solvers: &'a Solvers,
+    certificate: &'a Certificate,
+    urgency: Urgency,
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self {
-            retry_at: error.retry_at,
-            error,
+impl Attempt<'_, '_> {
+    /// Asks one CA after the other, while those before are down.
+    async fn obtain(&self, lineage: &mut Lineage, notes: &mut Vec<String>) -> Result<u64, Refusal> {
+        let context = self.context;
+        if let Some(number) = adopt(context, lineage)?
+            && is_for(self.certificate, &lineage.generations, number)
+        {
+            return Ok(number);
+        }
+        let access = key_access(self.certificate)?;
+        let mut down: Vec<Refusal> = Vec::new();
+        for authority in self.authorities.for_lineage(lineage) {
+            let obtained = self.obtain_at(authority, lineage, access, notes).await;
+            authority.note(obtained.as_ref().err());
+            match obtained {
+                Ok(number) => {
+                    if let Some(first) = down.first() {
+                        notes.push(format!(
+                            "{}: issued by {}, since {}",
+                            self.certificate.name,
+                            short_name(&authority.acme.directory),
+                            first.error
+                        ));
+                    }
+                    return Ok(number);
+                }
+                Err(refusal) if refusal.is_down() && !context.is_interrupted() => down.push(refusal),
+                Err(refusal) if down.is_empty() => return Err(refusal),
+                Err(refusal) => {
+                    down.push(refusal);
+                    break;
+                }
+            }
+        }
+        let mut refusals = down.into_iter();
+        match refusals.next() {
+            Some(first) => Err(first.with_others(refusals.collect())),
+            None => Err(Error::failed("there is no CA to ask").into()),
         }
     }
-}
 
-async fn obtain(
-    context: &Context<'_>,
-    acme: &Acme,
-    session: &Mutex<std::sync::Arc<Session>>,
-    solvers: &Solvers,
-    certificate: &Certificate,
-    lineage: &mut Lineage,
-    notes: &mut Vec<String>,
-) -> Result<u64, Refusal> {
-    if let Some(number) = adopt(context, lineage)?
-        && is_for(certificate, &lineage.generations, number)
-    {
-        return Ok(number);
-    }
-    let access = key_access(certificate)?;
-    let mut n_tries = 0;
-    loop {
-        n_tries += 1;
-        let (key, order) = begin(context, acme, certificate, lineage, access, notes).await?;
-        let request = key.request_der(&order.identifiers).map_err(|error| {
-            Error::failed(format!("the request for {} could not be made", certificate.name)).cause(error)
-        })?;
-        let current = std::sync::Arc::clone(&session.lock().unwrap_or_else(PoisonError::into_inner));
-        let flight = Flight {
-            session: &current,
-            solver: solvers.solver(),
-            identifiers: &order.identifiers,
-        };
-        let solver = match order.url {
-            Some(_) => before_answering(context, flight)?,
-            None => match preflight(context, flight).await {
-                Ok(said) => {
-                    notes.extend(said);
-                    std::sync::Arc::clone(solvers.solver())
-                }
+    /// Orders at one CA, or goes on with the order there.
+    async fn obtain_at(
+        &self,
+        authority: &Authority,
+        lineage: &mut Lineage,
+        access: Access,
+        notes: &mut Vec<String>,
+    ) -> Result<u64, Refusal> {
+        let context = self.context;
+        let mut identifiers = self.certificate.identifiers.clone();
+        identifiers.sort();
+        let mut n_tries = 0;
+        loop {
+            n_tries += 1;
+            let session = authority.session(context).await?;
+            let directory = &authority.acme.directory;
+            take_up(lineage, directory, &identifiers, &self.authorities.directories());
+            let intended = replaces(lineage, directory);
+            let admit = |lineage: &Lineage| {
+                let intent = Intent {
+                    lineage,
+                    identifiers: &identifiers,
+                    replaces: intended.as_deref(),
+                    urgency: self.urgency,
+                };
+                authority.admission.admit(intent)
+            };
+            let is_new = |lineage: &Lineage| lineage.order.as_ref().is_none_or(|order| order.url.is_none());
+            let mut request = match is_new(lineage) {
+                true => Some(admit(lineage)?),
+                false => None,
+            };
+            let begun = self.begin(authority, &session, lineage, access, notes).await;
+            let (key, order, solver) = match begun {
+                Ok(begun) => begun,
                 Err(refused) => {
-                    // There is nothing to resume: no order was made.
-                    abandon(context, lineage)?;
+                    if let Some(request) = &request {
+                        authority.admission.give_back(request, Unused::Everything);
+                    }
                     return Err(refused.into());
                 }
-            },
+            };
+            if order.url.is_none() && request.is_none() {
+                // The order in flight has lost its key, and with it its use.
+                request = Some(admit(lineage)?);
+            }
+            let (issued, request) = self
+                .converse(authority, &session, lineage, &key, &solver, request)
+                .await?;
+            let error = match issued {
+                Ok(issued) => {
+                    return complete(
+                        context,
+                        &session,
+                        self.certificate,
+                        lineage,
+                        &key,
+                        &issued,
+                        access,
+                    )
+                    .await;
+                }
+                Err(error) => error,
+            };
+            let begun = match is_new(lineage) {
+                true => Begun::No,
+                false => Begun::Yes,
+            };
+            let is_lost = match &error {
+                AcmeError::OrderLost { .. } | AcmeError::AccountDoesNotExist(_) => true,
+                error => {
+                    let n_failed = lineage.failure.as_ref().map_or(0, |failure| failure.count);
+                    !can_be_resumed(error, n_failed)
+                }
+            };
+            let kind = request.as_ref().map_or(Kind::Renewal, |request| request.kind);
+            authority.admission.count_failures(kind, &error);
+            if let Some(request) = &request {
+                match (begun, is_lost) {
+                    (Begun::No, _) => authority.admission.give_back(request, Unused::Everything),
+                    (Begun::Yes, true) => {
+                        authority.admission.give_back(request, Unused::Certificate);
+                    }
+                    (Begun::Yes, false) => {}
+                }
+            }
+            if is_lost {
+                abandon(context, lineage)?;
+            }
+            match &error {
+                AcmeError::OrderLost { .. } if n_tries == 1 => continue,
+                AcmeError::AccountDoesNotExist(_) if n_tries == 1 => {
+                    authority.register_again(context, &session).await?;
+                    continue;
+                }
+                _ => {}
+            }
+            let refusal = Refusal::of_order(directory, &error, &identifiers, begun, context.now());
+            if refusal.cause == Cause::Limit {
+                authority.admission.hold(&refusal);
+            }
+            return Err(refusal);
+        }
+    }
+
+    /// Puts key and intent on disk, or finds those of the order in flight, and looks whether the CA would refuse.
+    async fn begin(
+        &self,
+        authority: &Authority,
+        session: &Session,
+        lineage: &mut Lineage,
+        access: Access,
+        notes: &mut Vec<String>,
+    ) -> Result<(PrivateKey, Order, Arc<dyn Present>)> {
+        let context = self.context;
+        let (key, order) = begin(context, authority, self.certificate, lineage, access, notes).await?;
+        let flight = Flight {
+            session,
+            solver: self.solvers.solver(),
+            identifiers: &order.identifiers,
         };
+        if order.url.is_some() {
+            let solver = before_answering(context, flight)?;
+            return Ok((key, order, solver));
+        }
+        match preflight(context, flight).await {
+            Ok(said) => notes.extend(said),
+            Err(refused) => {
+                // There is nothing to resume: no order was made.
+                abandon(context, lineage)?;
+                return Err(refused);
+            }
+        }
+        Ok((key, order, Arc::clone(self.solvers.solver())))
+    }
+
+    /// Talks to the CA about the order in flight; also returns how it counts, which the CA may have changed.
+    async fn converse(
+        &self,
+        authority: &Authority,
+        session: &Session,
+        lineage: &mut Lineage,
+        key: &PrivateKey,
+        solver: &Arc<dyn Present>,
+        request: Option<Request>,
+    ) -> Result<(Result<Issued, AcmeError>, Option<Request>)> {
+        let context = self.context;
+        let Some(order) = lineage.order.clone() else {
+            return Err(Error::failed("the order is gone from the record"));
+        };
+        let request_der = key.request_der(&order.identifiers).map_err(|error| {
+            Error::failed(format!(
+                "the request for {} could not be made",
+                self.certificate.name
+            ))
+            .cause(error)
+        })?;
         let log = Log {
             store: &context.store,
             progress: &context.progress,
-            lineage: Mutex::new(lineage),
+            admission: &authority.admission,
+            urgency: self.urgency,
+            kept: Mutex::new((lineage, request)),
         };
         let replaces = order.replaces.as_deref().map(CertificateId::from_text);
         let order_request = OrderRequest {
             identifiers: &order.identifiers,
-            request_der: &request,
+            request_der: &request_der,
             resume: order.url.as_deref(),
             replaces: replaces.as_ref(),
-            patience: PATIENCE + solvers.patience(order.identifiers.len()),
+            patience: PATIENCE + self.solvers.patience(order.identifiers.len()),
         };
         let issued = order::obtain(
-            &current,
+            session,
             order_request,
-            &solver,
+            solver,
             &log,
             &context.stop(),
             &context.progress,
         )
         .await;
-        match issued {
-            Ok(issued) => {
-                return complete(context, &current, certificate, lineage, &key, &issued, access).await;
-            }
-            Err(AcmeError::OrderLost { .. }) if n_tries == 1 => abandon(context, lineage)?,
-            Err(AcmeError::AccountDoesNotExist(_)) if n_tries == 1 => {
-                abandon(context, lineage)?;
-                let fresh = std::sync::Arc::new(ca::register_again(context, acme).await?);
-                *session.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
-            }
-            Err(error) => {
-                let n_failed = lineage.failure.as_ref().map_or(0, |failure| failure.count);
-                if !can_be_resumed(&error, n_failed) {
-                    abandon(context, lineage)?;
-                }
-                let retry_at = ca::retry_at(&error, context.now());
-                let doing = format!("the CA at {} issued no certificate", acme.directory);
-                return Err(Refusal {
-                    error: ca::failure(&doing, &error),
-                    retry_at,
-                });
-            }
-        }
+        let (_, request) = log.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((issued, request))
     }
 }
 
@@ -314,61 +459,7 @@ fn can_be_resumed(error: &AcmeError, n_failed: u32) -> bool {
     }
 }
 
-/// Returns key and intent of the order in flight, or puts those of a new one on disk.
-async fn begin(
-    context: &Context<'_>,
-    acme: &Acme,
-    certificate: &Certificate,
-    lineage: &mut Lineage,
-    access: Access,
-    notes: &mut Vec<String>,
-) -> Result<(PrivateKey, Order)> {
-    let mut identifiers = certificate.identifiers.clone();
-    identifiers.sort();
-    if let Some(order) = lineage.order.clone() {
-        let same = order.identifiers == identifiers && order.directory == acme.directory;
-        let key = match same {
-            true => unfinished_key(context, certificate, order.generation)?,
-            false => None,
-        };
-        if let Some(key) = key {
-            return Ok((key, order));
-        }
-        abandon(context, lineage)?;
-    }
-    let key = choose_key(context, certificate, lineage, access, notes).await?;
-    let generation = context.store.next_number(lineage);
-    save_key(context, certificate, generation, &key, access)?;
-    // `replaces` only to the CA that issued the certificate in use.
-    let replaces = lineage
-        .live()
-        .filter(|live| live.directory.as_deref() == Some(acme.directory.as_str()))
-        .and_then(|live| live.certificate_id.clone());
-    let order = Order {
-        generation,
-        identifiers,
-        directory: acme.directory.clone(),
-        url: None,
-        replaces,
-        started_at: context.now(),
-    };
-    lineage.order = Some(order.clone());
-    context.save(lineage)?;
-    Ok((key, order))
-}
-
-/// Forgets the order in flight; its number may be used again, since nobody has seen it.
-///
-/// Its key stays for the next order: a TLSA record may have been published for it.
-fn abandon(context: &Context<'_>, lineage: &mut Lineage) -> Result<()> {
-    if lineage.order.take().is_some() {
-        context.save(lineage)?;
-    }
-    Ok(())
-}
-
-/// Runs a full order with a key of its own, and keeps nothing but the account where there is one already; returns what
-/// the operator should know besides.
+/// Runs a full order with a key of its own, and keeps nothing but the account where there is one already.
 ///
 /// # Errors
 /// What an order can fail with.
@@ -432,19 +523,51 @@ impl SaveOrder for Forget {
 struct Log<'a> {
     store: &'a Store,
     progress: &'a Progress,
-    lineage: Mutex<&'a mut Lineage>,
+    admission: &'a Admission,
+    urgency: Urgency,
+    kept: Mutex<(&'a mut Lineage, Option<Request>)>,
 }
 
 impl SaveOrder for Log<'_> {
     fn save(&self, url: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let mut lineage = self.lineage.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(order) = &mut lineage.order {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(order) = &mut kept.0.order {
             order.url = Some(url.to_owned());
         }
-        self.store.save(&lineage)?;
-        let text = format!("{}: ordered: {url}", lineage.name);
+        self.store.save(kept.0)?;
+        let text = format!("{}: ordered: {url}", kept.0.name);
         self.progress.event(Priority::Info, &text);
         Ok(())
+    }
+
+    fn may_go_without_replaces(&self) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (lineage, request) = &mut *kept;
+        let Some(order) = &mut lineage.order else {
+            return false;
+        };
+        order.replaces = None;
+        let identifiers = order.identifiers.clone();
+        if request
+            .as_ref()
+            .is_some_and(|request| request.kind != Kind::Replacement)
+        {
+            // It was counted as one that replaces nothing before.
+            return true;
+        }
+        let intent = Intent {
+            lineage,
+            identifiers: &identifiers,
+            replaces: None,
+            urgency: self.urgency,
+        };
+        match self.admission.admit(intent) {
+            Ok(admitted) => {
+                *request = Some(admitted);
+                true
+            }
+            Err(_) => false,
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::{
 
 /// Asks when to renew a certificate (RFC 9773); `None` when there is nothing to ask.
 ///
-/// A failed ask is not repeated for six hours, and an earlier window for the same certificate is kept.
+/// A failed ask is not repeated for six hours, longer (a day at most) when the CA asks for it; an earlier window for the
+/// same certificate is kept.
 pub async fn ask_renewal_info(
     http: &Http,
     directory: Option<&Directory>,
@@ -32,12 +33,13 @@ pub async fn ask_renewal_info(
         .filter(|info| info.certificate_id == certificate_id)
         .and_then(|info| info.window.as_ref());
     let six_hours = Duration::hours(6);
-    let answer = match directory {
-        Some(directory) => {
-            let id = CertificateId::from_text(&certificate_id);
-            renewal_info::RenewalInfo::fetch(http, directory, &id).await.ok()
-        }
-        None => None,
+    let id = CertificateId::from_text(&certificate_id);
+    let (answer, asked_for) = match directory {
+        Some(directory) => match renewal_info::RenewalInfo::fetch(http, directory, &id).await {
+            Ok(answer) => (Some(answer), None),
+            Err(error) => (None, error.retry_after()),
+        },
+        None => (None, None),
     };
     Some(match answer {
         Some(answer) => {
@@ -55,11 +57,15 @@ pub async fn ask_renewal_info(
                 ask_at: now.saturating_add(wait),
             }
         }
-        None => RenewalInfo {
-            certificate_id,
-            window: earlier.cloned(),
-            ask_at: now.saturating_add(six_hours),
-        },
+        None => {
+            let asked_for = asked_for.and_then(|wait| Duration::try_from(wait).ok());
+            let wait = asked_for.unwrap_or(six_hours).clamp(six_hours, Duration::DAY);
+            RenewalInfo {
+                certificate_id,
+                window: earlier.cloned(),
+                ask_at: now.saturating_add(wait),
+            }
+        }
     })
 }
 

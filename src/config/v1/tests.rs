@@ -625,6 +625,45 @@ fn reports_everything_at_once() {
 }
 
 #[test]
+fn fallbacks_are_other_cas_and_limits_are_known_ones() {
+    let acme = |lines: &str| read(&BASE.replace("[acme]", &format!("[acme]\n{lines}")));
+    let none = acme("").unwrap().acme.unwrap();
+    assert_eq!((none.fallback, none.limits), (Vec::new(), MirroredLimits::Auto));
+    let two =
+        acme("fallback = ['letsencrypt-staging', 'https://acme.example.net/dir']\nlimits = 'letsencrypt'");
+    let two = two.unwrap().acme.unwrap();
+    assert_eq!(
+        two.fallback,
+        [
+            "https://acme-staging-v02.api.letsencrypt.org/directory",
+            "https://acme.example.net/dir"
+        ]
+    );
+    assert_eq!(two.limits, MirroredLimits::LetsEncrypt);
+    let there = two.at("https://acme.example.net/dir");
+    assert_eq!(there.directory, "https://acme.example.net/dir");
+    assert_eq!(there.challenge, two.challenge);
+    let refused = |lines: &str, words: &str| {
+        let told = acme(lines).unwrap_err().to_string();
+        assert!(told.contains(words), "{told}");
+    };
+    refused(
+        "fallback = ['letsencrypt']",
+        "`acme.fallback` names the CA of `acme.directory`",
+    );
+    refused(
+        "fallback = ['https://a.example/d', 'https://a.example/d']",
+        "twice",
+    );
+    refused(
+        "fallback = ['letsencrypt-stagin']",
+        "did you mean `letsencrypt-staging`?",
+    );
+    refused("fallback = ['http://a.example/d']", "must be an https URL");
+    refused("limits = 'lets-encrypt'", "did you mean `letsencrypt`?");
+}
+
+#[test]
 fn a_full_file_becomes_a_configuration() {
     let config = read(include_str!("../../../examples/config/dns-01-rfc2136.toml")).unwrap();
     let acme = config.acme.as_ref().unwrap();
@@ -677,6 +716,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         include_str!("../../../examples/config/local-test.toml"),
     ),
     ("hooks", include_str!("../../../examples/config/hooks.toml")),
+    ("two-cas", include_str!("../../../examples/config/two-cas.toml")),
 ];
 
 #[test]
