@@ -367,6 +367,17 @@ pub fn status(env: &Env, waker: Waker) -> Status {
     }
 }
 
+/// Returns when the timer's file was written: since then it should have run.
+pub fn installed_at(env: &Env, waker: Waker) -> Option<OffsetDateTime> {
+    let path = match waker {
+        Waker::Cron => CRON_PATH,
+        Waker::Systemd => TIMER_PATH,
+        Waker::None => return None,
+    };
+    let modified = env.host_path(path).metadata().and_then(|meta| meta.modified());
+    modified.ok().map(OffsetDateTime::from)
+}
+
 /// Reads what `systemctl show` printed.
 fn shown(waker: Waker, text: &str) -> Status {
     let property = |name: &str| {

@@ -106,9 +106,10 @@ pub enum Command {
     Status,
     /// Look at everything from outside and inside, and print findings; change nothing
     ///
-    /// Targets are tls, postfix, dns and timer; without one, all of them. `check dns DOMAIN...` checks any domain and needs no
-    /// configuration. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring plug-ins do
-    /// (0, 1, 2, 3). `mailcert check --help` lists every finding.
+    /// Targets are certificates, tls, postfix, dns and timer; without one, all of them. `check dns DOMAIN...` checks any domain
+    /// and needs no configuration. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring
+    /// plug-ins do (0, 1, 2, 3), with the days left of each certificate as performance data. `check certificates timer` asks
+    /// no network. `mailcert check --help` lists every finding.
     #[command(after_help = "Example:\n  mailcert check dns example.jp", after_long_help = findings_help())]
     Check(Check),
     /// Show what apply would change: unified diffs, record changes, certificates to get

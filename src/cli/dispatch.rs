@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{
     args::{Check, Cli, Command, Format, Global},
     ask::Asker,
-    events,
+    events, nagios,
     render::{self, Render, Style},
 };
 use crate::{
@@ -139,7 +139,8 @@ fn check_format(cli: &Cli) -> Result<()> {
 
 fn progress(env: &Env, global: &Global, log: Log) -> Progress {
     let stderr = env.streams.stderr.clone();
-    let progress = if global.quiet {
+    // What a plug-in says on stderr is mixed into its text by some who call it.
+    let progress = if global.quiet || global.format == Format::Nagios {
         Progress::quiet()
     } else if env.streams.stderr_is_terminal && !global.verbose {
         Progress::terminal(stderr)
@@ -284,8 +285,8 @@ fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -
     }
     // A plug-in tells trouble of its own as "unknown", on stdout.
     let (text, code) = match findings {
-        Ok(findings) => render::nagios(&findings),
-        Err(error) => (format!("MAILCERT UNKNOWN: {error}").replace('\n', " "), 3),
+        Ok(findings) => nagios::tell(&findings),
+        Err(error) => (nagios::unknown(&error.to_string()), nagios::UNKNOWN.0),
     };
     shown.progress.clear();
     env.streams.stdout.line(&text);

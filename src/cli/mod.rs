@@ -4,6 +4,7 @@ pub mod args;
 mod ask;
 mod dispatch;
 mod events;
+mod nagios;
 mod render;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};
@@ -25,6 +26,10 @@ pub fn run(mut env: Env) -> ExitCode {
     match dispatch::dispatch(&mut env, &cli, style) {
         Ok(code) => code,
         Err(error) => {
+            if cli.global.format == Format::Nagios && matches!(cli.command, args::Command::Check(_)) {
+                env.streams.stdout.line(&nagios::unknown(&error.to_string()));
+                return ExitCode::Findings;
+            }
             tell(&env, &cli, style, &error);
             error.exit_code()
         }
@@ -49,7 +54,15 @@ fn parse(env: &Env) -> Result<Cli, ExitCode> {
                 env.streams.stdout.write(&text.to_string());
                 ExitCode::Done
             }
-            _ if wants_json(env) => {
+            _ if wants(env, "nagios") && env.args.iter().any(|arg| arg == "check") => {
+                let text = error.render().to_string();
+                let first = text.lines().next().unwrap_or_default();
+                env.streams
+                    .stdout
+                    .line(&nagios::unknown(first.trim_start_matches("error: ")));
+                ExitCode::Findings
+            }
+            _ if wants(env, "json") => {
                 let message = text.to_string();
                 // The first paragraph: what is missing stands on lines of its own below what is said of it.
                 let lines = message.trim().trim_start_matches("error: ").lines();
@@ -75,10 +88,11 @@ fn parse(env: &Env) -> Result<Cli, ExitCode> {
     Ok(cli)
 }
 
-/// Returns whether the command line asks for JSON, even when the rest of it is wrong.
-fn wants_json(env: &Env) -> bool {
+/// Returns whether the command line asks for a format, even when the rest of it is wrong.
+fn wants(env: &Env, format: &str) -> bool {
     let words: Vec<_> = env.args.iter().filter_map(|arg| arg.to_str()).collect();
-    words.contains(&"--format=json") || words.windows(2).any(|pair| pair == ["--format", "json"])
+    words.contains(&format!("--format={format}").as_str())
+        || words.windows(2).any(|pair| pair == ["--format", format])
 }
 
 /// Tells a failure: as JSON on stdout when that was asked for, always as text on stderr.

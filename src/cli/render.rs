@@ -410,33 +410,6 @@ fn finding_text(style: Style, finding: &Finding) -> String {
     text
 }
 
-/// Returns the one line of a monitoring plug-in, and its exit code (0 ok, 1 warning, 2 critical, 3 unknown).
-pub fn nagios(findings: &Findings) -> (String, u8) {
-    let (word, code) = match findings.worst() {
-        Severity::Ok | Severity::Info => ("OK", 0),
-        Severity::Warning => ("WARNING", 1),
-        Severity::Error => ("CRITICAL", 2),
-    };
-    let count = |severity| {
-        findings
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
-    let worst = findings
-        .findings
-        .iter()
-        .find(|finding| finding.severity >= Severity::Warning);
-    let worst = worst.map(|finding| format!(": {} {}: {}", finding.id, finding.subject, finding.evidence));
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let text = format!(
-        "MAILCERT {word}{} | errors={errors} warnings={warnings}",
-        worst.unwrap_or_default()
-    );
-    (text.replace('\n', " "), code)
-}
-
 impl Render for Changes {
     fn text(&self, style: Style) -> String {
         let mut text = String::new();

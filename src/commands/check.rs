@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, dns, mail, outcome::Findings, plan, sni};
+use super::{Context, certificates, dns, mail, outcome::Findings, plan, sni};
 use crate::{
     config::Timer,
     dns::{
@@ -30,9 +30,15 @@ use futures_util::future::join_all;
 /// No certificate file of Postfix is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
 
+/// `renew` runs every hour; so long without one is strange.
+const LATE: time::Duration = time::Duration::hours(3);
+/// So long without one is not.
+const VERY_LATE: time::Duration = time::Duration::days(1);
+
 /// Something to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
+    Certificates,
     Dns,
     Postfix,
     Timer,
@@ -51,16 +57,24 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, words: &[String]) -> R
         return Ok(Findings::sorted(checked));
     }
     let context = Context::open(env, config, progress.clone())?;
-    let mut findings = Vec::new();
+    let (mut findings, mut expiries) = (Vec::new(), Vec::new());
     for family in families {
         match family {
+            Family::Certificates => {
+                let (found, dates) = certificates::check(&context)?;
+                findings.extend(found);
+                expiries.extend(dates);
+            }
             Family::Dns => findings.extend(context.wait(own_domains(&context))?),
             Family::Postfix => findings.extend(postfix(&context)),
             Family::Timer => findings.extend(timer_findings(&context)),
             Family::Tls => findings.extend(tls(&context)?),
         }
     }
-    Ok(Findings::sorted(findings))
+    Ok(Findings {
+        expiries,
+        ..Findings::sorted(findings)
+    })
 }
 
 fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
@@ -68,6 +82,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
     let mut domains = Vec::new();
     for word in words {
         match word.as_str() {
+            "certificates" => families.push(Family::Certificates),
             "dns" => families.push(Family::Dns),
             "postfix" => families.push(Family::Postfix),
             "timer" => families.push(Family::Timer),
@@ -86,7 +101,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
                     "`{}` is nothing that can be checked",
                     text.escape_debug()
                 ))
-                .remedy("name tls, postfix, dns or timer; domains may follow dns"));
+                .remedy("name certificates, tls, postfix, dns or timer; domains may follow dns"));
             }
         }
     }
@@ -96,7 +111,13 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
         ));
     }
     if families.is_empty() {
-        families = vec![Family::Tls, Family::Postfix, Family::Dns, Family::Timer];
+        families = vec![
+            Family::Certificates,
+            Family::Tls,
+            Family::Postfix,
+            Family::Dns,
+            Family::Timer,
+        ];
     }
     Ok((families, domains))
 }
@@ -420,6 +441,36 @@ fn timer_findings(context: &Context<'_>) -> Vec<Finding> {
         seen.waker.name()
     };
     if seen.enabled {
+        let ran = [
+            seen.last_run,
+            super::renew::last_run(&context.store),
+            context.store.load_runs().runs.get("renew").map(|run| run.at),
+        ];
+        let since = ran
+            .into_iter()
+            .flatten()
+            .max()
+            .or_else(|| timer::installed_at(context.env, seen.waker));
+        let silent = since.map(|since| context.now() - since).unwrap_or_default();
+        if silent > LATE {
+            let severity = if silent > VERY_LATE {
+                Severity::Error
+            } else {
+                Severity::Warning
+            };
+            let evidence = format!("no `mailcert renew` has ended for {} h", silent.whole_hours());
+            let remedy = match seen.waker {
+                timer::Waker::Systemd => {
+                    "`systemctl status mailcert-renew.timer mailcert-renew.service` tells why"
+                }
+                timer::Waker::Cron | timer::Waker::None => "see that cron runs, and what it logs",
+            };
+            return vec![
+                Finding::new(severity, "timer.late", subject, evidence)
+                    .remedy(remedy)
+                    .reference("systemd.timer(5), crontab(5)"),
+            ];
+        }
         return vec![Finding::new(
             Severity::Ok,
             "timer.enabled",

@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod ca;
+pub mod certificates;
 pub mod check;
 pub mod deploy;
 pub mod dns;

@@ -1,7 +1,7 @@
 //! What commands return: data that knows its exit code. How it looks is the business of `cli`. Pure.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::status::LineageStatus;
 use crate::{
@@ -124,13 +124,32 @@ impl Run {
 pub struct Findings {
     /// Worst first.
     pub findings: Vec<Finding>,
+    /// How long the certificates in use are valid, where that was looked at; for monitoring.
+    #[serde(skip)]
+    pub expiries: Vec<Expiry>,
+}
+
+/// How long a certificate in use is still valid.
+#[derive(Clone, Debug)]
+pub struct Expiry {
+    /// The lineage.
+    pub lineage: String,
+    /// How long; negative once it has expired.
+    pub left: Duration,
+    /// With less than this a renewal is late.
+    pub warning: Duration,
+    /// With less than this it is very late.
+    pub critical: Duration,
 }
 
 impl Findings {
     /// Returns findings sorted worst first, otherwise in their order.
     pub fn sorted(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        Self { findings }
+        Self {
+            findings,
+            expiries: Vec::new(),
+        }
     }
 
     /// Returns 3 when there is an error among them.

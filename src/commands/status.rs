@@ -1,5 +1,7 @@
 //! `status`: lineages, generations, state, expiry, when renewal is due and why then, what failed last.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -134,15 +136,7 @@ pub fn run(context: &Context<'_>) -> Result<Status> {
     let behind = sni::behind(context);
     for certificate in &context.config.certificates {
         let lineage = context.load(&certificate.name)?;
-        let described = describe(context, certificate, &lineage);
-        let mut described = held_against_the_disk(context, described);
-        if behind.contains(&certificate.name) && lineage.state >= State::Installed {
-            described.good = false;
-            described
-                .last_error
-                .get_or_insert("the SNI map does not hold the generation in use".to_owned());
-        }
-        lineages.push(described);
+        lineages.push(look(context, certificate, &lineage, &behind));
     }
     let wanted = context.config.renew.timer != Timer::None;
     let seen = timer::status(
@@ -160,6 +154,23 @@ pub fn run(context: &Context<'_>) -> Result<Status> {
             wanted,
         },
     })
+}
+
+/// Describes one lineage, and holds its record against the disk. `behind`: those that the SNI map lacks.
+pub fn look(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    lineage: &Lineage,
+    behind: &HashSet<String>,
+) -> LineageStatus {
+    let mut described = held_against_the_disk(context, describe(context, certificate, lineage));
+    if behind.contains(&certificate.name) && lineage.state >= State::Installed {
+        described.good = false;
+        described
+            .last_error
+            .get_or_insert("the SNI map does not hold the generation in use".to_owned());
+    }
+    described
 }
 
 /// Tells what the record does not know: a live link that leads elsewhere, files that are missing.

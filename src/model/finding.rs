@@ -18,6 +18,26 @@ pub enum Severity {
 
 /// Every id a finding can have, with what it means; the manual prints it. Ids are stable: scripts hold on to them.
 pub const IDS: &[(&str, &str)] = &[
+    ("certificate.expired", "the certificate in use has expired"),
+    (
+        "certificate.expires-soon",
+        "half of the time between renewal and expiry is gone",
+    ),
+    (
+        "certificate.failing",
+        "the last try to get, deploy or verify it failed",
+    ),
+    ("certificate.ok", "the lineage is where it should be"),
+    (
+        "certificate.unfinished",
+        "there is none, or it is not in service as it should be",
+    ),
+    ("certificate.unreadable", "the lineage's record cannot be read"),
+    (
+        "notify.mail-failed",
+        "the last mail to notify.mail_to could not be sent",
+    ),
+    ("notify.metrics-missing", "notify.metrics_file is not written"),
     (
         "postfix.client-ca",
         "smtp_tls_CAfile does not hold the roots that we trust",
@@ -102,6 +122,7 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     ("timer.disabled", "nothing wakes `mailcert renew`"),
     ("timer.enabled", "`mailcert renew` is woken regularly"),
+    ("timer.late", "`mailcert renew` has not run for hours"),
     ("timer.none", "mailcert.toml wants no timer"),
     ("tls.expired", "the certificate served has expired"),
     (

@@ -591,3 +591,114 @@ fn a_run_whose_stderr_is_the_journal_writes_lines_with_priorities_and_nothing_el
     assert!(stdout.contains("failed"), "{stdout}");
     assert!(lines.contains("mailcert: error:"), "{lines}");
 }
+
+/// Runs a plug-in; returns its first line and all of it.
+fn plugin(host: &Host, words: &[&str], code: i32) -> (String, String) {
+    let outcome = host
+        .run(&[words, &["--format", "nagios"][..]].concat())
+        .expect(code);
+    assert_eq!(outcome.stderr, "");
+    let first = outcome.stdout.lines().next().unwrap_or_default().to_owned();
+    (first, outcome.stdout)
+}
+
+#[test]
+fn a_plug_in_tells_days_left_and_what_is_red() {
+    let host = Host::with_lineages(&[NAME]);
+    save_idle(&host, NAME);
+    let certificates = ["check", "certificates"];
+    let (first, all) = plugin(&host, &certificates, 0);
+    assert_eq!(
+        first,
+        format!(
+            "MAILCERT OK - 1 certificate, {NAME} expires first, in 80 days | \
+             '{NAME}'=80.00;15.00:;7.50: errors=0 warnings=0"
+        )
+    );
+    assert_eq!(all.lines().count(), 1);
+
+    host.save(&verified(NAME, 1, Duration::days(76)));
+    let (first, _) = plugin(&host, &certificates, 1);
+    assert!(
+        first.starts_with("MAILCERT WARNING - certificate.expires-soon"),
+        "{first}"
+    );
+    host.save(&verified(NAME, 1, Duration::days(83)));
+    let (first, _) = plugin(&host, &certificates, 2);
+    assert!(
+        first.starts_with("MAILCERT CRITICAL - certificate.expires-soon"),
+        "{first}"
+    );
+    host.save(&verified(NAME, 1, Duration::days(91)));
+    let (first, _) = plugin(&host, &certificates, 2);
+    assert!(
+        first.starts_with("MAILCERT CRITICAL - certificate.expired") && first.contains("=-1.00;"),
+        "{first}"
+    );
+
+    host.save(&verified(NAME, 1, Duration::days(61)));
+    host.run(&["renew"]).expect(1);
+    let (first, all) = plugin(&host, &certificates, 2);
+    assert!(
+        first.starts_with(&format!(
+            "MAILCERT CRITICAL - certificate.failing {NAME}: order failed once"
+        )),
+        "{first}"
+    );
+    assert!(all.contains("; remedy: "), "{all}");
+
+    fs::write(host.store().layout().state(NAME), [0; 512]).unwrap();
+    let (first, _) = plugin(&host, &certificates, 2);
+    assert!(
+        first.starts_with("MAILCERT CRITICAL - certificate.unreadable"),
+        "{first}"
+    );
+}
+
+#[test]
+fn trouble_of_the_plug_in_itself_is_unknown() {
+    let host = Host::with_lineages(&[NAME]);
+    for words in [
+        &["check", "nonsense"][..],
+        &["check", "--nonsense"],
+        &["check", "dns", "not a name"],
+    ] {
+        let (first, _) = plugin(&host, words, 3);
+        assert!(
+            first.starts_with("MAILCERT UNKNOWN - ") && !first.contains('|'),
+            "{words:?}: {first}"
+        );
+    }
+    host.write_config("nonsense");
+    let (first, _) = plugin(&host, &["check"], 3);
+    assert!(first.starts_with("MAILCERT UNKNOWN - "), "{first}");
+}
+
+#[test]
+fn a_timer_that_is_enabled_and_wakes_nobody_is_found() {
+    let host = Host::with_lineages(&[NAME]);
+    save_idle(&host, NAME);
+    let text = fs::read_to_string(host.config_file()).unwrap();
+    host.write_config(&text.replace("timer = \"none\"", "timer = \"cron\""));
+    let (first, _) = plugin(&host, &["check", "timer"], 2);
+    assert!(first.contains("timer.disabled"), "{first}");
+    // Installed long ago, and nothing ever ran: is there a cron at all?
+    let cron = host.scratch.file("root/etc/cron.d/mailcert", "");
+    let installed = |hours: i64| {
+        let moment = std::time::SystemTime::from(NOW - Duration::hours(hours));
+        let file = fs::File::options().append(true).open(&cron).unwrap();
+        file.set_modified(moment).unwrap();
+    };
+    installed(25);
+    let (first, _) = plugin(&host, &["check", "timer"], 2);
+    assert!(first.contains("timer.late"), "{first}");
+    installed(2);
+    plugin(&host, &["check", "timer"], 0);
+    installed(2500);
+    host.run(&["renew"]).expect(0);
+    let check =
+        |hours: i64, code: i32| at(&host, NOW + Duration::hours(hours), &["check", "timer"]).expect(code);
+    assert!(check(2, 0).stdout.contains("timer.enabled"));
+    assert!(check(4, 0).stdout.contains("warning timer.late"));
+    assert!(check(25, 3).stdout.contains("error timer.late"));
+}

@@ -244,7 +244,7 @@ fn check_of_any_domain_needs_no_configuration() {
     let (line, code) = (mailcert.run(&["check", "dns", HOST, "--format", "nagios"]), 2);
     says(
         &line.expect(code),
-        &["MAILCERT CRITICAL: spf.missing", "errors=1"],
+        &["MAILCERT CRITICAL - spf.missing", "errors=1"],
     );
 }
 
