@@ -59,6 +59,18 @@ impl Chain {
         Ok(Self { certificates })
     }
 
+    /// Returns the common name of who issued the topmost certificate; without one, its whole name.
+    pub fn topmost_issuer(&self) -> String {
+        let top = self.certificates.last();
+        let top = top.and_then(|der| X509Certificate::from_der(der).ok());
+        let Some((_, top)) = top else {
+            return String::new();
+        };
+        let name = top.issuer().iter_common_name().next();
+        let name = name.and_then(|name| name.as_str().ok()).map(str::to_owned);
+        name.unwrap_or_else(|| top.issuer().to_string())
+    }
+
     /// Returns the chain as PEM with line feeds, nothing between the certificates.
     pub fn to_pem(&self) -> String {
         let mut pem = String::new();

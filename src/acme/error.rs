@@ -131,8 +131,10 @@ pub struct Holder {
 pub enum AcmeError {
     /// The CA does not know the account: it was deactivated, or the CA is another than it was.
     AccountDoesNotExist(Problem),
-    /// The listener for http-01 could not be bound, for another reason than [`Self::PortTaken`].
+    /// The listener for a challenge could not be bound, for another reason than [`Self::PortTaken`].
     Bind {
+        /// The challenge.
+        challenge: &'static str,
         /// The address.
         address: SocketAddr,
         /// The system's reason.
@@ -163,8 +165,17 @@ pub enum AcmeError {
         /// Why.
         reason: String,
     },
+    /// The account was deactivated; what the CA says.
+    Deactivated(Box<Problem>),
     /// The records for dns-01 could not be made, or were not seen; what the DNS adapter says.
     Dns01(Box<dyn std::error::Error + Send + Sync>),
+    /// The CA did not bind the account to the customer's account.
+    ExternalAccountRefused {
+        /// The key identifier.
+        key_id: String,
+        /// What it said.
+        problem: Box<Problem>,
+    },
     /// The CA wants accounts bound to a customer's account (RFC 8555, 7.3.4).
     ExternalAccountRequired {
         /// The directory.
@@ -209,12 +220,21 @@ pub enum AcmeError {
         /// When the CA wants to be asked again, if it said so.
         retry_after: Option<Duration>,
     },
-    /// Another program has the port of the http-01 listener.
+    /// Another program has the port of the listener for a challenge.
     PortTaken {
+        /// The challenge.
+        challenge: &'static str,
         /// The address.
         address: SocketAddr,
         /// Who, as far as we may know.
         holder: Option<Holder>,
+    },
+    /// The CA has no such profile.
+    ProfileNotOffered {
+        /// The one that is wanted.
+        profile: String,
+        /// Those that it offers, each with what it is for.
+        offered: Vec<(String, String)>,
     },
     /// The CA refused, and said why.
     Problem {
@@ -378,7 +398,11 @@ impl fmt::Display for AcmeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::AccountDoesNotExist(problem) => format!("the CA does not know our account: {problem}"),
-            Self::Bind { address, reason } => format!("cannot listen on {address} for http-01: {reason}"),
+            Self::Bind {
+                challenge,
+                address,
+                reason,
+            } => format!("cannot listen on {address} for {challenge}: {reason}"),
             Self::Challenge(failures) => {
                 let each = failures.iter().map(|failure| {
                     format!(
@@ -400,12 +424,16 @@ impl fmt::Display for AcmeError {
             }
             Self::Connect { url, reason } => format!("cannot connect to {url}: {reason}"),
             Self::Cut { url, reason } => format!("the answer of {url} broke off: {reason}"),
+            Self::Deactivated(problem) => format!("the account is deactivated: {problem}"),
             Self::Dns01(error) => format!("cannot set up dns-01: {error}"),
             Self::NotSeen(error) => error.to_string(),
-            Self::ExternalAccountRequired { directory } => {
+            Self::ExternalAccountRefused { key_id, problem } => {
                 format!(
-                    "{directory} wants external account binding (RFC 8555, 7.3.4), which is not yet supported"
+                    "the CA did not bind the account to the customer's account by the key identifier `{key_id}`: {problem}"
                 )
+            }
+            Self::ExternalAccountRequired { directory } => {
+                format!("{directory} wants new accounts bound to a customer's account (RFC 8555, 7.3.4)")
             }
             Self::Interrupted => "the run was interrupted".to_owned(),
             Self::Invalid(reason) => reason.clone(),
@@ -431,12 +459,30 @@ impl fmt::Display for AcmeError {
                     }
                 }
             }
-            Self::PortTaken { address, holder } => match holder {
+            Self::PortTaken {
+                challenge,
+                address,
+                holder,
+            } => match holder {
                 Some(Holder { pid, program }) => {
-                    format!("cannot listen on {address} for http-01: {program} (process {pid}) has the port")
+                    format!(
+                        "cannot listen on {address} for {challenge}: {program} (process {pid}) has the port"
+                    )
                 }
-                None => format!("cannot listen on {address} for http-01: another program has the port"),
+                None => format!("cannot listen on {address} for {challenge}: another program has the port"),
             },
+            Self::ProfileNotOffered { profile, offered } if offered.is_empty() => {
+                format!("the CA has no profiles, so none `{profile}`")
+            }
+            Self::ProfileNotOffered { profile, offered } => {
+                let each = offered
+                    .iter()
+                    .map(|(name, meaning)| format!("{name} ({meaning})"));
+                format!(
+                    "the CA has no profile `{profile}`; it offers {}",
+                    each.collect::<Vec<_>>().join(", ")
+                )
+            }
             Self::Problem {
                 problem,
                 status,

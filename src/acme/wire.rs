@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::{
     error::AcmeError,
     http::{Answer, Http},
-    poll,
+    link, poll,
 };
 
 /// The wire; clones are the same wire.
@@ -117,6 +117,21 @@ impl Wire {
     /// Takes the unused nonce out.
     pub fn take_nonce(&self) -> Option<String> {
         self.memory().nonce.take()
+    }
+
+    /// Puts a nonce in that was not used.
+    pub fn put_nonce(&self, nonce: Option<String>) {
+        self.memory().nonce = nonce;
+    }
+
+    /// Returns the URLs of the alternates that the last answer names.
+    pub fn alternates(&self) -> Vec<String> {
+        let memory = self.memory();
+        let Some(last) = &memory.last else {
+            return Vec::new();
+        };
+        let headers = last.headers.get_all(header::LINK).iter();
+        link::alternates(&last.url, headers.filter_map(|value| value.to_str().ok()))
     }
 
     /// Begins a call of the crate; for [`call`].

@@ -175,10 +175,10 @@ pub struct Init {
     /// Agree to the CA's terms of service
     #[arg(long)]
     pub agree_to_terms: bool,
-    /// How the CA checks the names: http-01 or dns-01
+    /// How the CA checks the names: http-01, tls-alpn-01 or dns-01
     #[arg(long, value_enum, value_name = "TYPE")]
     pub challenge: Option<ChallengeKind>,
-    /// Address to listen on for http-01 while validating (may be repeated); port 80 everywhere when none is given
+    /// Address to listen on while validating (may be repeated); port 80 (tls-alpn-01: 443) everywhere when none is given
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// The Postfix instance
@@ -224,7 +224,7 @@ pub enum ChallengeKind {
     /// By a file on port 80.
     #[value(name = "http-01")]
     Http01,
-    /// By a handshake on port 443 (not yet supported).
+    /// By a handshake on port 443.
     #[value(name = "tls-alpn-01")]
     TlsAlpn01,
 }
@@ -340,12 +340,12 @@ pub struct Probe {
     pub root_ca_file: Option<PathBuf>,
 }
 
-/// Reads `--listen` addresses: `ADDR`, `ADDR:PORT`, `[IPv6]:PORT`.
-pub fn listen_address(text: &str) -> Option<SocketAddr> {
+/// Reads `--listen` addresses: `ADDR`, `ADDR:PORT`, `[IPv6]:PORT`; `default_port` where none is written.
+pub fn listen_address(text: &str, default_port: u16) -> Option<SocketAddr> {
     let (host, port) = crate::model::endpoint::split_host_port(text)?;
     Some(SocketAddr::new(
         host.parse().ok()?,
-        port.map_or(Some(80), |port| port.parse().ok())?,
+        port.map_or(Some(default_port), |port| port.parse().ok())?,
     ))
 }
 

@@ -333,12 +333,15 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
         None => None,
         Some(ChallengeKind::Dns01) => Some(init::ChallengeType::Dns01),
         Some(ChallengeKind::Http01) => Some(init::ChallengeType::Http01),
-        Some(ChallengeKind::TlsAlpn01) => {
-            return Err(Error::usage("--challenge tls-alpn-01 is not yet supported"));
-        }
+        Some(ChallengeKind::TlsAlpn01) => Some(init::ChallengeType::TlsAlpn01),
+    };
+    let port = if challenge == Some(init::ChallengeType::TlsAlpn01) {
+        443
+    } else {
+        80
     };
     let address = |text: &String| {
-        listen_address(text).ok_or_else(|| {
+        listen_address(text, port).ok_or_else(|| {
             Error::usage(format!(
                 "--listen `{}` is not ADDR or ADDR:PORT",
                 text.escape_debug()

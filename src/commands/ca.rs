@@ -2,16 +2,23 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::{Context, hex, store_error};
+use super::{Context, account::file};
 use crate::{
     acme::{
         AcmeError,
-        account::{AccountRecord, Registration, Session},
+        account::{
+            AccountRecord, Registration, Session,
+            rollover::{self, Settled},
+        },
         directory::Directory,
+        external_account::ExternalAccount,
         http::{Http, Limits, Trust},
     },
-    config::Acme,
-    env::files,
+    config::{Acme, SecretSource},
+    env::{
+        files,
+        secret::{self, Place},
+    },
     error::{Error, Result},
     model::authority,
 };
@@ -72,21 +79,44 @@ impl From<AcmeError> for Opened {
     }
 }
 
+impl Opened {
+    /// Tells it to the user.
+    pub fn told(self, context: &Context<'_>, acme: &Acme) -> Error {
+        match self {
+            Self::Refused(error) | Self::Unusable(error) => error,
+            Self::Failed(error) => unusable(context, acme, &error),
+        }
+    }
+}
+
+/// Returns the CA's directory, and the client that got it.
+///
+/// # Errors
+/// When the CA cannot be reached, or is none.
+pub async fn reach(context: &Context<'_>, acme: &Acme) -> Result<(Http, Directory)> {
+    let http = http(acme)?;
+    let directory = Directory::fetch(&http, &acme.directory).await;
+    let directory = directory.map_err(|error| unusable(context, acme, &error))?;
+    Ok((http, directory))
+}
+
+/// Tells why a CA cannot be used.
+pub fn unusable(context: &Context<'_>, acme: &Acme, error: &AcmeError) -> Error {
+    let failed = failure(&format!("the CA at {} cannot be used", acme.directory), error);
+    match retry_at(error, context.now()) {
+        Some(at) => failed.retry_at(at),
+        None => failed,
+    }
+}
+
 /// Begins a conversation with the CA; makes the account when there is none.
 ///
 /// # Errors
-/// When the CA cannot be reached or refuses, or the account cannot be saved.
+/// When the CA cannot be reached or refuses, or the account cannot be saved; when it was deactivated here.
 pub async fn session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
-    open(context, acme).await.map_err(|failure| match failure {
-        Opened::Refused(error) | Opened::Unusable(error) => error,
-        Opened::Failed(error) => {
-            let failed = self::failure(&format!("the CA at {} cannot be used", acme.directory), &error);
-            match retry_at(&error, context.now()) {
-                Some(at) => failed.retry_at(at),
-                None => failed,
-            }
-        }
-    })
+    open(context, acme)
+        .await
+        .map_err(|failure| failure.told(context, acme))
 }
 
 /// As [`session`], with the reason why there is none.
@@ -94,11 +124,13 @@ pub async fn session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
 /// The account's key is on disk before the CA is asked, and its URL right after.
 ///
 /// # Errors
-/// When the CA cannot be reached or refuses, or the account cannot be saved.
+/// As [`session`].
 pub async fn open(context: &Context<'_>, acme: &Acme) -> Result<Session, Opened> {
+    refuse_retired(context, acme)?;
+    let external_account = external_account(context, acme)?;
     let http = http(acme)?;
     let directory = Directory::fetch(&http, &acme.directory).await?;
-    open_at(context, acme, http, directory).await
+    open_at(context, acme, http, directory, external_account.as_ref()).await
 }
 
 /// As [`open`], for a CA that is only asked when another one is down: nothing of the first CA's account is of use there.
@@ -106,54 +138,146 @@ pub async fn open(context: &Context<'_>, acme: &Acme) -> Result<Session, Opened>
 /// # Errors
 /// As [`open`]; [`Opened::Unusable`] when the CA wants a customer's account and there is none on this host yet.
 pub async fn open_fallback(context: &Context<'_>, acme: &Acme) -> Result<Session, Opened> {
+    refuse_retired(context, acme).map_err(Opened::Unusable)?;
     let http = http(acme)?;
     let directory = Directory::fetch(&http, &acme.directory).await?;
     if directory.meta().external_account_required {
-        let account = load_account(context, &account_key(&acme.directory))?;
+        let account = file::load(context, &acme.directory)?;
         if account.is_none_or(|account| account.url.is_none()) {
             let error = Error::failed(format!(
                 "{} of acme.fallback wants an account that is bound to a customer's (RFC 8555, 7.3.4), and there is none",
                 acme.directory
             ));
             return Err(Opened::Unusable(error.remedy(format!(
-                "register one: `mailcert account register --directory {}`",
+                "register one: `mailcert account register --directory {} --eab-key-id ... --eab-hmac-key-file ...`",
                 acme.directory
             ))));
         }
     }
-    open_at(context, acme, http, directory).await
+    open_at(context, acme, http, directory, None).await
 }
 
-async fn open_at(
+/// Refuses a CA whose account was deactivated here: nobody wants a new one to be made in silence.
+fn refuse_retired(context: &Context<'_>, acme: &Acme) -> Result<()> {
+    if !file::is_retired(context, &acme.directory) {
+        return Ok(());
+    }
+    Err(
+        Error::failed(format!("the account at {} was deactivated", acme.directory)).remedy(
+            "`mailcert account register` makes a new one; CAA records that name the old one must be changed then",
+        ),
+    )
+}
+
+/// Begins the conversation, with this external account for a new account.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_at(
     context: &Context<'_>,
     acme: &Acme,
     http: Http,
     directory: Directory,
+    external_account: Option<&ExternalAccount>,
 ) -> Result<Session, Opened> {
-    let key = account_key(&acme.directory);
-    let record = match load_account(context, &key)? {
+    let mut record = match file::load(context, &acme.directory)? {
         Some(record) => record,
         None => {
             let record = AccountRecord::generate(&acme.directory)?;
-            save_account(context, &key, &record)?;
+            file::save(context, &record)?;
             record
         }
     };
+    if record.has_proposed_key()
+        && rollover::settle(&http, &directory, &mut record).await? == Settled::Changed
+    {
+        file::save(context, &record)?;
+    }
     let had_url = record.url.is_some();
     if !had_url {
         context
             .progress
             .step(&format!("registering an account at {}", acme.directory));
     }
+    let session = converse(acme, http, directory, record, external_account).await?;
+    if had_url {
+        tell_contact(context, acme, &session).await?;
+    } else {
+        file::save(context, session.record())?;
+    }
+    Ok(session)
+}
+
+async fn converse(
+    acme: &Acme,
+    http: Http,
+    directory: Directory,
+    record: AccountRecord,
+    external_account: Option<&ExternalAccount>,
+) -> Result<Session, AcmeError> {
     let registration = Registration {
         contact: &acme.contact,
         terms_of_service_agreed: acme.terms_of_service_agreed,
+        external_account,
     };
-    let session = Session::open(http, directory, record, registration).await?;
-    if !had_url {
-        save_account(context, &key, session.record())?;
+    Session::open(http, directory, record, registration).await
+}
+
+/// Tells the CA of contacts that have changed in the configuration. That it does not want to know stops nothing.
+async fn tell_contact(context: &Context<'_>, acme: &Acme, session: &Session) -> Result<()> {
+    let is_told = match &session.record().contact {
+        Some(told) => *told == acme.contact,
+        None => acme.contact.is_empty(),
+    };
+    if is_told {
+        return Ok(());
     }
-    Ok(session)
+    match session.tell_contact(&acme.contact).await {
+        Ok(_) => {
+            let mut record = session.record().clone();
+            record.contact = Some(acme.contact.clone());
+            file::save(context, &record)
+        }
+        Err(error) => {
+            context.progress.done(&format!(
+                "the CA did not take the contacts of acme.contact: {error}"
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Returns the external account of the configuration. It is the one of its directory's CA and of no other, and is needed
+/// once: for an account that the CA knows, its key may be gone.
+fn external_account(context: &Context<'_>, acme: &Acme) -> Result<Option<ExternalAccount>> {
+    let is_its_own = context
+        .config
+        .acme
+        .as_ref()
+        .is_some_and(|own| own.directory == acme.directory);
+    let Some(wanted) = acme.external_account.as_ref().filter(|_| is_its_own) else {
+        return Ok(None);
+    };
+    if file::load(context, &acme.directory)?.is_some_and(|record| record.url.is_some()) {
+        return Ok(None);
+    }
+    let place = match &wanted.hmac_key {
+        SecretSource::Credential(name) => Place::Credential(name),
+        SecretSource::Env(name) => Place::Env(name),
+        SecretSource::File(path) => Place::File(path),
+    };
+    bind_by(context, &wanted.key_id, place).map(Some)
+}
+
+/// Reads the key of an external account.
+///
+/// # Errors
+/// Exit 2 when it is not there, could have been written by others, or is no base64url.
+pub fn bind_by(context: &Context<'_>, key_id: &str, place: Place<'_>) -> Result<ExternalAccount> {
+    let unusable = || Error::usage("the key for external account binding (acme.eab) cannot be used");
+    let secret = secret::read(context.env, place).map_err(|reason| unusable().cause(reason))?;
+    ExternalAccount::new(key_id, &secret.text)
+        .map_err(|reason| unusable().cause(format!("{}: {reason}", secret.place)))
 }
 
 /// Begins a conversation for a rehearsal: the account that is there is used, a new one is not kept.
@@ -161,19 +285,17 @@ async fn open_at(
 /// # Errors
 /// When the CA cannot be reached or refuses.
 pub async fn passing_session(context: &Context<'_>, acme: &Acme) -> Result<Session> {
-    let doing = format!("the CA at {} cannot be used", acme.directory);
-    let told = |error: AcmeError| failure(&doing, &error);
-    let http = http(acme)?;
-    let directory = Directory::fetch(&http, &acme.directory).await.map_err(told)?;
-    let record = match load_account(context, &account_key(&acme.directory))? {
+    let told = |error: AcmeError| unusable(context, acme, &error);
+    let (http, directory) = reach(context, acme).await?;
+    let mut record = match file::load(context, &acme.directory)? {
         Some(record) => record,
         None => AccountRecord::generate(&acme.directory).map_err(told)?,
     };
-    let registration = Registration {
-        contact: &acme.contact,
-        terms_of_service_agreed: acme.terms_of_service_agreed,
-    };
-    Session::open(http, directory, record, registration)
+    rollover::settle(&http, &directory, &mut record)
+        .await
+        .map_err(told)?;
+    let external_account = external_account(context, acme)?;
+    converse(acme, http, directory, record, external_account.as_ref())
         .await
         .map_err(told)
 }
@@ -183,74 +305,11 @@ pub async fn passing_session(context: &Context<'_>, acme: &Acme) -> Result<Sessi
 /// # Errors
 /// As [`session`].
 pub async fn register_again(context: &Context<'_>, acme: &Acme) -> Result<Session> {
-    let key = account_key(&acme.directory);
-    if let Some(mut record) = load_account(context, &key)? {
+    if let Some(mut record) = file::load(context, &acme.directory)? {
         record.url = None;
-        save_account(context, &key, &record)?;
+        file::save(context, &record)?;
     }
     session(context, acme).await
-}
-
-fn load_account(context: &Context<'_>, key: &str) -> Result<Option<AccountRecord>> {
-    let path = context.store.layout().account(key);
-    let bytes = context
-        .store
-        .load_account(key)
-        .map_err(|error| store_error("the account could not be read", &error))?;
-    let Some(bytes) = bytes else { return Ok(None) };
-    let envelope: Envelope = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::failed(format!("{} cannot be understood", path.display()))
-            .cause(error)
-            .remedy("restore it from a backup, or move it away to register a new account")
-    })?;
-    if envelope.version > 1 {
-        return Err(Error::failed(format!(
-            "{} was written by a newer mailcert",
-            path.display()
-        )));
-    }
-    Ok(Some(envelope.account))
-}
-
-fn save_account(context: &Context<'_>, key: &str, record: &AccountRecord) -> Result<()> {
-    let failed = |error: serde_json::Error| Error::failed("the account could not be saved").cause(error);
-    let envelope = Envelope {
-        version: 1,
-        account: record.clone(),
-    };
-    let bytes = serde_json::to_vec_pretty(&envelope).map_err(failed)?;
-    context
-        .store
-        .save_account(key, &bytes)
-        .map_err(|error| store_error("the account could not be saved", &error))
-}
-
-/// The account file: every file on disk carries its format's version.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Envelope {
-    version: u32,
-    #[serde(flatten)]
-    account: AccountRecord,
-}
-
-/// Returns the name of a CA's account file: the short name of a known CA, else made from the URL, with a digest so that
-/// two URLs never share a file.
-pub fn account_key(directory: &str) -> String {
-    if let Some(known) = authority::by_directory(directory) {
-        return known.name.to_owned();
-    }
-    let rest = directory.split_once("://").map_or(directory, |(_, rest)| rest);
-    let safe = |character: char| {
-        if character.is_ascii_alphanumeric() || "-.".contains(character) {
-            character
-        } else {
-            '_'
-        }
-    };
-    let readable: String = rest.chars().take(60).map(safe).collect();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, directory.as_bytes());
-    let tail: String = hex(digest.as_ref()).chars().take(8).collect();
-    format!("{}-{tail}", readable.trim_start_matches('.'))
 }
 
 /// Turns a failure of the conversation into one for the user, with what to do about it.
@@ -276,11 +335,20 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
         AcmeError::Bind { .. } => told.remedy("set acme.challenge.listen to an address of this host"),
         AcmeError::Challenge(failures) => {
             let http = failures.iter().any(|failure| failure.challenge == "http-01");
+            let tls = failures
+                .iter()
+                .any(|failure| failure.challenge == "tls-alpn-01");
             let dns = failures.iter().any(|failure| failure.challenge == "dns-01");
             let mut told = told;
             if http {
                 told = told.remedy(
                     "make sure that each name's A and AAAA records lead to this host, and that port 80 is open to the world",
+                );
+            }
+            if tls {
+                told = told.remedy(
+                    "make sure that each name's A and AAAA records lead to this host, and that port 443 is open to the world and \
+                     leads here without a proxy that ends TLS",
                 );
             }
             if dns {
@@ -296,7 +364,15 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
         AcmeError::Connect { .. } | AcmeError::Timeout { .. } | AcmeError::Cut { .. } => {
             told.remedy("look whether this host can reach the CA")
         }
-        AcmeError::ExternalAccountRequired { .. } => told.remedy("set acme.directory to another CA"),
+        AcmeError::Deactivated(_) => told.remedy(
+            "`mailcert account register` puts its file aside and makes a new account; CAA records that name the old one must \
+             be changed then",
+        ),
+        AcmeError::ExternalAccountRefused { .. } => told.remedy(
+            "compare key identifier and key with what the CA shows to its customer; some CAs take each pair only once, or for \
+             some days: get a new one there",
+        ),
+        AcmeError::ExternalAccountRequired { directory } => told.remedy(external_account_remedy(directory)),
         AcmeError::Hook(_) => told
             .remedy("mend the program of acme.challenge.hook; nothing was asked of the CA with it failing"),
         AcmeError::NotAcme { .. }
@@ -305,8 +381,17 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
             status: 404 | 410, ..
         } => told.remedy("look whether acme.directory is right"),
         AcmeError::NotSeen(seen) => seen.remedies.iter().cloned().fold(told, Error::remedy),
+        AcmeError::PortTaken {
+            challenge: "tls-alpn-01",
+            ..
+        } => told.remedy(
+            "stop it, or set acme.challenge.listen to an address that it leaves free, or use http-01 or dns-01",
+        ),
         AcmeError::PortTaken { .. } => told
             .remedy("stop it, or set acme.challenge.webroot to the directory that it serves, or use dns-01"),
+        AcmeError::ProfileNotOffered { .. } => {
+            told.remedy("set acme.profile to one of these, or take it out: the CA chooses then")
+        }
         AcmeError::TermsOfService { url } => told.remedy(format!(
             "read {url}, then set acme.terms_of_service_agreed = true"
         )),
@@ -318,6 +403,18 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
         }
         _ => told,
     }
+}
+
+/// Says where a customer gets what an account is bound by.
+fn external_account_remedy(directory: &str) -> String {
+    let from = match authority::by_directory(directory).map(|known| known.external_account) {
+        Some(authority::ExternalAccount::Required { from }) => from,
+        _ => "the CA",
+    };
+    format!(
+        "get a key identifier and a key from {from}, and set acme.eab = {{ key_id = \"...\", hmac_key_file = \"...\" }}; or \
+         `mailcert account register --directory {directory} --eab-key-id ... --eab-hmac-key-file ...`"
+    )
 }
 
 /// Returns when the CA wants to be asked again, as an instant.
@@ -334,27 +431,4 @@ fn asked_for(error: &AcmeError, now: OffsetDateTime) -> Option<OffsetDateTime> {
         .retry_after()?
         .min(std::time::Duration::from_secs(7 * 86400));
     Some(now.saturating_add(Duration::try_from(wait).ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn account_files_have_safe_and_different_names() {
-        assert_eq!(
-            account_key("https://acme-v02.api.letsencrypt.org/directory"),
-            "letsencrypt"
-        );
-        let one = account_key("https://ca.example:14000/../dir");
-        assert!(
-            one.starts_with("ca.example_14000_.._dir-") && !one.contains('/'),
-            "{one}"
-        );
-        assert_ne!(
-            account_key("https://ca.example/a/b"),
-            account_key("https://ca.example/a_b")
-        );
-        assert!(!account_key("https://../../x").starts_with('.'));
-    }
 }

@@ -71,6 +71,8 @@ pub enum ChallengeType {
     Dns01,
     /// By a document on port 80.
     Http01,
+    /// By a handshake on port 443.
+    TlsAlpn01,
 }
 
 /// Somebody who answers.
@@ -373,13 +375,19 @@ fn take_flags(answers: &mut Answers, request: &Request) {
     answers.terms_of_service_agreed |= request.agree_to_terms;
     match request.challenge {
         Some(ChallengeType::Dns01) => answers.challenge = Challenge::Dns01,
-        Some(ChallengeType::Http01) if answers.challenge == Challenge::Dns01 => {
+        Some(ChallengeType::Http01) if !matches!(answers.challenge, Challenge::Http01(_)) => {
             answers.challenge = Challenge::Http01(Http01::Listen(Vec::new()));
+        }
+        Some(ChallengeType::TlsAlpn01) if !matches!(answers.challenge, Challenge::TlsAlpn01(_)) => {
+            answers.challenge = Challenge::TlsAlpn01(Vec::new());
         }
         _ => {}
     }
     if !request.listen.is_empty() {
-        answers.challenge = Challenge::Http01(Http01::Listen(request.listen.clone()));
+        answers.challenge = match answers.challenge {
+            Challenge::TlsAlpn01(_) => Challenge::TlsAlpn01(request.listen.clone()),
+            _ => Challenge::Http01(Http01::Listen(request.listen.clone())),
+        };
     }
     answers.leave_dovecot |= request.no_dovecot;
     if !request.publish.is_empty() {
@@ -440,6 +448,9 @@ fn agree_to_terms(
         contact: Vec::new(),
         terms_of_service_agreed: false,
         root_ca_file: answers.root_ca_file.clone(),
+        profile: None,
+        preferred_chain: None,
+        external_account: None,
         challenge: answers.challenge.clone(),
         challenge_hook: None,
         fallback: Vec::new(),

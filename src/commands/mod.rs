@@ -2,6 +2,7 @@
 //!
 //! What commands share: [`Context`], the lock, and the lineages as the configuration wants them.
 
+pub mod account;
 pub mod apply;
 pub mod ca;
 pub mod certificates;

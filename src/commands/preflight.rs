@@ -20,6 +20,7 @@ use crate::{
         AcmeError,
         account::Session,
         challenge::{BoxFuture, ChallengeResponse, ChallengeType, Present, Verdict as Told},
+        directory::Directory,
         order::Stop,
     },
     dns::{
@@ -33,10 +34,14 @@ use crate::{
     env::progress::Progress,
     error::{Error, Result},
     model::{
+        authority,
         name::{DomainName, Identifier},
         record::caa::{self, Request, Verdict},
     },
-    probe::http01::{self, Look, Token},
+    probe::{
+        http01::{self, Look, Token},
+        tls_alpn01,
+    },
 };
 
 /// Addresses of one name that are looked at; more are a mistake or an attack.
@@ -210,7 +215,7 @@ impl Examiner {
             },
             identifiers: flight.identifiers.to_vec(),
             challenge,
-            identities: flight.session.directory().meta().caa_identities.clone(),
+            identities: identities(flight.session.directory()),
             account: flight.session.account_url().to_owned(),
             stop: context.stop(),
         })
@@ -398,7 +403,7 @@ impl Examiner {
             _ if !solver.may_be_tried() => return Ok(Findings::default()),
             // Seen on every server before the CA is told; nothing is written twice for it.
             ChallengeType::Dns01 => return Ok(Findings::default()),
-            ChallengeType::Http01 => {}
+            ChallengeType::Http01 | ChallengeType::TlsAlpn01 => {}
         }
         let responses = self
             .names()
@@ -429,9 +434,11 @@ impl Examiner {
         addresses: &BTreeMap<DomainName, Vec<IpAddr>>,
     ) -> Findings {
         let mut findings = Findings::default();
-        if self.challenge != ChallengeType::Http01 {
-            return findings;
-        }
+        let port = match self.challenge {
+            ChallengeType::Dns01 => return findings,
+            ChallengeType::Http01 => 80,
+            ChallengeType::TlsAlpn01 => 443,
+        };
         let mut looks = Vec::new();
         for response in responses {
             let of_name = addresses.get(&response.name).into_iter().flatten();
@@ -446,14 +453,20 @@ impl Examiner {
             match look {
                 Look::Right => {}
                 Look::Unreachable(reason) => findings.notes.push(format!(
-                    "{name}: this host cannot reach {address} port 80 itself ({reason}); if the CA can, all is well"
+                    "{name}: this host cannot reach {address} port {port} itself ({reason}); if the CA can, all is well"
                 )),
                 Look::Wrong(reason) => findings.fault(
                     format!("{name}: the challenge is not seen at {address}: {reason}"),
-                    format!(
-                        "another web server has {name} at {address}: lead the name or port 80 to this host, or set \
-                         acme.challenge.webroot to the directory that it serves"
-                    ),
+                    match self.challenge {
+                        ChallengeType::TlsAlpn01 => format!(
+                            "another server has {name} at {address}: lead the name or port 443 to this host, without a proxy \
+                             that ends TLS, or use http-01 or dns-01"
+                        ),
+                        _ => format!(
+                            "another web server has {name} at {address}: lead the name or port 80 to this host, or set \
+                             acme.challenge.webroot to the directory that it serves"
+                        ),
+                    },
                 ),
             }
         }
@@ -465,6 +478,10 @@ impl Examiner {
         response: &'r ChallengeResponse,
         address: IpAddr,
     ) -> (&'r DomainName, IpAddr, Look) {
+        if self.challenge == ChallengeType::TlsAlpn01 {
+            let look = tls_alpn01::look(&response.name, address, &response.key_authorization).await;
+            return (&response.name, address, look);
+        }
         let token = Token {
             token: &response.token,
             expected: &response.key_authorization,
@@ -475,6 +492,19 @@ impl Examiner {
         };
         let look = http01::look(&response.name, address, token, resolve).await;
         (&response.name, address, look)
+    }
+}
+
+/// Returns what a CA recognizes itself by in CAA records: as its directory says, else as is known of it.
+fn identities(directory: &Directory) -> Vec<String> {
+    let said = &directory.meta().caa_identities;
+    match authority::by_directory(&directory.url) {
+        Some(known) if said.is_empty() => known
+            .caa_identities
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect(),
+        _ => said.clone(),
     }
 }
 

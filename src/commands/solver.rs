@@ -1,5 +1,5 @@
-//! Wires the challenge of the configuration: http-01 by our listener or a web root, dns-01 by the DNS provider; or any of
-//! them by a program of the operator's.
+//! Wires the challenge of the configuration: http-01 and tls-alpn-01 by our listeners, http-01 by a web root, dns-01 by the
+//! DNS provider; or any of them by a program of the operator's.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use crate::{
     acme::challenge::{
         BoxFuture, Present,
         dns01::{Dns01, DnsFailure, Records, TxtValue},
-        http01::Listener,
+        http01, tls_alpn01,
         webroot::Webroot,
     },
     config::{Acme, Challenge, Http01},
@@ -51,8 +51,11 @@ impl Solvers {
             });
         }
         let present: Arc<dyn Present> = match &acme.challenge {
-            Challenge::Http01(Http01::Listen(addresses)) => Arc::new(Listener::new(addresses.clone())),
+            Challenge::Http01(Http01::Listen(addresses)) => {
+                Arc::new(http01::Listener::new(addresses.clone()))
+            }
             Challenge::Http01(Http01::Webroot(root)) => Arc::new(Webroot::new(root.clone())),
+            Challenge::TlsAlpn01(addresses) => Arc::new(tls_alpn01::Listener::new(addresses.clone())),
             Challenge::Dns01 => {
                 let resolver = dns::resolver(context);
                 let provider = dns::provider(context)?;

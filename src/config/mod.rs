@@ -59,6 +59,12 @@ pub struct Acme {
     pub terms_of_service_agreed: bool,
     /// PEM file with the roots that the directory's own HTTPS is verified by, instead of the system's.
     pub root_ca_file: Option<PathBuf>,
+    /// The CA's profile to order by; `None`: the CA chooses.
+    pub profile: Option<String>,
+    /// The issuer's common name of the topmost certificate in the chain that is wanted; `None`: the CA's default chain.
+    pub preferred_chain: Option<String>,
+    /// The customer's account that a new account at `directory` is bound to.
+    pub external_account: Option<ExternalAccount>,
     /// How names are validated.
     pub challenge: Challenge,
     /// Who puts the responses in place instead of us.
@@ -74,6 +80,9 @@ impl Acme {
     pub fn at(&self, directory: &str) -> Self {
         Self {
             directory: directory.to_owned(),
+            profile: None,
+            preferred_chain: None,
+            external_account: None,
             ..self.clone()
         }
     }
@@ -90,6 +99,15 @@ pub enum MirroredLimits {
     None,
 }
 
+/// `acme.eab`: external account binding (RFC 8555, 7.3.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalAccount {
+    /// The key identifier that the CA gave.
+    pub key_id: String,
+    /// Where the key that the CA gave comes from: base64url.
+    pub hmac_key: SecretSource,
+}
+
 /// `[acme.challenge]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
@@ -97,6 +115,9 @@ pub enum Challenge {
     Dns01,
     /// RFC 8555, 8.3.
     Http01(Http01),
+    /// RFC 8737, by a listener of ours on these addresses, bound only while validating. Empty: port 443 on every address
+    /// family.
+    TlsAlpn01(Vec<SocketAddr>),
 }
 
 /// Where the http-01 token is served.

@@ -209,6 +209,7 @@ fn wanted_of_acme(answers: &Answers) -> [Wanted; 7] {
         Challenge::Dns01 => ("dns-01", &[][..], None),
         Challenge::Http01(Http01::Listen(addresses)) => ("http-01", addresses.as_slice(), None),
         Challenge::Http01(Http01::Webroot(webroot)) => ("http-01", &[][..], Some(path(webroot))),
+        Challenge::TlsAlpn01(addresses) => ("tls-alpn-01", addresses.as_slice(), None),
     };
     [
         Wanted::new("acme", "directory", Some(answers.directory.as_str().into())),
@@ -347,7 +348,13 @@ fn key_line(key: &Key, answers: &Answers, wanted: &[Wanted]) -> Option<String> {
     }
     let path = key.path();
     let is_useless = match path.as_str() {
-        "acme.challenge.listen" => answers.challenge != Challenge::Http01(Http01::Listen(Vec::new())),
+        "acme.challenge.listen" => {
+            let empty = [
+                Challenge::Http01(Http01::Listen(Vec::new())),
+                Challenge::TlsAlpn01(Vec::new()),
+            ];
+            !empty.contains(&answers.challenge)
+        }
         "dns.provider" => answers.provider.is_some(),
         _ => false,
     };
@@ -430,6 +437,15 @@ mod tests {
             Answers {
                 challenge: listen,
                 timer: Timer::None,
+                ..answers()
+            },
+            Answers {
+                challenge: Challenge::TlsAlpn01(Vec::new()),
+                directory: "zerossl".to_owned(),
+                ..answers()
+            },
+            Answers {
+                challenge: Challenge::TlsAlpn01(addresses(&["127.0.0.2:5001", "[::1]:443"])),
                 ..answers()
             },
             Answers {

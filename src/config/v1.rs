@@ -20,9 +20,9 @@ use std::{
 use toml_edit::{Document, Item};
 
 use super::{
-    Acme, Certificate, Challenge, ClientCa, Config, Dns, Host, Http01, Issuer, KeyType, MirroredLimits,
-    Notify, Postfix, Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, Timer,
-    TlsLayout, TsigAlgorithm, Verify, hook::ChallengeHook,
+    Acme, Certificate, Challenge, ClientCa, Config, Dns, ExternalAccount, Host, Http01, Issuer, KeyType,
+    MirroredLimits, Notify, Postfix, Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136,
+    SecretSource, Timer, TlsLayout, TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -185,6 +185,9 @@ fn acme(
         contact: without_places(contact),
         terms_of_service_agreed: true,
         root_ca_file: section.path("root_ca_file"),
+        profile: section.parsed("profile", report, value::profile),
+        preferred_chain: section.parsed("preferred_chain", report, value::common_name),
+        external_account: external_account(&section.section("acme.eab"), report),
         challenge: challenge?,
         challenge_hook,
         fallback: without_places(fallback),
@@ -196,10 +199,25 @@ fn acme(
     })
 }
 
+/// Returns the customer's account that accounts are bound to; `None` when there is none, or when it has been reported.
+fn external_account(section: &Section<'_>, report: &mut Report<'_>) -> Option<ExternalAccount> {
+    const SOURCES: [&str; 3] = ["hmac_key_file", "hmac_key_env", "hmac_key_credential"];
+    if !section.is_written() {
+        return None;
+    }
+    let key_id = section.parsed("key_id", report, value::key_id);
+    let hmac_key = secret(section, SOURCES, report);
+    Some(ExternalAccount {
+        key_id: key_id?,
+        hmac_key: hmac_key?,
+    })
+}
+
 /// Returns how names are proven; `None` when the type has been reported.
 fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge> {
     let (kind, _) = section.text("type")?;
-    let addresses = section.parsed_list("listen", report, |text| value::socket_address(text, 80));
+    let port = if kind == "tls-alpn-01" { 443 } else { 80 };
+    let addresses = section.parsed_list("listen", report, |text| value::socket_address(text, port));
     let webroot = section.path("webroot");
     if section.item("hook").is_some() {
         for name in ["listen", "webroot"] {
@@ -233,6 +251,19 @@ fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge
                 );
             }
             Some(Challenge::Http01(Http01::Webroot(webroot)))
+        }
+        "tls-alpn-01" => {
+            if section.item("hook").is_some() {
+                let at = section.item("type").and_then(Item::span).unwrap_or_default();
+                let fault =
+                    "is tls-alpn-01, which no `hook` can answer; take it out, or use http-01 or dns-01";
+                section.refuse("type", &at, fault, report);
+            }
+            if let Some(at) = section.item("webroot").and_then(Item::span) {
+                let fault = "has no meaning with tls-alpn-01; leave it out";
+                section.refuse("webroot", &at, fault, report);
+            }
+            Some(Challenge::TlsAlpn01(without_places(addresses)))
         }
         _ => None,
     }
@@ -365,7 +396,9 @@ fn identifiers(
         return identifiers;
     }
     for (identifier, at) in &placed {
-        if identifier.is_wildcard() && matches!(challenge, Some(Challenge::Http01(_))) {
+        if identifier.is_wildcard()
+            && matches!(challenge, Some(Challenge::Http01(_) | Challenge::TlsAlpn01(_)))
+        {
             let fault =
                 format!("has the wildcard `{identifier}`; set `acme.challenge.type` to dns-01 for it");
             refuse(at, &fault, report);
@@ -475,7 +508,8 @@ fn rfc2136(section: &Section<'_>, report: &mut Report<'_>) -> Option<Rfc2136> {
         // The text is not repeated: `name:secret` is how some programs write a key.
         DomainName::from_dns(text).map_err(|_| "is not a domain name, as names of TSIG keys are".to_owned())
     });
-    let secret = secret(section, report);
+    let sources = ["secret_file", "secret_env", "secret_credential"];
+    let secret = secret(section, sources, report);
     Some(Rfc2136 {
         server: server?,
         key_name: key_name?,
@@ -488,26 +522,31 @@ fn rfc2136(section: &Section<'_>, report: &mut Report<'_>) -> Option<Rfc2136> {
     })
 }
 
-/// Returns where the TSIG secret comes from: exactly one source is named.
-fn secret(section: &Section<'_>, report: &mut Report<'_>) -> Option<SecretSource> {
-    const SOURCES: [&str; 3] = ["secret_file", "secret_env", "secret_credential"];
-    let written: Vec<&str> = SOURCES
+/// Returns where a secret comes from: exactly one source is named. The names are those of the file, the variable and the
+/// credential.
+fn secret(
+    section: &Section<'_>,
+    sources: [&'static str; 3],
+    report: &mut Report<'_>,
+) -> Option<SecretSource> {
+    let [file, variable, credential] = sources;
+    let written: Vec<&str> = sources
         .into_iter()
         .filter(|name| section.item(name).is_some())
         .collect();
     match written.as_slice() {
-        ["secret_file"] => section.path("secret_file").map(SecretSource::File),
-        ["secret_env"] => section
-            .parsed("secret_env", report, value::reference_name)
+        [only] if *only == file => section.path(file).map(SecretSource::File),
+        [only] if *only == variable => section
+            .parsed(variable, report, value::reference_name)
             .map(SecretSource::Env),
-        ["secret_credential"] => section
-            .parsed("secret_credential", report, value::reference_name)
+        [_] => section
+            .parsed(credential, report, value::reference_name)
             .map(SecretSource::Credential),
         [] => {
             let message = format!(
                 "`{}` names no secret; set one of {}",
                 section.path,
-                SOURCES.join(", ")
+                sources.join(", ")
             );
             report.error(&section.at, message);
             None

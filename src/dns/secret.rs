@@ -1,16 +1,16 @@
 //! The TSIG secret: read from a file, a variable or a systemd credential; never shown.
 
-use std::{fmt, path::Path};
+use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
     config::SecretSource,
-    env::{Env, files},
+    env::{
+        Env,
+        secret::{self, Place},
+    },
 };
-
-/// What a secret's file may hold at most, in bytes.
-const MAX_FILE: u64 = 4096;
 
 /// A TSIG key's secret. Its Debug shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,31 +54,13 @@ impl TsigSecret {
     /// # Errors
     /// When it is not there, could have been written by others, or is not base64.
     pub fn read(source: &SecretSource, env: &Env) -> Result<Self, SecretError> {
-        match source {
-            SecretSource::Credential(name) => {
-                let directory = env.var("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    let message = format!("no credential `{name}`: $CREDENTIALS_DIRECTORY is not set (systemd.exec(5), LoadCredential)");
-                    SecretError::Unreadable(message)
-                })?;
-                if name.is_empty() || name.starts_with('.') || name.contains('/') {
-                    return Err(SecretError::Unreadable(format!(
-                        "`{name}` is not a credential's name"
-                    )));
-                }
-                Self::read_file(&Path::new(directory).join(name))
-            }
-            SecretSource::Env(name) => match env.var(name) {
-                Some(text) => Self::from_base64(text, &format!("${name}")),
-                None => Err(SecretError::Unreadable(format!("${name} is not set"))),
-            },
-            SecretSource::File(path) => Self::read_file(path),
-        }
-    }
-
-    fn read_file(path: &Path) -> Result<Self, SecretError> {
-        let bytes = files::read_trusted(path, MAX_FILE)
-            .map_err(|error| SecretError::Unreadable(error.to_string()))?;
-        Self::from_base64(&String::from_utf8_lossy(&bytes), &path.display().to_string())
+        let place = match source {
+            SecretSource::Credential(name) => Place::Credential(name),
+            SecretSource::Env(name) => Place::Env(name),
+            SecretSource::File(path) => Place::File(path),
+        };
+        let secret = secret::read(env, place).map_err(SecretError::Unreadable)?;
+        Self::from_base64(&secret.text, &secret.place)
     }
 
     /// Parses base64 text; white space around it is ignored. `source` is named in the error.

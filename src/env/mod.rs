@@ -7,6 +7,7 @@ pub mod files;
 pub mod log;
 pub mod process;
 pub mod progress;
+pub mod secret;
 
 use std::{
     collections::BTreeMap,

@@ -188,6 +188,11 @@ impl PrivateKey {
         self.pair.serialize_pem()
     }
 
+    /// Returns the key as PKCS#8 DER. Secret.
+    pub fn to_pkcs8_der(&self) -> Vec<u8> {
+        self.pair.serialize_der()
+    }
+
     /// Returns the public key as SubjectPublicKeyInfo DER (RFC 5280, 4.1.2.7).
     pub fn public_key_der(&self) -> Vec<u8> {
         self.pair.subject_public_key_info()

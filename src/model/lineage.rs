@@ -109,6 +109,9 @@ pub struct Order {
     /// The order's URL, from its `Location`; `None` until the CA has answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// The CA's profile that it was made by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The certificate it replaces (RFC 9773, 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,

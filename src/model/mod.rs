@@ -14,6 +14,7 @@ pub mod notice;
 pub mod plan;
 pub mod public_suffix;
 pub mod record;
+pub mod revocation;
 pub mod rrset;
 pub mod schedule;
 pub mod steps;

@@ -250,6 +250,7 @@ mod tests {
         lineage.state = State::Verified;
         // An order in flight goes on whatever the caps say, but not one for other names.
         let mut order = Order {
+            profile: None,
             generation: 2,
             identifiers: identifiers.clone(),
             directory: String::new(),

@@ -70,6 +70,13 @@ impl Layout {
         self.root.join("accounts").join(format!("{key}.limits.json"))
     }
 
+    /// Returns where the file of the n-th account that was deactivated at a CA is kept, from 1.
+    pub fn retired_account(&self, key: &str, n: u64) -> PathBuf {
+        self.root
+            .join("accounts")
+            .join(format!("{key}.deactivated-{n}.json"))
+    }
+
     /// Returns the directory of all lineages.
     pub fn lineages(&self) -> PathBuf {
         self.root.join("lineages")

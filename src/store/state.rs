@@ -311,6 +311,29 @@ impl Store {
         )?)
     }
 
+    /// Puts an account's file aside, never over another; returns where it is now.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn retire_account(&self, key: &str) -> Result<PathBuf, StoreError> {
+        let from = self.layout().account(key);
+        let to = (1..=1000)
+            .map(|n| self.layout().retired_account(key, n))
+            .find(|path| fs::symlink_metadata(path).is_err())
+            .unwrap_or_else(|| self.layout().retired_account(key, 0));
+        fs::rename(&from, &to).map_err(|reason| {
+            StoreError::File(FileError {
+                verb: "rename",
+                path: from.clone(),
+                reason,
+            })
+        })?;
+        if let Some(directory) = from.parent() {
+            files::sync_directory(directory)?;
+        }
+        Ok(to)
+    }
+
     /// Leaves a text about the last run; for people, so nothing is synced and a failure is no failure.
     pub fn note_last_run(&self, text: &str) {
         let _ = fs::write(self.layout().last_run(), format!("{text}\n"));

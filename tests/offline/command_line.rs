@@ -134,10 +134,6 @@ fn what_is_unknown_or_not_yet_there_is_told() {
             &["init", "--host", "a.test", "--issuer", "ca"],
             &["not yet supported"],
         ),
-        (
-            &["init", "--host", "a.test", "--challenge", "tls-alpn-01"],
-            &["not yet supported"],
-        ),
         (&["init", "--host", "a.test", "--listen", "eth0"], &["eth0"]),
     ] {
         let outcome = host.run(args).expect(2);

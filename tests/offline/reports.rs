@@ -93,6 +93,7 @@ fn status_of_lineages_in_every_state() {
 
     let mut ordered = verified(&full("ordered"), 1, Duration::days(62));
     ordered.order = Some(Order {
+        profile: None,
         generation: 2,
         identifiers: vec![full("ordered").parse().unwrap()],
         directory: "https://127.0.0.1:1/dir".to_owned(),

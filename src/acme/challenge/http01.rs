@@ -1,32 +1,25 @@
 //! http-01 by a listener of our own (RFC 8555, 8.3), bound only while the CA validates.
 //!
 //! It serves `/.well-known/acme-challenge/TOKEN` for the tokens of the moment, and nothing else. Anyone may connect to
-//! it, so connections, bytes and time are limited.
+//! it, so bytes are limited here, connections and time by the door.
 
 use std::{
     collections::HashMap,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::{Mutex as AsyncMutex, Semaphore},
-    task::JoinHandle,
+    net::TcpStream,
+    sync::Mutex as AsyncMutex,
 };
 
-use super::{BoxFuture, ChallengeResponse, ChallengeType, Present, port_holder};
+use super::{BoxFuture, ChallengeResponse, ChallengeType, Present, door::Door};
 use crate::acme::error::AcmeError;
 
-/// How many connections are served at the same time; more wait.
-const CONNECTIONS: usize = 64;
 /// How large a request may be, in bytes.
 const REQUEST: usize = 8 << 10;
-/// How long one connection may take.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// What stands before the token.
 const PREFIX: &str = "/.well-known/acme-challenge/";
 
@@ -35,56 +28,23 @@ type Tokens = Arc<Mutex<HashMap<String, String>>>;
 
 /// http-01 by a listener of our own.
 pub struct Listener {
-    addresses: Vec<SocketAddr>,
+    door: AsyncMutex<Door>,
     tokens: Tokens,
-    /// The tasks that accept, while it is bound.
-    accepting: AsyncMutex<Vec<Accepting>>,
-}
-
-/// A task that accepts; ends, and unbinds, with its owner.
-struct Accepting(JoinHandle<()>);
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Listener {
     /// Names the addresses; without any, port 80 on every address family. Nothing is bound yet.
     pub fn new(addresses: Vec<SocketAddr>) -> Self {
         Self {
-            addresses,
+            door: AsyncMutex::new(Door::new(ChallengeType::Http01, addresses, 80)),
             tokens: Tokens::default(),
-            accepting: AsyncMutex::default(),
-        }
-    }
-
-    /// Binds all addresses.
-    fn bind(&self) -> Result<Vec<TcpListener>, AcmeError> {
-        if !self.addresses.is_empty() {
-            return self.addresses.iter().map(|address| bind(*address)).collect();
-        }
-        let v6 = bind((Ipv6Addr::UNSPECIFIED, 80).into());
-        let v4 = bind((Ipv4Addr::UNSPECIFIED, 80).into());
-        match (v4, v6) {
-            (Ok(v4), Ok(v6)) => Ok(vec![v4, v6]),
-            // A host without one of the two families.
-            (Ok(one), Err(AcmeError::Bind { .. })) | (Err(AcmeError::Bind { .. }), Ok(one)) => Ok(vec![one]),
-            (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
 
     async fn start(&self, responses: &[ChallengeResponse]) -> Result<(), AcmeError> {
-        let mut accepting = self.accepting.lock().await;
-        if accepting.is_empty() {
-            let slots = Arc::new(Semaphore::new(CONNECTIONS));
-            *accepting = self
-                .bind()?
-                .into_iter()
-                .map(|listener| Accepting(tokio::spawn(accept(listener, self.tokens.clone(), slots.clone()))))
-                .collect();
-        }
+        let mut door = self.door.lock().await;
+        let tokens = self.tokens.clone();
+        door.open(move |stream| serve(stream, tokens.clone()))?;
         let new = responses
             .iter()
             .map(|each| (each.token.clone(), each.key_authorization.clone()));
@@ -93,18 +53,14 @@ impl Listener {
     }
 
     async fn stop(&self, responses: &[ChallengeResponse]) {
-        let mut accepting = self.accepting.lock().await;
+        let mut door = self.door.lock().await;
         let is_idle = {
             let mut tokens = lock(&self.tokens);
             tokens.retain(|token, _| responses.iter().all(|each| each.token != *token));
             tokens.is_empty()
         };
         if is_idle {
-            for mut task in accepting.drain(..) {
-                task.0.abort();
-                // Waited for, so that the port is free when we return.
-                let _ = (&mut task.0).await;
-            }
+            door.close().await;
         }
     }
 }
@@ -130,60 +86,8 @@ fn lock(tokens: &Tokens) -> MutexGuard<'_, HashMap<String, String>> {
     tokens.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Binds one address.
-fn bind(address: SocketAddr) -> Result<TcpListener, AcmeError> {
-    let open = || -> std::io::Result<TcpListener> {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        if address.is_ipv6() {
-            // So that `[::]` leaves room for `0.0.0.0` beside it.
-            sockopt::set_ipv6_v6only(&socket, true)?;
-        }
-        rustix::net::bind(&socket, &address)?;
-        rustix::net::listen(&socket, 128)?;
-        TcpListener::from_std(socket.into())
-    };
-    open().map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => AcmeError::PortTaken {
-            address,
-            holder: port_holder::find(address),
-        },
-        std::io::ErrorKind::PermissionDenied => {
-            let reason = "ports below 1024 are for root, or a process with CAP_NET_BIND_SERVICE".to_owned();
-            AcmeError::Bind { address, reason }
-        }
-        _ => AcmeError::Bind {
-            address,
-            reason: error.to_string(),
-        },
-    })
-}
-
-/// Accepts connections until it is aborted.
-async fn accept(listener: TcpListener, tokens: Tokens, slots: Arc<Semaphore>) {
-    while let Ok(slot) = slots.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let tokens = tokens.clone();
-                tokio::spawn(async move {
-                    let _ = tokio::time::timeout(PATIENCE, serve(stream, &tokens)).await;
-                    drop(slot);
-                });
-            }
-            // Out of descriptors, most likely: a moment later there may be one.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
 /// Answers one request and closes.
-async fn serve(mut stream: TcpStream, tokens: &Tokens) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, tokens: Tokens) -> std::io::Result<()> {
     let mut request = Vec::with_capacity(1024);
     while !is_whole(&request) {
         if request.len() >= REQUEST {
@@ -194,7 +98,7 @@ async fn serve(mut stream: TcpStream, tokens: &Tokens) -> std::io::Result<()> {
             return Ok(());
         }
     }
-    let answer = answer(&request, &lock(tokens));
+    let answer = answer(&request, &lock(&tokens));
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
 }
@@ -253,6 +157,8 @@ fn requested(request: &[u8]) -> Option<(Method, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]

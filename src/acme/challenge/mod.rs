@@ -4,8 +4,10 @@
 //! after success, failure, the end of patience, and, as far as a dropped future allows, interruption.
 
 pub mod dns01;
+mod door;
 pub mod http01;
 mod port_holder;
+pub mod tls_alpn01;
 pub mod webroot;
 
 use std::{pin::Pin, time::Duration};
@@ -23,6 +25,8 @@ pub enum ChallengeType {
     Dns01,
     /// A document on port 80 (RFC 8555, 8.3).
     Http01,
+    /// A handshake on port 443 (RFC 8737).
+    TlsAlpn01,
 }
 
 impl ChallengeType {
@@ -31,6 +35,7 @@ impl ChallengeType {
         match self {
             Self::Dns01 => "dns-01",
             Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
         }
     }
 }
@@ -42,7 +47,7 @@ pub struct ChallengeResponse {
     pub name: DomainName,
     /// The challenge's token: base64url characters only.
     pub token: String,
-    /// What http-01 answers.
+    /// What http-01 answers, and of what tls-alpn-01 shows the digest.
     pub key_authorization: String,
     /// What dns-01 has as TXT data at `_acme-challenge`.
     pub txt: String,

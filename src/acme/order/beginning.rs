@@ -18,6 +18,7 @@ impl Run<'_> {
         if let Some(url) = self.request.resume {
             return self.resume(&account, url).await;
         }
+        self.check_profile()?;
         self.progress.step(&format!(
             "ordering a certificate for {}",
             list(self.request.identifiers)
@@ -31,6 +32,18 @@ impl Run<'_> {
                 self.place(&account, None, orders).await?
             }
             result => result?,
+        }
+    }
+
+    /// Refuses a profile that the CA does not have, before that costs an order.
+    fn check_profile(&self) -> Result<(), AcmeError> {
+        let profiles = &self.session.directory.meta().profiles;
+        match self.request.profile {
+            Some(profile) if !profiles.contains_key(profile) => Err(AcmeError::ProfileNotOffered {
+                profile: profile.to_owned(),
+                offered: profiles.clone().into_iter().collect(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -50,6 +63,9 @@ impl Run<'_> {
             .map(|name| instant_acme::Identifier::Dns(name.to_string()))
             .collect();
         let mut new_order = NewOrder::new(&names);
+        if let Some(profile) = self.request.profile {
+            new_order = new_order.profile(profile);
+        }
         if let Some((key_id, serial)) = replaces.and_then(CertificateId::halves) {
             new_order = new_order.replaces(CertificateIdentifier {
                 authority_key_identifier: key_id.into(),

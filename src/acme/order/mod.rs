@@ -6,6 +6,7 @@
 
 mod authorization;
 mod beginning;
+mod collecting;
 mod placed;
 mod words;
 
@@ -27,6 +28,7 @@ use super::{
     wire::{Wire, call},
 };
 use crate::{env::progress::Progress, model::name::Identifier};
+use collecting::Picked;
 use placed::Placed;
 
 /// How many failures in a row are taken for a hiccup while waiting.
@@ -43,6 +45,10 @@ pub struct OrderRequest<'a> {
     pub resume: Option<&'a str>,
     /// The certificate that this one replaces (RFC 9773, 5). When the CA refuses that, it is tried once without.
     pub replaces: Option<&'a CertificateId>,
+    /// The CA's profile to order by.
+    pub profile: Option<&'a str>,
+    /// The issuer's common name of the topmost certificate in the chain that is wanted.
+    pub preferred_chain: Option<&'a str>,
     /// How long all of it may take, the challenges' set-up included.
     pub patience: Duration,
 }
@@ -52,6 +58,8 @@ pub struct OrderRequest<'a> {
 pub struct Issued {
     /// The chain, checked to be ours.
     pub chain: Chain,
+    /// The chains that the CA has, by the issuer of their topmost certificate, when none of them is the preferred one.
+    pub other_chains: Option<Vec<String>>,
     /// Why challenges could not be taken away, when they could not.
     pub leftovers: Option<String>,
 }
@@ -108,7 +116,11 @@ pub async fn obtain(
     placed.take_away().await;
     let leftovers = placed.leftovers();
     match result {
-        Ok(chain) => Ok(Issued { chain, leftovers }),
+        Ok(picked) => Ok(Issued {
+            chain: picked.chain,
+            other_chains: picked.others,
+            leftovers,
+        }),
         Err(error) => {
             if let Some(reason) = leftovers {
                 progress.done(&format!("a challenge was left behind: {reason}"));
@@ -152,7 +164,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn obtain(&self, orders: &dyn SaveOrder, placed: &mut Placed) -> Result<Chain, AcmeError> {
+    async fn obtain(&self, orders: &dyn SaveOrder, placed: &mut Placed) -> Result<Picked, AcmeError> {
         let mut order = self.begin(orders).await?;
         if order.state().status == OrderStatus::Pending {
             let authorized = self.authorize(&mut order, placed).await;
@@ -175,10 +187,7 @@ impl Run<'_> {
         if order.state().status != OrderStatus::Valid {
             return Err(self.why_lost(&mut order).await);
         }
-        let pem = call!(self.wire, order.certificate())?;
-        let pem = pem.ok_or(AcmeError::IssuedOther("there is none".to_owned()))?;
-        Chain::check(pem.as_bytes(), self.request.request_der, self.request.identifiers)
-            .map_err(AcmeError::IssuedOther)
+        self.collect(&mut order).await
     }
 
     /// Waits while the order's status is one of those, asking the CA again and again.

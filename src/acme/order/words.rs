@@ -29,6 +29,7 @@ pub(super) fn crate_type(challenge: ChallengeType) -> instant_acme::ChallengeTyp
     match challenge {
         ChallengeType::Dns01 => instant_acme::ChallengeType::Dns01,
         ChallengeType::Http01 => instant_acme::ChallengeType::Http01,
+        ChallengeType::TlsAlpn01 => instant_acme::ChallengeType::TlsAlpn01,
     }
 }
 

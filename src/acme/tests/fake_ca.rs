@@ -413,6 +413,10 @@ async fn wants_terms_agreed_to_and_no_external_account() {
                         .replacen('{', &format!("{{\"meta\": {meta}, "), 1);
                 say("200 OK", "", &body)
             }
+            ("post /newaccount", _) if meta.contains("external") => {
+                let body = r#"{"type": "urn:ietf:params:acme:error:accountDoesNotExist"}"#;
+                say("400 Bad Request", "", body)
+            }
             (_, act) => act,
         });
         let (url, http) = (url.await, http(PATIENT));
@@ -420,6 +424,7 @@ async fn wants_terms_agreed_to_and_no_external_account() {
         let registration = Registration {
             contact: &[],
             terms_of_service_agreed: agreed,
+            external_account: None,
         };
         let record = AccountRecord::generate(&url).unwrap();
         let error = Session::open(http.clone(), directory, record, registration)
@@ -429,8 +434,9 @@ async fn wants_terms_agreed_to_and_no_external_account() {
             error.as_ref().is_none_or(expected) && error.is_some() != agreed,
             "{error:?}"
         );
-        // Nothing was sent but for the directory, the nonce and the account.
-        assert_eq!(http.n_requests(), if agreed { 3 } else { 1 });
+        // Nothing was sent but for the directory, the nonce and the account; for the account that may be there already too.
+        let is_asked_for = agreed || meta.contains("external");
+        assert_eq!(http.n_requests(), if is_asked_for { 3 } else { 1 });
     };
     let terms = r#"{"termsOfService": "https://ca.test/terms"}"#;
     check(terms, false, |error| {

@@ -128,6 +128,8 @@ impl Wish {
             request_der: &self.request_der,
             resume,
             replaces,
+            profile: None,
+            preferred_chain: None,
             patience: Duration::from_secs(120),
         };
         order::obtain(
@@ -145,6 +147,7 @@ impl Wish {
 const AGREED: Registration<'_> = Registration {
     contact: &[],
     terms_of_service_agreed: true,
+    external_account: None,
 };
 
 /// Begins a conversation under a new account.

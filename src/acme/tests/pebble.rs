@@ -15,6 +15,7 @@ use crate::acme::{
     challenge::{
         dns01::{Dns01, DnsFailure, Records, TxtValue},
         http01::Listener,
+        tls_alpn01,
     },
     http::{Limits, Trust},
     renewal_info::RenewalInfo,
@@ -427,6 +428,7 @@ async fn registers_the_same_key_again_at_a_ca_that_forgot_it() {
     let registration = Registration {
         contact: &contact,
         terms_of_service_agreed: true,
+        external_account: None,
     };
     let session = Session::open(http.clone(), directory.clone(), record.clone(), registration)
         .await
@@ -480,4 +482,79 @@ async fn replaces_a_certificate_once_and_goes_on_without_when_refused() {
         matches!(error, AcmeError::Problem { status: 400, .. }),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+#[ignore = "real: needs pebble"]
+async fn issues_by_tls_alpn01_for_several_names() {
+    let pebble = Pebble::start(QUIET);
+    let session = open(&pebble.http(), &pebble.url()).await.unwrap();
+    let address = SocketAddr::new(pebble.address.into(), 5001);
+    let present: Arc<dyn Present> = Arc::new(tls_alpn01::Listener::new(vec![address]));
+    let wish = Wish::new(KeyType::EcdsaP256, &["a.example.test", "b.example.test"]);
+    let issued = wish
+        .obtain(&session, &present, &Saved::default(), None, None)
+        .await
+        .unwrap();
+    assert_eq!(issued.leftovers, None);
+    assert!(
+        std::net::TcpStream::connect(address).is_err(),
+        "the port is closed"
+    );
+}
+
+#[tokio::test]
+#[ignore = "real: needs pebble"]
+async fn the_account_is_looked_at_told_of_contacts_given_another_key_and_ended() {
+    use crate::acme::account::{
+        object::Known,
+        rollover::{self, Settled},
+    };
+    let pebble = Pebble::start(QUIET);
+    let (http, url) = (pebble.http(), pebble.url());
+    let session = open(&http, &url).await.unwrap();
+    let object = session.look().await.unwrap();
+    assert_eq!((object.status.as_str(), object.contact.len()), ("valid", 0));
+    let contact = ["mailto:a@example.test".to_owned()];
+    assert_eq!(session.tell_contact(&contact).await.unwrap().contact, contact);
+
+    // Nothing was asked for yet: the CA knows the old key only.
+    let directory = session.directory().clone();
+    let mut record = session.record().clone();
+    record.propose_key().unwrap();
+    let (old, mut killed) = (record.thumbprint().unwrap(), record.clone());
+    assert_eq!(
+        rollover::settle(&http, &directory, &mut killed).await.unwrap(),
+        Settled::Unchanged
+    );
+    assert_eq!(killed, record);
+
+    // The CA has made the change, and the run was killed before it was written down.
+    let session = Session::open(http.clone(), directory.clone(), record.clone(), AGREED)
+        .await
+        .unwrap();
+    session.change_key().await.unwrap();
+    assert_eq!(
+        rollover::settle(&http, &directory, &mut killed).await.unwrap(),
+        Settled::Changed
+    );
+    record.adopt_key();
+    assert_eq!(killed, record);
+    assert_ne!(record.thumbprint().unwrap(), old);
+    let session = Session::open(http.clone(), directory.clone(), record.clone(), AGREED)
+        .await
+        .unwrap();
+    assert_eq!(session.look().await.unwrap().contact, contact);
+
+    assert_eq!(
+        record.find(&http, &directory).await.unwrap(),
+        Known::Account(session.account_url().to_owned())
+    );
+    assert_eq!(session.deactivate().await.unwrap().status, "deactivated");
+    assert_eq!(record.find(&http, &directory).await.unwrap(), Known::Deactivated);
+    for again in [session.deactivate().await.err(), session.look().await.err()] {
+        assert!(matches!(again, Some(AcmeError::Deactivated(_))), "{again:?}");
+    }
+    let nobody = AccountRecord::generate(&url).unwrap();
+    assert_eq!(nobody.find(&http, &directory).await.unwrap(), Known::Nobody);
 }

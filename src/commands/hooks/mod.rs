@@ -635,6 +635,7 @@ fn challenge_type(acme: &Acme) -> ChallengeType {
     match acme.challenge {
         Challenge::Dns01 => ChallengeType::Dns01,
         Challenge::Http01(_) => ChallengeType::Http01,
+        Challenge::TlsAlpn01(_) => ChallengeType::TlsAlpn01,
     }
 }
 

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::refusal::Refusal;
 use crate::{
     acme::AcmeError,
-    commands::{Context, ca},
+    commands::{Context, account::file},
     config::{Acme, MirroredLimits},
     env::{Clock, files, progress::Progress},
     model::{
@@ -67,7 +67,7 @@ pub(super) struct Intent<'a> {
 impl Admission {
     /// Reads what is known of the account's use of a CA.
     pub fn new(context: &Context<'_>, acme: &Acme) -> Self {
-        let key = ca::account_key(&acme.directory);
+        let key = file::name(&acme.directory);
         let limits = match acme.limits {
             MirroredLimits::Auto => authority::limits_of(&acme.directory),
             MirroredLimits::LetsEncrypt => Some(&authority::LETS_ENCRYPT),

@@ -64,7 +64,9 @@ pub(super) async fn begin(
     identifiers.sort();
     let directory = &authority.acme.directory;
     if let Some(order) = lineage.order.clone() {
-        let same = order.identifiers == identifiers && order.directory == *directory;
+        let same = order.identifiers == identifiers
+            && order.directory == *directory
+            && order.profile == authority.acme.profile;
         let key = match same {
             true => unfinished_key(context, certificate, order.generation)?,
             false => None,
@@ -87,6 +89,7 @@ pub(super) async fn begin(
         identifiers,
         directory: directory.clone(),
         url: None,
+        profile: authority.acme.profile.clone(),
         replaces: replaces(lineage, directory),
         started_at: context.now(),
     };
@@ -118,6 +121,7 @@ mod tests {
             generation: 2,
             identifiers: names(name),
             directory: directory.into(),
+            profile: None,
             url: url.map(str::to_owned),
             replaces: None,
             started_at: OffsetDateTime::UNIX_EPOCH,

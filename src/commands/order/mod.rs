@@ -287,6 +287,7 @@ impl Attempt<'_, '_> {
                 .await?;
             let error = match issued {
                 Ok(issued) => {
+                    notes.extend(other_chains(&authority.acme, self.certificate, &issued));
                     return complete(
                         context,
                         &session,
@@ -406,6 +407,8 @@ impl Attempt<'_, '_> {
             request_der: &request_der,
             resume: order.url.as_deref(),
             replaces: replaces.as_ref(),
+            profile: order.profile.as_deref(),
+            preferred_chain: authority.acme.preferred_chain.as_deref(),
             patience: PATIENCE + self.solvers.patience(order.identifiers.len()),
         };
         let issued = order::obtain(
@@ -420,6 +423,18 @@ impl Attempt<'_, '_> {
         let (_, request) = log.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok((issued, request))
     }
+}
+
+/// Says that the CA has no chain of the preferred issuer.
+fn other_chains(acme: &Acme, certificate: &Certificate, issued: &Issued) -> Option<String> {
+    let preferred = acme.preferred_chain.as_ref()?;
+    let offered = issued.other_chains.as_ref()?;
+    Some(format!(
+        "{}: the CA offers no chain whose topmost certificate is issued by `{preferred}`, only by {}; its default chain is used \
+         (acme.preferred_chain)",
+        certificate.name,
+        crate::model::plan::printable(offered.join(", ").as_bytes())
+    ))
 }
 
 /// Returns whether a generation has the names that the configuration wants.
@@ -494,6 +509,8 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
         request_der: &request,
         resume: None,
         replaces: None,
+        profile: acme.profile.as_deref(),
+        preferred_chain: acme.preferred_chain.as_deref(),
         patience: PATIENCE + solvers.patience(certificate.identifiers.len()),
     };
     let issued = order::obtain(

@@ -63,6 +63,17 @@ fn with(text: &str, key: &Key, value: &str) -> String {
     if key.name.starts_with("secret_") {
         table.remove("secret_file");
     }
+    if key.table == "acme.eab" {
+        // A whole table around the one key that is looked at.
+        let (key_id, file) = (
+            r#""k""#.parse::<Value>().unwrap(),
+            r#""/k""#.parse::<Value>().unwrap(),
+        );
+        table.insert("key_id", key_id.into());
+        if !key.name.starts_with("hmac_key_") {
+            table.insert("hmac_key_file", file.into());
+        }
+    }
     let mut set = |name: &str, value: &str| table.insert(name, value.parse::<Value>().unwrap().into());
     match (key.path().as_str(), value.trim_matches(['"', '\''])) {
         ("acme.challenge.hook.style", "acme.sh") => set("dnsapi", "'dns_x'"),
@@ -114,10 +125,7 @@ fn every_key_takes_its_example_or_is_not_yet_supported() {
             key.path()
         );
     }
-    for (table, example) in [
-        ("acme.eab", "{ key_id = 'a', hmac_key_file = '/a' }"),
-        ("ca", "{}"),
-    ] {
+    for (table, example) in [("ca", "{}")] {
         let key = KEYS.iter().find(|key| key.path() == table).unwrap();
         let message = read(&with(BASE, key, example)).unwrap_err();
         assert!(
@@ -424,8 +432,8 @@ fn refuses_a_wrong_ca_or_challenge() {
         );
     };
     challenge(
-        "type = 'tls-alpn-01'",
-        &["11:8: `acme.challenge.type`: `tls-alpn-01` is not yet supported; supported: http-01, dns-01"],
+        "type = 'tls-alpn-01'\nlisten = ['::1', '127.0.0.2:5001']\nwebroot = '/www'",
+        &["13:11: `acme.challenge.webroot` has no meaning with tls-alpn-01; leave it out"],
     );
     challenge(
         "type = 'dns01'",
@@ -461,11 +469,6 @@ fn refuses_a_wrong_ca_or_challenge() {
     );
     let external = dns01.replace("[renew]", "issuer = 'external'\n[renew]");
     assert_eq!(read(&external).unwrap().acme, None);
-    check(
-        "[acme]",
-        "[acme]\nprofile = 'x'",
-        &["8:1: `acme.profile` is not yet supported"],
-    );
 }
 
 #[test]
@@ -717,7 +720,79 @@ const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("hooks", include_str!("../../../examples/config/hooks.toml")),
     ("two-cas", include_str!("../../../examples/config/two-cas.toml")),
+    ("zerossl", include_str!("../../../examples/config/zerossl.toml")),
 ];
+
+#[test]
+fn reads_what_an_account_is_bound_by_and_how_names_are_proven() {
+    let config = read(include_str!("../../../examples/config/zerossl.toml")).unwrap();
+    let acme = config.acme.unwrap();
+    assert_eq!(acme.directory, "https://acme.zerossl.com/v2/DV90");
+    assert_eq!(acme.challenge, Challenge::TlsAlpn01(Vec::new()));
+    let eab = acme.external_account.unwrap();
+    assert_eq!(eab.key_id, "the-key-identifier");
+    assert_eq!(eab.hmac_key, SecretSource::File("/etc/mailcert/eab-key".into()));
+    let with = |lines: &str| {
+        let text = BASE.replace("[acme]\n", &format!("[acme]\n{lines}\n"));
+        read(&text).map(|config| config.acme.unwrap())
+    };
+    let acme = with("profile = 'shortlived'\npreferred_chain = ' ISRG Root X1 '").unwrap();
+    assert_eq!(acme.profile.as_deref(), Some("shortlived"));
+    assert_eq!(acme.preferred_chain.as_deref(), Some("ISRG Root X1"));
+    let acme = with("eab = { key_id = 'k', hmac_key_env = 'EAB' }").unwrap();
+    assert_eq!(
+        acme.external_account.unwrap().hmac_key,
+        SecretSource::Env("EAB".to_owned())
+    );
+    let listen = BASE.replace(
+        "[acme.challenge]",
+        "[acme.challenge]\ntype = 'tls-alpn-01'\nlisten = ['::1', '127.0.0.2:5001']",
+    );
+    assert_eq!(
+        read(&listen).unwrap().acme.unwrap().challenge,
+        Challenge::TlsAlpn01(vec![
+            "[::1]:443".parse().unwrap(),
+            "127.0.0.2:5001".parse().unwrap()
+        ])
+    );
+    let wrong = |lines: &str, expected: &str| {
+        let message = with(lines).unwrap_err();
+        assert!(message.contains(expected), "{lines}: {message}");
+        assert!(!message.contains("c2VjcmV0"), "{message}");
+    };
+    wrong("profile = ''", "`acme.profile` is not the name of a profile");
+    wrong("profile = 'a b'", "`acme.profile` is not the name of a profile");
+    wrong(
+        "preferred_chain = ' '",
+        "`acme.preferred_chain` is not the name of an issuer",
+    );
+    wrong("eab = { hmac_key_file = '/k' }", "`acme.eab.key_id` is missing");
+    wrong(
+        "eab = { key_id = 'k' }",
+        "`acme.eab` names no secret; set one of hmac_key_file",
+    );
+    wrong(
+        "eab = { key_id = 'k', hmac_key_file = '/k', hmac_key_env = 'E' }",
+        "only one of hmac_key_file, hmac_key_env",
+    );
+    wrong(
+        "eab = { key_id = 'k', hmac_key = 'c2VjcmV0' }",
+        "would put a secret into this file",
+    );
+    wrong(
+        "eab = { key_id = 'a b', hmac_key_file = '/k' }",
+        "as the CA shows it",
+    );
+    wrong(
+        "eab = { key_id = 'k', hmac_key_env = 'c2VjcmV0=' }",
+        "it names the secret",
+    );
+    wrong(
+        "eab = { key_id = 'k', hmac_key_file = 'c2VjcmV0' }",
+        "must be an absolute path",
+    );
+    wrong("eab = 'x'", "`acme.eab` must be a table");
+}
 
 #[test]
 fn every_example_is_right() {

@@ -197,6 +197,36 @@ pub fn spf(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Checks the name of a CA's profile: it is compared with the names in the CA's directory, and stands in the order.
+pub fn profile(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 255 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("is not the name of a profile: `{}`", shorten(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// Checks the common name of an issuer.
+pub fn common_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        return Err(format!(
+            "is not the name of an issuer, such as `ISRG Root X1`: `{}`",
+            shorten(text)
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// Checks the key identifier of an external account. What was written is not repeated: it may be the key.
+pub fn key_id(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 512 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(
+            "must be the key identifier as the CA shows it: printable characters, no blanks".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks the name of a variable, or of a systemd credential. What was written is not repeated: it may be the secret.
 pub fn reference_name(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');

@@ -3,6 +3,9 @@
 //! The key comes first: [`AccountRecord::generate`] gives it to the caller, who saves it before the CA is asked. A crash
 //! after that loses nothing, since asking again with the same key finds the same account.
 
+pub mod object;
+pub mod rollover;
+
 use std::{
     fmt,
     sync::{Mutex, PoisonError},
@@ -15,9 +18,11 @@ use serde_json::json;
 use super::{
     directory::Directory,
     error::AcmeError,
-    http::Http,
-    jws::{self, AccountKey},
+    external_account::ExternalAccount,
+    http::{Answer, Http},
+    jws::{self, Signer, SigningKey},
 };
+use object::Known;
 
 /// What must be kept of an account. The key is secret: it is saved, and never shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +31,19 @@ pub struct AccountRecord {
     pub directory: String,
     /// The account's URL, once the CA has given it one.
     pub url: Option<String>,
+    /// Whom the CA was told to write to; `None` when nobody remembers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Vec<String>>,
     /// The private key, PKCS#8 DER.
     #[serde(with = "base64_serde")]
     key_pkcs8: Vec<u8>,
+    /// The key that is to follow it; there while a change of keys is not finished.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "base64_serde::option"
+    )]
+    next_key_pkcs8: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for AccountRecord {
@@ -46,8 +61,18 @@ impl AccountRecord {
         Ok(Self {
             directory: directory.into(),
             url: None,
-            key_pkcs8: AccountKey::generate()?,
+            contact: None,
+            key_pkcs8: SigningKey::generate()?,
+            next_key_pkcs8: None,
         })
+    }
+
+    /// Returns the thumbprint of the key in use (RFC 7638).
+    ///
+    /// # Errors
+    /// [`AcmeError::Invalid`] when the key is damaged.
+    pub fn thumbprint(&self) -> Result<String, AcmeError> {
+        Ok(SigningKey::of_account(&self.key_pkcs8)?.thumbprint())
     }
 }
 
@@ -58,6 +83,8 @@ pub struct Registration<'a> {
     pub contact: &'a [String],
     /// The operator has read the CA's terms and agrees.
     pub terms_of_service_agreed: bool,
+    /// The customer's account to bind it to.
+    pub external_account: Option<&'a ExternalAccount>,
 }
 
 /// A conversation with a CA under an account.
@@ -65,6 +92,7 @@ pub struct Session {
     pub(crate) http: Http,
     pub(crate) directory: Directory,
     record: AccountRecord,
+    key: SigningKey,
     /// The account's URL; the same as in the record, but always there.
     url: String,
     /// The last nonce that came and was not used yet: saves asking for one.
@@ -98,7 +126,7 @@ impl Session {
             );
             return Err(AcmeError::Invalid(reason));
         }
-        let key = AccountKey::from_pkcs8(&record.key_pkcs8)?;
+        let key = SigningKey::of_account(&record.key_pkcs8)?;
         let mut nonce = None;
         let url = match &record.url {
             Some(url) => url.clone(),
@@ -106,6 +134,7 @@ impl Session {
                 let (url, fresh) = register(&http, &directory, &key, registration).await?;
                 nonce = fresh;
                 record.url = Some(url.clone());
+                record.contact = Some(registration.contact.to_vec());
                 url
             }
         };
@@ -113,6 +142,7 @@ impl Session {
             http,
             directory,
             record,
+            key,
             url,
             nonce: Mutex::new(nonce),
         })
@@ -136,6 +166,31 @@ impl Session {
     /// Returns the account's URL.
     pub fn account_url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the account's key.
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Posts a payload under the account, `None` for a POST-as-GET; answers the success.
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        payload: Option<&serde_json::Value>,
+    ) -> Result<Answer, AcmeError> {
+        let signer = Signer::Account(&self.key, &self.url);
+        let answer = jws::post(
+            &self.http,
+            &self.directory,
+            signer,
+            url,
+            payload,
+            self.take_nonce(),
+        )
+        .await?;
+        self.put_nonce(answer.nonce());
+        Ok(answer)
     }
 
     /// Takes the nonce out.
@@ -162,26 +217,60 @@ impl Session {
 async fn register(
     http: &Http,
     directory: &Directory,
-    key: &AccountKey,
+    key: &SigningKey,
     registration: Registration<'_>,
 ) -> Result<(String, Option<String>), AcmeError> {
     let meta = directory.meta();
-    if meta.external_account_required {
-        return Err(AcmeError::ExternalAccountRequired {
-            directory: directory.url.clone(),
-        });
+    if meta.external_account_required && registration.external_account.is_none() {
+        // The account may be there all the same: its URL was lost, or it was bound by hand.
+        let found = object::find(http, directory, key, None).await?;
+        return match found {
+            (Known::Account(url), nonce) => Ok((url, nonce)),
+            _ => Err(AcmeError::ExternalAccountRequired {
+                directory: directory.url.clone(),
+            }),
+        };
     }
     if let (Some(url), false) = (&meta.terms_of_service, registration.terms_of_service_agreed) {
         return Err(AcmeError::TermsOfService { url: url.clone() });
     }
+    let url = &directory.links.new_account;
     let mut payload = json!({"termsOfServiceAgreed": registration.terms_of_service_agreed});
     if !registration.contact.is_empty() {
         payload["contact"] = json!(registration.contact);
     }
-    let answer = jws::post(http, directory, key, &directory.links.new_account, &payload).await?;
+    if let Some(external) = registration.external_account {
+        payload["externalAccountBinding"] = external.bind(&key.jwk(), url);
+    }
+    let answer = jws::post(http, directory, Signer::Key(key), url, Some(&payload), None).await;
+    let answer = answer.map_err(|error| {
+        let error = object::deactivated(error);
+        match registration.external_account {
+            Some(external) => not_bound(external, error),
+            None => error,
+        }
+    })?;
     match answer.header(header::LOCATION) {
         Some(url) => Ok((url.to_owned(), answer.nonce())),
         None => Err(answer.not_acme(&"the new account has no Location")),
+    }
+}
+
+/// Says that it was the binding that the CA did not like, as far as that can be told from its words.
+fn not_bound(external: &ExternalAccount, error: AcmeError) -> AcmeError {
+    match error {
+        AcmeError::Problem { problem, .. }
+            if matches!(
+                problem.acme_kind(),
+                Some("externalAccountRequired" | "malformed" | "unauthorized")
+            ) =>
+        {
+            AcmeError::ExternalAccountRefused {
+                key_id: external.key_id.clone(),
+                problem,
+            }
+        }
+        error => error,
     }
 }
 
@@ -201,6 +290,22 @@ mod base64_serde {
             .decode(text)
             .map_err(|_| D::Error::custom("the account key is not base64"))
     }
+
+    /// The same for what may be absent.
+    pub mod option {
+        use serde::{Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+            match bytes {
+                Some(bytes) => super::serialize(bytes, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +314,12 @@ mod tests {
 
     #[test]
     fn a_record_is_saved_whole_and_shown_without_its_key() {
-        let record = AccountRecord::generate("https://ca.test/dir").unwrap();
+        let mut record = AccountRecord::generate("https://ca.test/dir").unwrap();
+        let old = serde_json::to_value(&record).unwrap();
+        assert!(old.get("next_key_pkcs8").is_none() && old.get("contact").is_none());
+        assert_eq!(serde_json::from_value::<AccountRecord>(old).unwrap(), record);
+        record.propose_key().unwrap();
+        record.contact = Some(vec!["mailto:a@example.test".to_owned()]);
         let saved = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<AccountRecord>(&saved).unwrap(), record);
         let key = serde_json::from_str::<serde_json::Value>(&saved).unwrap()["key_pkcs8"]
@@ -217,6 +327,11 @@ mod tests {
             .unwrap()
             .to_owned();
         assert!(key.len() > 100);
+        let (first, proposed) = (record.thumbprint().unwrap(), record.clone());
+        record.propose_key().unwrap();
+        assert_eq!(record, proposed, "a key that was proposed stays");
+        record.adopt_key();
+        assert!(!record.has_proposed_key() && record.thumbprint().unwrap() != first);
         assert_eq!(format!("{record:?}"), "AccountRecord(https://ca.test/dir, None)");
     }
 }

@@ -1,0 +1,156 @@
+//! The ports that a challenge is answered on, open only while the CA validates. Anyone may connect to them, so connections
+//! and time are limited; what is read from one is limited by who serves it.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+use super::{ChallengeType, port_holder};
+use crate::acme::error::AcmeError;
+
+/// How many connections are served at the same time; more wait.
+const CONNECTIONS: usize = 64;
+/// How long one connection may take.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The ports of one challenge.
+pub(super) struct Door {
+    challenge: ChallengeType,
+    addresses: Vec<SocketAddr>,
+    port: u16,
+    /// The tasks that accept, while it is open.
+    accepting: Vec<Accepting>,
+}
+
+/// A task that accepts; ends, and unbinds, with its owner.
+struct Accepting(JoinHandle<()>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Door {
+    /// Names the addresses; without any, the port on every address family. Nothing is bound yet.
+    pub fn new(challenge: ChallengeType, addresses: Vec<SocketAddr>, port: u16) -> Self {
+        Self {
+            challenge,
+            addresses,
+            port,
+            accepting: Vec::new(),
+        }
+    }
+
+    /// Binds all addresses and has each connection served, unless that is so already.
+    pub fn open<F, S>(&mut self, serve: F) -> Result<(), AcmeError>
+    where
+        F: Fn(TcpStream) -> S + Clone + Send + Sync + 'static,
+        S: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        if !self.accepting.is_empty() {
+            return Ok(());
+        }
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        self.accepting = self
+            .bind_all()?
+            .into_iter()
+            .map(|listener| Accepting(tokio::spawn(accept(listener, serve.clone(), slots.clone()))))
+            .collect();
+        Ok(())
+    }
+
+    /// Closes; when it returns, the ports are free.
+    pub async fn close(&mut self) {
+        for mut task in self.accepting.drain(..) {
+            task.0.abort();
+            // Waited for, so that the port is free when we return.
+            let _ = (&mut task.0).await;
+        }
+    }
+
+    fn bind_all(&self) -> Result<Vec<TcpListener>, AcmeError> {
+        if !self.addresses.is_empty() {
+            return self.addresses.iter().map(|address| self.bind(*address)).collect();
+        }
+        let v6 = self.bind((Ipv6Addr::UNSPECIFIED, self.port).into());
+        let v4 = self.bind((Ipv4Addr::UNSPECIFIED, self.port).into());
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(vec![v4, v6]),
+            // A host without one of the two families.
+            (Ok(one), Err(AcmeError::Bind { .. })) | (Err(AcmeError::Bind { .. }), Ok(one)) => Ok(vec![one]),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    fn bind(&self, address: SocketAddr) -> Result<TcpListener, AcmeError> {
+        let challenge = self.challenge.name();
+        bind(address).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => AcmeError::PortTaken {
+                challenge,
+                address,
+                holder: port_holder::find(address),
+            },
+            kind => AcmeError::Bind {
+                challenge,
+                address,
+                reason: match kind {
+                    std::io::ErrorKind::PermissionDenied => {
+                        "ports below 1024 are for root, or a process with CAP_NET_BIND_SERVICE".to_owned()
+                    }
+                    _ => error.to_string(),
+                },
+            },
+        })
+    }
+}
+
+/// Binds one address.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        // So that `[::]` leaves room for `0.0.0.0` beside it.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, 128)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections until it is aborted.
+async fn accept<F, S>(listener: TcpListener, serve: F, slots: Arc<Semaphore>)
+where
+    F: Fn(TcpStream) -> S + Clone + Send + Sync + 'static,
+    S: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    while let Ok(slot) = slots.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let serve = serve.clone();
+                tokio::spawn(async move {
+                    // Who breaks off, or takes too long, is nobody's business here: the CA says what it saw.
+                    let _ = tokio::time::timeout(PATIENCE, serve(stream)).await;
+                    drop(slot);
+                });
+            }
+            // Out of descriptors, most likely: a moment later there may be one.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! `account`: our accounts at the CAs.
+
+pub mod file;

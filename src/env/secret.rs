@@ -1,0 +1,63 @@
+//! Secrets that the operator keeps in a file, a variable or a systemd credential. Their text is never in an error.
+
+use std::path::Path;
+
+use super::{Env, files};
+
+/// No such file is larger, in bytes.
+const LIMIT: u64 = 4096;
+
+/// Where a secret is kept.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// A file of this name in `$CREDENTIALS_DIRECTORY` (systemd.exec(5), LoadCredential).
+    Credential(&'a str),
+    /// A variable.
+    Env(&'a str),
+    /// A file, owned by root or the running user and not writable by others.
+    File(&'a Path),
+}
+
+/// The text of a secret, and how to name in a message where it was read.
+pub struct Secret {
+    /// The text, as it was found.
+    pub text: String,
+    /// `$NAME`, or the file.
+    pub place: String,
+}
+
+/// Reads a secret.
+///
+/// # Errors
+/// Why it is not there, or may not be used: somebody else could have written it.
+pub fn read(env: &Env, place: Place<'_>) -> Result<Secret, String> {
+    match place {
+        Place::Credential(name) => {
+            let directory = env.var("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                format!(
+                    "no credential `{name}`: $CREDENTIALS_DIRECTORY is not set (systemd.exec(5), LoadCredential)"
+                )
+            })?;
+            if name.is_empty() || name.starts_with('.') || name.contains('/') {
+                return Err(format!("`{name}` is not a credential's name"));
+            }
+            read_file(&Path::new(directory).join(name))
+        }
+        Place::Env(name) => match env.var(name) {
+            Some(text) => Ok(Secret {
+                text: text.to_owned(),
+                place: format!("${name}"),
+            }),
+            None => Err(format!("${name} is not set")),
+        },
+        Place::File(path) => read_file(path),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Secret, String> {
+    let bytes = files::read_trusted(path, LIMIT).map_err(|error| error.to_string())?;
+    Ok(Secret {
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        place: path.display().to_string(),
+    })
+}
