@@ -29,6 +29,7 @@ pub fn deploy(subject: &Subject, around: &Surroundings) -> Variables {
     variables.extend(lego4(subject, around));
     variables.extend(lego5(subject, around));
     variables.extend(acme_sh(subject));
+    variables.push(("Le_Next_Domain_Key", String::new()));
     variables
 }
 
@@ -133,7 +134,8 @@ pub fn lego5_pre(subject: &Subject, around: &Surroundings) -> Variables {
     ]
 }
 
-/// Returns what acme.sh gives `--reloadcmd`, and `--post-hook` after success.
+/// Returns what acme.sh gives `--reloadcmd`, and `--post-hook` after success. The former has `Le_Next_Domain_Key` too, empty
+/// unless acme.sh's own key rollover is on; `Le_ForceNewDomainKey` is there only then.
 pub fn acme_sh(subject: &Subject) -> Variables {
     let file = |name: &str| text(&subject.live.join(name));
     vec![
@@ -142,8 +144,6 @@ pub fn acme_sh(subject: &Subject) -> Variables {
         ("CA_CERT_PATH", file("chain.pem")),
         ("CERT_FULLCHAIN_PATH", file("fullchain.pem")),
         ("Le_Domain", subject.main().to_owned()),
-        ("Le_ForceNewDomainKey", String::new()),
-        ("Le_Next_Domain_Key", String::new()),
     ]
 }
 

@@ -418,7 +418,6 @@ fn hooks_are_given_what_is_documented_and_nothing_of_ours() {
         "LEGO_HOOK_ISSUER_CERT_PATH",
         "LEGO_ISSUER_CERT_PATH",
         "Le_Domain",
-        "Le_ForceNewDomainKey",
         "Le_Next_Domain_Key",
         "MAILCERT_EVENT",
         "MAILCERT_GENERATION",

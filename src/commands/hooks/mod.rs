@@ -5,35 +5,33 @@
 //! run what has not succeeded for the generation in service, and nothing else.
 
 mod challenge;
+mod facts;
+mod record;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use challenge::ByHook;
+pub use record::waiting;
+
+use facts::{challenge_type, home, subject, surroundings};
+use record::{is_unfinished, keep, keep_end};
 
 use super::{Context, Wanted, dns, note, order};
 use crate::{
-    acme::challenge::ChallengeType,
     config::{
-        Acme, Certificate, Challenge, Issuer, Reload,
+        Acme, Certificate, Issuer,
         hook::{ChallengeHook, Command, Hook, Style},
     },
-    env::Env,
     error::{Error, Result},
     hook::{
         call::calls,
-        event::{self, Event, Subject, Surroundings},
+        event::{self, Event, Subject},
         program::{self, Distrust},
         run::{self, Ended},
     },
     model::lineage::{HookEvent, HookOutcome, HookRun, Lineage, State, Step, Verify},
     timer,
 };
-
-/// How much of what a hook said is kept in the record, in characters.
-const MESSAGE_LIMIT: usize = 4 << 10;
 
 /// What a run does for a lineage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,45 +207,6 @@ pub fn challenge(context: &Context<'_>, acme: &Acme, hook: &ChallengeHook) -> Re
         turn: std::sync::Arc::default(),
         begun: std::sync::Arc::default(),
     })
-}
-
-/// Returns what of a lineage's hooks stands in the record when a generation is about to be put into service.
-pub fn waiting(
-    context: &Context<'_>,
-    certificate: &Certificate,
-    lineage: &Lineage,
-    generation: u64,
-    scope: Scope,
-) -> Vec<HookRun> {
-    // Images are being built then: nothing is in service that a hook could be for.
-    if context.config.postfix.reload == Reload::Never {
-        return Vec::new();
-    }
-    let before = lineage
-        .deployment
-        .as_ref()
-        .filter(|before| before.generation == generation && scope == Scope::Unfinished)
-        .map_or(&[][..], |before| &before.hooks);
-    let lists = [
-        (HookEvent::Deploy, &context.config.hooks.deploy),
-        (HookEvent::Post, &context.config.hooks.post),
-    ];
-    let mut waiting: Vec<HookRun> = Vec::new();
-    for (event, list) in lists {
-        for one in programs(list, &certificate.name) {
-            let is_this = |run: &&HookRun| run.event == event && run.hook == one.id;
-            let done = before
-                .iter()
-                .find(is_this)
-                .filter(|run| run.outcome == HookOutcome::Done);
-            // One that stands twice in the configuration is run once, as certbot does it.
-            if waiting.iter().any(|run| is_this(&run)) {
-                continue;
-            }
-            waiting.push(done.cloned().unwrap_or_else(|| HookRun::waiting(event, one.id)));
-        }
-    }
-    waiting
 }
 
 /// Runs the deploy hooks of a lineage that are not done for the generation in service.
@@ -495,68 +454,6 @@ fn told<'i>(
     })
 }
 
-fn is_unfinished(lineage: &Lineage, event: HookEvent, id: &str) -> bool {
-    let runs = lineage
-        .deployment
-        .as_ref()
-        .map_or(&[][..], |deployment| &deployment.hooks);
-    let known = runs.iter().find(|run| run.event == event && run.hook == id);
-    known.is_some_and(|run| run.outcome != HookOutcome::Done)
-}
-
-fn keep_end(
-    context: &Context<'_>,
-    lineage: &mut Lineage,
-    event: HookEvent,
-    id: &str,
-    ended: &Ended,
-) -> Result<()> {
-    let (outcome, message) = match ended {
-        Ended::Done { .. } => (HookOutcome::Done, None),
-        Ended::Failed(reason) => (HookOutcome::Failed, Some(reason)),
-        Ended::Later(reason) => (HookOutcome::Later, Some(reason)),
-    };
-    keep(context, lineage, event, id, outcome, message)
-}
-
-/// Keeps what became of a hook in the record, on disk. A run that put nothing into service has nothing to keep it with.
-fn keep(
-    context: &Context<'_>,
-    lineage: &mut Lineage,
-    event: HookEvent,
-    id: &str,
-    outcome: HookOutcome,
-    message: Option<&String>,
-) -> Result<()> {
-    let Some(deployment) = lineage
-        .deployment
-        .as_mut()
-        .filter(|deployment| Some(deployment.generation) == lineage.generation)
-    else {
-        return Ok(());
-    };
-    let index = deployment
-        .hooks
-        .iter()
-        .position(|run| run.event == event && run.hook == id);
-    let run = match index.and_then(|index| deployment.hooks.get_mut(index)) {
-        Some(run) => run,
-        // One that succeeded though nothing was deployed has nothing to be remembered for.
-        None if outcome == HookOutcome::Done => return Ok(()),
-        None => {
-            deployment.hooks.push(HookRun::waiting(event, id.to_owned()));
-            match deployment.hooks.last_mut() {
-                Some(run) => run,
-                None => return Ok(()),
-            }
-        }
-    };
-    run.outcome = outcome;
-    run.at = Some(context.now());
-    run.message = message.map(|message| message.chars().take(MESSAGE_LIMIT).collect());
-    context.save(lineage)
-}
-
 /// Returns the programs of a list that are for this lineage.
 fn programs<'c>(list: &'c [Hook], lineage: &str) -> Vec<One<'c>> {
     let mine = list.iter().filter(|hook| hook.is_for(lineage));
@@ -592,58 +489,5 @@ fn id(style: Style, command: &Command) -> String {
         Command::Run(words) => format!("{} ({style})", words.join(" ")),
         Command::Shell(line) => format!("{line} ({style})"),
         Command::Directory(path) => format!("{} ({style})", path.display()),
-    }
-}
-
-/// Describes a lineage as hooks are told of it.
-fn subject(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> Subject {
-    let layout = context.store.layout();
-    let live = lineage.generation.and_then(|number| {
-        let generation = lineage.generations.get(&number)?;
-        Some(event::Generation {
-            number,
-            directory: layout.generation(&certificate.name, number),
-            names: generation.identifiers.iter().map(ToString::to_string).collect(),
-            not_before: generation.not_before,
-            not_after: generation.not_after,
-            leaf_sha256: generation.leaf_sha256.clone(),
-        })
-    });
-    Subject {
-        name: certificate.name.clone(),
-        identifiers: certificate.identifiers.iter().map(ToString::to_string).collect(),
-        key: certificate.key,
-        live: layout.live(&certificate.name),
-        generation: live,
-    }
-}
-
-fn surroundings(context: &Context<'_>) -> Surroundings {
-    let acme = context.config.acme.as_ref();
-    let email = acme.and_then(|acme| acme.contact.first()?.strip_prefix("mailto:"));
-    Surroundings {
-        state_directory: context.store.layout().root().to_owned(),
-        live_directory: context.store.layout().live_directory(),
-        directory: acme.map(|acme| acme.directory.clone()).unwrap_or_default(),
-        email: email.unwrap_or_default().to_owned(),
-        challenge: acme.map_or("", |acme| challenge_type(acme).name()),
-        now: context.now(),
-    }
-}
-
-fn challenge_type(acme: &Acme) -> ChallengeType {
-    match acme.challenge {
-        Challenge::Dns01 => ChallengeType::Dns01,
-        Challenge::Http01(_) => ChallengeType::Http01,
-        Challenge::TlsAlpn01(_) => ChallengeType::TlsAlpn01,
-    }
-}
-
-/// Returns `HOME` for hooks: ours, else root's; a service has none, and programs look for their files there.
-fn home(env: &Env) -> PathBuf {
-    match env.var("HOME") {
-        Some(home) if home.starts_with('/') => home.into(),
-        _ if rustix::process::geteuid().is_root() => Path::new("/root").to_owned(),
-        _ => Path::new("/").to_owned(),
     }
 }
