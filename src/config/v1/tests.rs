@@ -125,15 +125,10 @@ fn every_key_takes_its_example_or_is_not_yet_supported() {
             key.path()
         );
     }
-    for (table, example) in [("ca", "{}")] {
-        let key = KEYS.iter().find(|key| key.path() == table).unwrap();
-        let message = read(&with(BASE, key, example)).unwrap_err();
-        assert!(
-            message.contains(&format!("`{table}` is not yet supported")),
-            "{message}"
-        );
-        assert_eq!(message.matches("m.toml").count(), 1, "{message}");
-    }
+    let table = KEYS.iter().find(|key| key.path() == "ca").unwrap();
+    let message = read(&with(BASE, table, "{}")).unwrap_err();
+    assert!(message.contains("`ca` is not yet supported"), "{message}");
+    assert_eq!(message.matches("m.toml").count(), 1, "{message}");
 }
 
 #[test]
