@@ -115,3 +115,59 @@ fn postfix_delivers_what_its_own_sendmail_is_handed() {
     assert_eq!(text.matches("\nDate: ").count(), 1, "{text}");
     assert_eq!(text.matches("\nMessage-ID: ").count(), 1, "{text}");
 }
+
+#[test]
+#[ignore = "real: needs Pebble, BIND, Postfix"]
+fn the_log_has_a_line_for_each_event_in_its_order_and_no_progress() {
+    let world = World::with(&WorldOptions::default());
+    world.write_config(|text| text);
+    world.name_live_files();
+    let mut mailcert = world.mailcert();
+    mailcert.vars.insert("MAILCERT_LOG".into(), "journal".into());
+    let run = mailcert.run(&["renew"]).expect(0);
+    assert_eq!(run.stdout, "", "the log says it");
+    let lines: Vec<&str> = run.stderr.lines().collect();
+    let expected = [
+        "ordered: https://",
+        "issued: generation 1, valid until ",
+        "installed: generation 1, ",
+        "deployed: generation 1, ",
+        "verified: generation 1, ",
+    ];
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(&format!("<6>{HOST}: {expected}")), "{run}");
+    }
+    assert!(
+        lines[expected.len()].starts_with(&format!("<6>1 issued; the next renewal is that of {HOST}, at ")),
+        "{run}"
+    );
+    assert_eq!(lines.len(), expected.len() + 1, "{run}");
+}
+
+#[test]
+#[ignore = "real: needs promtool"]
+fn promtool_takes_the_alerts_that_we_ship() {
+    let rules = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/prometheus/mailcert.rules.yml"
+    );
+    let output = Command::new("promtool")
+        .args(["check", "rules", rules])
+        .output()
+        .unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // Every series that a rule names is one that we write.
+    let written = include_str!("../../src/model/metrics.rs");
+    let text = fs::read_to_string(rules).unwrap();
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    let named: Vec<&str> = text
+        .split(|character| !is_part(character))
+        .filter(|word| word.starts_with("mailcert_"))
+        .collect();
+    assert!(named.len() >= 5, "{named:?}");
+    for name in named {
+        assert!(written.contains(&format!("\"{name}\"")), "nothing writes {name}");
+    }
+}
