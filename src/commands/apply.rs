@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Context, dns,
+    Context, dns, heal,
     hooks::{self, Errand},
     mail,
     order::{self, Job},
@@ -22,6 +22,7 @@ use crate::{
         plan::{Change, FileChange, Plan},
         schedule::{self, Next, Urgency},
     },
+    postfix::inspect::FILE_LIMIT,
     store::journal::{Entry, Status},
     timer,
 };
@@ -193,6 +194,11 @@ where
     stopped.into_iter().filter_map(over).collect()
 }
 
+/// Returns whether another run has made a change since the plan.
+fn is_made(change: &FileChange) -> bool {
+    files::read_if_exists(&change.path, FILE_LIMIT).is_ok_and(|found| found == change.after)
+}
+
 struct Applying<'c, 'e> {
     context: &'c Context<'e>,
     entry: Entry,
@@ -213,7 +219,9 @@ impl Applying<'_, '_> {
             let Some(certificate) = context.config.certificate(&change.lineage) else {
                 continue;
             };
-            match context.load(&certificate.name) {
+            match heal::load(context, certificate) {
+                // Another run got it since the plan was made.
+                Ok(lineage) if planning::why_wanted(&lineage, &certificate.identifiers).is_none() => {}
                 Ok(lineage) => jobs.push(Job {
                     certificate,
                     lineage,
@@ -226,6 +234,7 @@ impl Applying<'_, '_> {
         let mut files: Vec<FileChange> = planning::files(plan)
             .into_iter()
             .filter(|file| mail::is_postfix_file(context, &file.path))
+            .filter(|file| !is_made(file))
             .collect();
         let mut unfinished_moves = Vec::new();
         if targets.contains(&Target::Postfix) {

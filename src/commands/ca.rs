@@ -49,7 +49,13 @@ pub fn http(acme: &Acme) -> Result<Http> {
     let trust = match acme.root_ca_file.as_ref().filter(|_| !is_public) {
         None => Trust::System,
         Some(path) => {
-            let failed = |error| Error::usage("acme.root_ca_file cannot be used").cause(error);
+            let failed = |error: files::FileError| {
+                let message = "acme.root_ca_file cannot be used";
+                match error.is_of_the_machine() {
+                    true => Error::failed(message).cause(error),
+                    false => Error::usage(message).cause(error),
+                }
+            };
             Trust::Only(files::read_trusted(path, ROOTS_LIMIT).map_err(failed)?)
         }
     };

@@ -1,7 +1,7 @@
 //! `deploy`: puts the newest generation into service again, or an older one, and verifies it.
 
 use super::{
-    Context,
+    Context, heal,
     outcome::{Action, Run},
     renew::{self, Configuration},
     store_error, tlsa,
@@ -24,7 +24,7 @@ pub fn run(context: &Context<'_>, names: &[String], generation: Option<u64>) -> 
     }
     let mut works = Vec::new();
     for certificate in selected {
-        let lineage = context.load(&certificate.name)?;
+        let lineage = heal::load(context, certificate)?;
         let known: Vec<String> = lineage.generations.keys().map(u64::to_string).collect();
         let number = match generation {
             None => lineage.newest_complete().map(|(number, _)| number),

@@ -11,6 +11,7 @@ use crate::{
         provider::Provider,
         resolver::Resolver,
         rfc2136::Rfc2136,
+        secret::SecretError,
         sending::{Relay, Sending},
     },
     error::{Error, Result},
@@ -30,8 +31,13 @@ pub fn provider(context: &Context<'_>) -> Result<Rfc2136> {
     match &context.config.dns.provider {
         None => Err(Error::usage("records cannot be written: dns.provider is not set")
             .remedy("set it, or publish by hand what `mailcert records` prints")),
-        Some(Configured::Rfc2136(settings)) => Rfc2136::from_config(settings, context.env)
-            .map_err(|error| Error::usage("dns.provider cannot be used").cause(error)),
+        Some(Configured::Rfc2136(settings)) => Rfc2136::from_config(settings, context.env).map_err(|error| {
+            let message = "dns.provider cannot be used";
+            match error {
+                SecretError::Machine(_) => Error::failed(message).cause(error),
+                SecretError::Base64 { .. } | SecretError::Unreadable(_) => Error::usage(message).cause(error),
+            }
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Context, order,
+    Context, heal, order,
     outcome::{Action, Run},
     renew::{self, Configuration},
     tlsa,
@@ -39,7 +39,7 @@ pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
     })?;
     judge(context, certificate, &chain, &key.public_key_der())
         .map_err(|reason| Error::failed(refused.clone()).cause(reason))?;
-    let mut lineage = context.load(name)?;
+    let mut lineage = heal::load(context, certificate)?;
     let generation = order::describe(&chain, None);
     if let Some(live) = lineage.live() {
         if live.leaf_sha256 == generation.leaf_sha256 {

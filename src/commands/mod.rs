@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod check;
 pub mod deploy;
 pub mod dns;
+pub mod heal;
 pub mod hooks;
 pub mod init;
 pub mod install;
@@ -40,6 +41,7 @@ use std::{
     sync::OnceLock,
 };
 
+use rustix::io::Errno;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -205,9 +207,13 @@ impl<'a> Context<'a> {
     /// # Errors
     /// When it cannot be read, is corrupt, or is from a newer program.
     pub fn load(&self, name: &str) -> Result<Lineage> {
-        self.store
-            .load(name)
-            .map_err(|error| store_error(format!("lineage {name} could not be read"), &error))
+        let unread = format!("lineage {name} could not be read");
+        self.store.load(name).map_err(|error| match &error {
+            StoreError::Corrupt { .. } => Error::failed(unread).cause(&error).remedy(format!(
+                "`mailcert renew {name}` makes it anew from the certificates on disk, and keeps the damaged one"
+            )),
+            _ => store_error(unread, &error),
+        })
     }
 
     /// Saves one lineage's record.
@@ -280,8 +286,12 @@ pub fn new_runtime() -> Result<tokio::runtime::Runtime> {
 /// Exit 2: missing, not ours to trust, not text, or wrong, with file:line:column.
 pub fn load_config(path: &Path) -> Result<Config> {
     let bytes = files::read_trusted(path, CONFIG_LIMIT).map_err(|error| {
-        let failure =
-            Error::usage(format!("there is no usable configuration at {}", path.display())).cause(&error);
+        let message = format!("there is no usable configuration at {}", path.display());
+        let failure = match error.is_of_the_machine() {
+            true => Error::failed(message),
+            false => Error::usage(message),
+        };
+        let failure = failure.cause(&error);
         match (error.reason.kind(), error.reason.raw_os_error()) {
             (ErrorKind::NotFound, _) => {
                 failure.remedy("run `mailcert init`, or name the file by --config or MAILCERT_CONFIG")
@@ -326,11 +336,41 @@ pub fn store_error(message: impl Into<String>, error: &StoreError) -> Error {
             "restore {} from a backup, or move it away to start afresh",
             path.display()
         )),
-        StoreError::File(error) if error.reason.kind() == ErrorKind::StorageFull => {
-            failure.remedy("make room on the disk and run it again; nothing that was in service was touched")
-        }
-        StoreError::File(_) => failure,
+        StoreError::File(error) => match remedy_of(error) {
+            Some(remedy) => failure.remedy(remedy),
+            None => failure,
+        },
     }
+}
+
+/// Returns what to do about a file that could not be read or written, where that is known.
+fn remedy_of(error: &files::FileError) -> Option<String> {
+    let path = error.path.display();
+    let again = "run it again; nothing that was in service was touched";
+    Some(match (error.reason.kind(), error.reason.raw_os_error()) {
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => {
+            format!("make room on the disk and {again}")
+        }
+        (ErrorKind::ReadOnlyFilesystem, _) => {
+            format!(
+                "the file system of {path} is mounted read-only: look at the kernel's log, then mount it read-write"
+            )
+        }
+        (ErrorKind::IsADirectory, _) => format!("move {path} away: a file belongs there"),
+        (_, Some(number)) if number == Errno::LOOP.raw_os_error() => {
+            format!("remove the symbolic link {path}: a file belongs there")
+        }
+        (_, Some(number)) if number == Errno::IO.raw_os_error() => {
+            "the disk failed: look at the kernel's log".to_owned()
+        }
+        (_, Some(number))
+            if number == Errno::MFILE.raw_os_error() || number == Errno::NFILE.raw_os_error() =>
+        {
+            format!("raise the limit of open files (`ulimit -n`, systemd's LimitNOFILE=), then {again}")
+        }
+        (ErrorKind::PermissionDenied, Some(_)) => "run it as root".to_owned(),
+        _ => return None,
+    })
 }
 
 /// What the configuration wants of one lineage, kept so that [`Policy`] can borrow it.

@@ -71,7 +71,11 @@ fn certificates(context: &Context<'_>) -> Result<Vec<CertificateChange>> {
     Ok(changes)
 }
 
-fn why_wanted(lineage: &Lineage, identifiers: &[crate::model::name::Identifier]) -> Option<&'static str> {
+/// Returns why a certificate is to be got, if so.
+pub(super) fn why_wanted(
+    lineage: &Lineage,
+    identifiers: &[crate::model::name::Identifier],
+) -> Option<&'static str> {
     let Some((_, current)) = lineage.current() else {
         return Some(if lineage.order.is_some() {
             "an order is unfinished"

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Context, Wanted, ca, hooks, order,
+    Context, Wanted, ca, heal, hooks, order,
     outcome::{Action, Done, Run},
     plan, rollout, sni, status, store_error,
 };
@@ -125,10 +125,7 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
             action: Action::Nothing,
             hooks: hooks::Scope::Unfinished,
         };
-        match context
-            .load(&certificate.name)
-            .and_then(|lineage| heal(context, lineage))
-        {
+        match heal::load(context, certificate) {
             Ok(mut lineage) => {
                 if behind.contains(&certificate.name) {
                     // A map that was lost, or never made: as far as the links, and no further.
@@ -137,6 +134,10 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
                 work.first = lineage.newest_complete().is_none();
                 work.lineage = lineage;
                 work.next = decide(context, certificate, &work.lineage, urgency);
+                if let Err(error) = forget_needless_order(context, &mut work) {
+                    work.error = Some(error);
+                    work.action = Action::Failed;
+                }
             }
             Err(error) => {
                 work.error = Some(error);
@@ -148,13 +149,39 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
     selected.iter().map(one).collect()
 }
 
+/// Forgets that an order failed, where none is needed now: a renewal that was forced and failed leaves nothing unfinished.
+fn forget_needless_order(context: &Context<'_>, work: &mut Work<'_>) -> Result<()> {
+    let is_needless = matches!(work.next, Next::Idle(_))
+        && work
+            .lineage
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.step == Step::Order);
+    if is_needless {
+        work.lineage.failure = None;
+        context.save(&work.lineage)?;
+    }
+    Ok(())
+}
+
 fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, urgency: Urgency) -> Next {
     let verify = lineage
         .deployment
         .as_ref()
         .map_or(Verify::On, |deployment| deployment.verify);
     let wanted = Wanted::new(context, certificate, lineage, verify == Verify::On);
-    schedule::next(lineage, &wanted.policy(), context.now(), urgency)
+    let next = schedule::next(lineage, &wanted.policy(), context.now(), urgency);
+    if let Next::Deploy(number) = next
+        && lineage.generation != Some(number)
+        && lineage
+            .generations
+            .get(&number)
+            .is_some_and(|one| one.not_after <= context.now())
+    {
+        let why = format!("generation {number} is all that is left on disk, and its certificate has expired");
+        return Next::Wait(context.now(), why);
+    }
+    next
 }
 
 /// Says that a person passed what unattended runs keep to.
@@ -173,56 +200,6 @@ fn passed_by_force(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
             .format(&Rfc3339)
             .unwrap_or_default()
     ))
-}
-
-/// Mends what the record and the disk disagree on: the record is right about what is in use, the disk about what there is.
-fn heal(context: &Context<'_>, mut lineage: Lineage) -> Result<Lineage> {
-    let name = lineage.name.clone();
-    if let Some(number) = order::adopt(context, &mut lineage)? {
-        context.progress.done(&format!(
-            "{name}: generation {number} is complete, though the run that got it was ended before it was recorded"
-        ));
-    }
-    // Those that may be put into service; an older one is looked at when somebody wants it back.
-    let newest = lineage.newest_complete().map(|(number, _)| number);
-    let mut missing: Vec<u64> = lineage.generation.into_iter().chain(newest).collect();
-    missing.dedup();
-    missing.retain(|number| !context.store.is_complete(&name, *number));
-    if !missing.is_empty() {
-        for number in &missing {
-            lineage.generations.remove(number);
-        }
-        if lineage.generation.is_some_and(|live| missing.contains(&live)) {
-            lineage.generation = None;
-            lineage.state = if lineage.generations.is_empty() {
-                State::Due
-            } else {
-                State::Issued
-            };
-        }
-        context.progress.done(&format!(
-            "{name}: files of generation {missing:?} are missing or empty"
-        ));
-        context.save(&lineage)?;
-    }
-    if let Some(live) = lineage.generation
-        && context.store.live_points_at(&name) != Some(live)
-    {
-        context.progress.done(&format!(
-            "{name}: mending the live link, which did not point at generation {live}"
-        ));
-        let failed = |error| store_error(format!("the live link of {name} could not be mended"), &error);
-        if let Some(aside) = context.store.mend_copied_live(&name, live).map_err(failed)? {
-            context.progress.done(&format!(
-                "{name}: a directory stood in the place of the live link; it is kept as {}",
-                aside.display()
-            ));
-        }
-        context.store.point_live_at(&name, live).map_err(failed)?;
-        lineage.state = lineage.state.min(State::Installed);
-        context.save(&lineage)?;
-    }
-    Ok(lineage)
 }
 
 /// Asks the CAs about certificates whose last answer is no longer good, and decides again.

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::{Context, Wanted, sni};
 use crate::{
     config::{Certificate, Issuer, Timer},
-    error::{ExitCode, Result},
+    error::{Error, ExitCode, Result},
     model::{
         lineage::{Generation, Lineage, RenewalInfo, State, Step, Verify, Window},
         name::Identifier,
@@ -135,8 +135,10 @@ pub fn run(context: &Context<'_>) -> Result<Status> {
     let mut lineages = Vec::new();
     let behind = sni::behind(context);
     for certificate in &context.config.certificates {
-        let lineage = context.load(&certificate.name)?;
-        lineages.push(look(context, certificate, &lineage, &behind));
+        lineages.push(match context.load(&certificate.name) {
+            Ok(lineage) => look(context, certificate, &lineage, &behind),
+            Err(error) => unreadable(context, certificate, &error),
+        });
     }
     let wanted = context.config.renew.timer != Timer::None;
     let seen = timer::status(
@@ -173,6 +175,16 @@ pub fn look(
     described
 }
 
+/// Describes a lineage whose record cannot be read: the others are told all the same.
+fn unreadable(context: &Context<'_>, certificate: &Certificate, error: &Error) -> LineageStatus {
+    let remedies = error.remedies.iter().map(|remedy| format!("\n{remedy}"));
+    LineageStatus {
+        last_error: Some(format!("{error}{}", remedies.collect::<String>())),
+        good: false,
+        ..describe(context, certificate, &Lineage::new(&certificate.name))
+    }
+}
+
 /// Tells what the record does not know: a live link that leads elsewhere, files that are missing.
 fn held_against_the_disk(context: &Context<'_>, mut status: LineageStatus) -> LineageStatus {
     let Some(number) = status.generation else {
@@ -181,14 +193,25 @@ fn held_against_the_disk(context: &Context<'_>, mut status: LineageStatus) -> Li
     let wrong = if context.store.live_points_at(&status.name) != Some(number) {
         let live = context.store.layout().live(&status.name);
         format!("{} does not point at the generation in use", live.display())
-    } else if !context.store.is_complete(&status.name, number) {
-        format!("files of generation {number}, which is in use, are missing or empty")
+    } else if !is_whole(context, &status, number) {
+        format!(
+            "files of generation {number}, which is in use, are missing, empty, or do not belong together"
+        )
     } else {
         return status;
     };
     status.good = false;
     status.last_error.get_or_insert(wrong);
     status
+}
+
+fn is_whole(context: &Context<'_>, status: &LineageStatus, number: u64) -> bool {
+    let store = &context.store;
+    store.looks_whole(&status.name, number)
+        || status.leaf_sha256.as_ref().is_some_and(|leaf| {
+            // One that cannot be read is not known to be damaged: the run that needs it says so.
+            store.is_whole(&status.name, number, leaf).unwrap_or(true)
+        })
 }
 
 /// Describes one lineage as its record has it; also used for the outcome of commands that change it.

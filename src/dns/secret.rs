@@ -8,7 +8,7 @@ use crate::{
     config::SecretSource,
     env::{
         Env,
-        secret::{self, Place},
+        secret::{self, Place, Unreadable},
     },
 };
 
@@ -30,6 +30,8 @@ pub enum SecretError {
         /// Where it was read.
         source: String,
     },
+    /// The machine could not read it now: too many open files, a disk that fails.
+    Machine(String),
     /// The file or variable could not be read.
     Unreadable(String),
 }
@@ -41,7 +43,7 @@ impl fmt::Display for SecretError {
                 f,
                 "{source} does not hold a TSIG secret: base64 text and nothing else is wanted (of what tsig-keygen prints, the part between the quotes after `secret`)"
             ),
-            Self::Unreadable(reason) => f.write_str(reason),
+            Self::Machine(reason) | Self::Unreadable(reason) => f.write_str(reason),
         }
     }
 }
@@ -59,7 +61,10 @@ impl TsigSecret {
             SecretSource::Env(name) => Place::Env(name),
             SecretSource::File(path) => Place::File(path),
         };
-        let secret = secret::read(env, place).map_err(SecretError::Unreadable)?;
+        let secret = secret::read(env, place).map_err(|error| match error {
+            Unreadable::Machine(reason) => SecretError::Machine(reason),
+            Unreadable::Place(reason) => SecretError::Unreadable(reason),
+        })?;
         Self::from_base64(&secret.text, &secret.place)
     }
 

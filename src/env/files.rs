@@ -58,6 +58,27 @@ impl std::fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
+impl FileError {
+    /// Returns whether the machine could not do it just now, whoever asks: too many open files, no memory, a disk that fails.
+    pub fn is_of_the_machine(&self) -> bool {
+        use rustix::io::Errno;
+        let those = [Errno::MFILE, Errno::NFILE, Errno::IO, Errno::NOMEM];
+        those
+            .iter()
+            .any(|errno| self.reason.raw_os_error() == Some(errno.raw_os_error()))
+    }
+
+    /// Returns whether what has the name was read, or looked at, and can be no file of ours: a pipe, a directory, something
+    /// enormous. A disk or a kernel that refuses is another matter.
+    pub fn is_no_file_of_ours(&self) -> bool {
+        let ours = matches!(
+            self.reason.kind(),
+            io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput
+        );
+        ours && self.reason.raw_os_error().is_none()
+    }
+}
+
 fn failed<'a>(verb: &'static str, path: &'a Path) -> impl Fn(io::Error) -> FileError + 'a {
     move |reason| FileError {
         verb,
@@ -109,19 +130,7 @@ pub fn check_trusted(path: &Path) -> Result<(), FileError> {
 fn open_trusted(path: &Path) -> Result<(File, fs::Metadata), FileError> {
     let fail = failed("use", path);
     let (file, meta) = open_regular(path).map_err(failed("read", path))?;
-    let me = rustix::process::geteuid().as_raw();
-    if meta.uid() != 0 && meta.uid() != me {
-        let reason = format!(
-            "it belongs to user {}, not to root or the running user",
-            meta.uid()
-        );
-        return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
-    }
-    if meta.mode() & 0o022 != 0 {
-        let reason = format!(
-            "others may write it (mode {:04o}); run `chmod go-w` on it",
-            meta.mode() & 0o7777
-        );
+    if let Some(reason) = distrust(&meta) {
         return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
     }
     Ok((file, meta))
@@ -391,6 +400,50 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     // Not by the mode of mkdir alone: the umask would take bits away.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(&fail)?;
     sync_directory_of(path)
+}
+
+/// Makes a directory of ours with this mode; one that is there must be ours alone, since what we write into it is written
+/// as root: no symbolic link that leads elsewhere, of root or the running user, not writable by others.
+///
+/// # Errors
+/// When it cannot be made, or what has its name is not ours.
+pub fn make_own_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    let refuse = |kind, reason: String| failed("write into", path)(io::Error::new(kind, reason));
+    let meta = match fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_directory(path, mode),
+        Err(error) => return Err(failed("look at", path)(error)),
+    };
+    if !meta.is_dir() {
+        let reason = match meta.is_symlink() {
+            true => {
+                "it is a symbolic link, which would lead our files elsewhere; put the directory itself there"
+            }
+            false => "it is not a directory; move it away",
+        };
+        return Err(refuse(io::ErrorKind::NotADirectory, reason.to_owned()));
+    }
+    match distrust(&meta) {
+        Some(reason) => Err(refuse(io::ErrorKind::PermissionDenied, reason)),
+        None => Ok(()),
+    }
+}
+
+/// Returns why somebody else may have written a file or directory, if so.
+pub fn distrust(meta: &fs::Metadata) -> Option<String> {
+    let me = rustix::process::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != me {
+        return Some(format!(
+            "it belongs to user {}, not to root or the running user; run `chown` on it",
+            meta.uid()
+        ));
+    }
+    (meta.mode() & 0o022 != 0).then(|| {
+        format!(
+            "others may write it (mode {:04o}); run `chmod go-w` on it",
+            meta.mode() & 0o7777
+        )
+    })
 }
 
 /// Removes a file; one that is not there is as good as removed.

@@ -207,22 +207,34 @@ impl Program {
         // The command holds our copies of the slave side; while they are open the master never sees the end.
         drop(command);
         let limit = self.output_limit;
-        let (out, err) = match pty {
-            Some(master) => (Heard::of(Some(master), limit), Heard::of(None::<File>, limit)),
-            None => (
-                Heard::of(child.stdout.take(), limit),
-                Heard::of(child.stderr.take(), limit),
-            ),
-        };
-        feed(&mut child, self.stdin.clone());
-        let deadline = Instant::now() + self.timeout;
-        let Some(status) = wait_until(&mut child, deadline).map_err(io)? else {
-            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let attended = (|| {
+            let (out, err) = match pty {
+                Some(master) => (Heard::of(Some(master), limit)?, Heard::of(None::<File>, limit)?),
+                None => (
+                    Heard::of(child.stdout.take(), limit)?,
+                    Heard::of(child.stderr.take(), limit)?,
+                ),
+            };
+            feed(&mut child, self.stdin.clone())?;
+            let deadline = Instant::now() + self.timeout;
+            Ok((wait_until(&mut child, deadline)?, out, err))
+        })();
+        let (status, out, err) = match attended {
+            Ok((Some(status), out, err)) => (status, out, err),
+            unfinished => {
+                // It had its time, or nobody is left to attend to it.
+                if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                }
+                let _ = child.wait();
+                return Err(match unfinished {
+                    Err(error) => io(error),
+                    Ok((_, out, err)) => {
+                        let said = complaint(&out.take(), &err.take());
+                        RunError::Timeout(self.path.clone(), self.timeout, said)
+                    }
+                });
             }
-            let _ = child.wait();
-            let said = complaint(&out.take(), &err.take());
-            return Err(RunError::Timeout(self.path.clone(), self.timeout, said));
         };
         Ok(Output {
             status,
@@ -264,13 +276,17 @@ struct Heard {
 }
 
 impl Heard {
-    fn of(stream: Option<impl Read + Send + 'static>, limit: u64) -> Self {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    fn of(stream: Option<impl Read + Send + 'static>, limit: u64) -> std::io::Result<Self> {
         let (sender, end) = mpsc::channel::<()>();
         let bytes = Arc::new(Mutex::new(Vec::new()));
         if let Some(mut stream) = stream {
             let bytes = Arc::clone(&bytes);
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            thread::spawn(move || {
+            thread::Builder::new().spawn(move || {
                 let _ended_with_us = sender;
                 let mut chunk = vec![0; 64 << 10];
                 // A pty's master answers EIO at the end; what was read before it counts. What is beyond the limit is
@@ -280,9 +296,9 @@ impl Heard {
                     let room = limit.saturating_sub(bytes.len()).min(n);
                     bytes.extend_from_slice(chunk.get(..room).unwrap_or_default());
                 }
-            });
+            })?;
         }
-        Self { bytes, end }
+        Ok(Self { bytes, end })
     }
 
     /// Returns what came until the stream's end, or by now when it stays open.
@@ -308,15 +324,18 @@ pub fn pause(time: Duration) {
 }
 
 /// Writes the input on a thread of its own: a child that reads nothing must not block us.
-fn feed(child: &mut Child, bytes: Vec<u8>) {
-    if let Some(mut stdin) = child.stdin.take() {
-        if bytes.is_empty() {
-            return;
-        }
-        thread::spawn(move || {
+///
+/// # Errors
+/// When there is no thread to be had.
+fn feed(child: &mut Child, bytes: Vec<u8>) -> std::io::Result<()> {
+    if let Some(mut stdin) = child.stdin.take()
+        && !bytes.is_empty()
+    {
+        thread::Builder::new().spawn(move || {
             let _ = stdin.write_all(&bytes);
-        });
+        })?;
     }
+    Ok(())
 }
 
 /// Waits for the child without a signal handler; polls, since the children here end within milliseconds.

@@ -26,20 +26,37 @@ pub struct Secret {
     pub place: String,
 }
 
+/// Why a secret could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The machine could not read it just now.
+    Machine(String),
+    /// It is not there, or may not be used: somebody else could have written it.
+    Place(String),
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Machine(reason) | Self::Place(reason) => f.write_str(reason),
+        }
+    }
+}
+
 /// Reads a secret.
 ///
 /// # Errors
-/// Why it is not there, or may not be used: somebody else could have written it.
-pub fn read(env: &Env, place: Place<'_>) -> Result<Secret, String> {
+/// [`Unreadable`] with the reason.
+pub fn read(env: &Env, place: Place<'_>) -> Result<Secret, Unreadable> {
     match place {
         Place::Credential(name) => {
             let directory = env.var("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                format!(
+                Unreadable::Place(format!(
                     "no credential `{name}`: $CREDENTIALS_DIRECTORY is not set (systemd.exec(5), LoadCredential)"
-                )
+                ))
             })?;
             if name.is_empty() || name.starts_with('.') || name.contains('/') {
-                return Err(format!("`{name}` is not a credential's name"));
+                return Err(Unreadable::Place(format!("`{name}` is not a credential's name")));
             }
             read_file(&Path::new(directory).join(name))
         }
@@ -48,14 +65,17 @@ pub fn read(env: &Env, place: Place<'_>) -> Result<Secret, String> {
                 text: text.to_owned(),
                 place: format!("${name}"),
             }),
-            None => Err(format!("${name} is not set")),
+            None => Err(Unreadable::Place(format!("${name} is not set"))),
         },
         Place::File(path) => read_file(path),
     }
 }
 
-fn read_file(path: &Path) -> Result<Secret, String> {
-    let bytes = files::read_trusted(path, LIMIT).map_err(|error| error.to_string())?;
+fn read_file(path: &Path) -> Result<Secret, Unreadable> {
+    let bytes = files::read_trusted(path, LIMIT).map_err(|error| match error.is_of_the_machine() {
+        true => Unreadable::Machine(error.to_string()),
+        false => Unreadable::Place(error.to_string()),
+    })?;
     Ok(Secret {
         text: String::from_utf8_lossy(&bytes).into_owned(),
         place: path.display().to_string(),

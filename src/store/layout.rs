@@ -92,6 +92,11 @@ impl Layout {
         self.lineage(name).join("state.json")
     }
 
+    /// Returns where a record is kept that could not be used.
+    pub fn damaged_state(&self, name: &str, n: u64) -> PathBuf {
+        self.lineage(name).join(format!("state.json.damaged-{n}"))
+    }
+
     /// Returns one complete generation.
     pub fn generation(&self, name: &str, number: u64) -> PathBuf {
         self.lineage(name).join(number.to_string())

@@ -66,13 +66,18 @@ impl Store {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
+                let strange = file.metadata().ok().and_then(|meta| files::distrust(&meta));
                 let mut holder = String::new();
                 let _ = file.take(300).read_to_string(&mut holder);
-                let holder = holder.lines().next().unwrap_or_default().to_owned();
-                return Err(LockError::Held(if holder.is_empty() {
-                    "a starting run".to_owned()
-                } else {
-                    holder
+                let holder = holder.lines().next().unwrap_or_default().trim_end();
+                let holder = match holder.is_empty() {
+                    true => "a starting run",
+                    false => holder,
+                };
+                return Err(LockError::Held(match strange {
+                    // Then it may be none of our runs, and hold it for ever.
+                    Some(reason) => format!("{holder}; but beware of {}: {reason}", path.display()),
+                    None => holder.to_owned(),
                 }));
             }
             Err(TryLockError::Error(error)) => return Err(fail(error)),
@@ -87,21 +92,19 @@ impl Store {
 
 /// Refuses a state directory that somebody else could have filled: it is read, and its keys are used, as root.
 fn trustworthy(directory: &Path) -> io::Result<()> {
-    let meta = directory.metadata()?;
-    let me = rustix::process::geteuid().as_raw();
-    if meta.uid() != 0 && meta.uid() != me {
-        let reason = format!(
-            "the directory belongs to user {}, not to root or the running user",
-            meta.uid()
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    let refuse = |reason| Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    if let Some(reason) = files::distrust(&directory.metadata()?) {
+        return refuse(reason);
     }
-    if meta.mode() & 0o022 != 0 {
-        let reason = format!(
-            "others may write into the directory (mode {:04o}); run `chmod go-w` on it",
-            meta.mode() & 0o7777
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    // Whoever may rename it may put another one in its place.
+    for parent in directory.canonicalize()?.ancestors().skip(1) {
+        let mode = parent.metadata()?.mode();
+        if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+            let parent = parent.display();
+            return refuse(format!(
+                "everybody may write into {parent}, and so replace it; run `chmod o-w {parent}`"
+            ));
+        }
     }
     Ok(())
 }

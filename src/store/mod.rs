@@ -5,6 +5,7 @@
 pub mod journal;
 pub mod layout;
 pub mod lock;
+pub mod mend;
 pub mod notices;
 pub mod selinux;
 pub mod state;

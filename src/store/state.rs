@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// No record or PEM file of ours is larger, in bytes.
-const LIMIT: u64 = 1 << 20;
+pub(super) const LIMIT: u64 = 1 << 20;
 
 /// No ledger of a CA's limits is larger, in bytes: twenty thousand buckets with long names.
 const LEDGER_LIMIT: u64 = 8 << 20;
@@ -66,12 +66,15 @@ impl Store {
 
     fn make_lineage_directory(&self, name: &str) -> Result<(), StoreError> {
         files::make_directory(self.layout().root(), layout::WALKABLE)?;
-        files::make_directory(&self.layout().lineages(), layout::WALKABLE)?;
-        files::make_directory(&self.layout().live_directory(), layout::WALKABLE)?;
-        Ok(files::make_directory(
-            &self.layout().lineage(name),
-            layout::WALKABLE,
-        )?)
+        let parts = [
+            self.layout().lineages(),
+            self.layout().live_directory(),
+            self.layout().lineage(name),
+        ];
+        for part in parts {
+            files::make_own_directory(&part, layout::WALKABLE)?;
+        }
+        Ok(())
     }
 
     /// Puts the key of a generation to come on disk, before anybody is asked for a certificate.
@@ -81,7 +84,7 @@ impl Store {
     pub fn save_key(&self, name: &str, number: u64, pem: &str, access: Access) -> Result<(), StoreError> {
         self.make_lineage_directory(name)?;
         let directory = self.layout().unfinished(name, number);
-        files::make_directory(&directory, layout::PRIVATE)?;
+        files::make_own_directory(&directory, layout::PRIVATE)?;
         Ok(files::write_atomic(
             &directory.join(file::PRIVKEY),
             pem.as_bytes(),
@@ -145,7 +148,7 @@ impl Store {
             });
         }
         let directory = self.layout().unfinished(name, number);
-        files::make_directory(&directory, layout::PRIVATE)?;
+        files::make_own_directory(&directory, layout::PRIVATE)?;
         let fullchain = format!("{}{}", pem.leaf, pem.chain);
         let combined = format!("{}{fullchain}", pem.key);
         files::write_atomic(&directory.join(file::PRIVKEY), pem.key.as_bytes(), access)?;
@@ -192,6 +195,7 @@ impl Store {
                 reason: "the generation is not complete".into(),
             });
         }
+        files::make_own_directory(&self.layout().live_directory(), layout::WALKABLE)?;
         if self.live_points_at(name) == Some(number) {
             return Ok(());
         }
@@ -207,6 +211,7 @@ impl Store {
     /// When the two cannot be exchanged.
     pub fn mend_copied_live(&self, name: &str, number: u64) -> Result<Option<PathBuf>, StoreError> {
         let live = self.layout().live(name);
+        files::make_own_directory(&self.layout().live_directory(), layout::WALKABLE)?;
         if !fs::symlink_metadata(&live).is_ok_and(|meta| meta.is_dir()) {
             return Ok(None);
         }
@@ -277,7 +282,7 @@ impl Store {
         files::make_directory(self.layout().root(), layout::WALKABLE)?;
         let path = self.layout().account(key);
         if let Some(directory) = path.parent() {
-            files::make_directory(directory, layout::PRIVATE)?;
+            files::make_own_directory(directory, layout::PRIVATE)?;
         }
         Ok(files::write_atomic(&path, record, Access::PRIVATE)?)
     }
@@ -336,7 +341,10 @@ impl Store {
 
     /// Leaves a text about the last run; for people, so nothing is synced and a failure is no failure.
     pub fn note_last_run(&self, text: &str) {
-        let _ = fs::write(self.layout().last_run(), format!("{text}\n"));
+        let line = format!("{text}\n");
+        let _ = files::replace_unsynced(&self.layout().last_run(), Access::PUBLIC, |file| {
+            file.write_all(line.as_bytes())
+        });
     }
 
     /// Returns what the last run left.

@@ -115,15 +115,22 @@ impl Host {
         let store = self.store();
         store.save(lineage).unwrap();
         for number in lineage.generations.keys() {
-            for name in [file::PRIVKEY, file::CERT, file::FULLCHAIN, file::COMBINED] {
+            let part = |name: &str| format!("{name} of generation {number}\n");
+            let fullchain = part(file::CERT) + &part(file::CHAIN);
+            for (name, content) in [
+                (file::PRIVKEY, part(file::PRIVKEY)),
+                (file::CERT, part(file::CERT)),
+                (file::CHAIN, part(file::CHAIN)),
+                (file::COMBINED, part(file::PRIVKEY) + &fullchain),
+                (file::FULLCHAIN, fullchain),
+            ] {
                 let path = store.layout().generation(&lineage.name, *number).join(name);
                 let path = path
                     .strip_prefix(self.scratch.path())
                     .unwrap()
                     .display()
                     .to_string();
-                self.scratch
-                    .file(&path, format!("{name} of generation {number}\n"));
+                self.scratch.file(&path, content);
             }
         }
         if let Some(live) = lineage.generation {

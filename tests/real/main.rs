@@ -17,6 +17,7 @@ mod support;
 mod ca;
 mod challenge_hooks;
 mod crash;
+mod damage;
 mod dane;
 mod dns;
 mod fallback;
@@ -36,5 +37,8 @@ mod renewal;
 mod rollback;
 mod sni;
 mod state_directory;
+#[cfg(target_arch = "x86_64")]
+mod sweep;
+mod together;
 mod undo;
 mod verify;

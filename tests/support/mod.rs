@@ -12,6 +12,8 @@ pub mod faulty_ca;
 pub mod foreign;
 pub mod golden;
 pub mod hooks;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 pub mod issuance;
 pub mod judge;
 pub mod mailcert;

@@ -122,14 +122,21 @@ pub fn key_access(certificate: &Certificate) -> Result<Access> {
         ))
         .cause(format!("it is the {what} of the key of {}", certificate.name))
     };
-    let me = nix::unistd::geteuid();
-    let uid = match nix::unistd::User::from_name(&certificate.owner) {
-        Ok(Some(user)) => user.uid,
-        _ => return Err(unknown("owner", &certificate.owner)),
+    let unasked = |errno: nix::errno::Errno| {
+        Error::failed(format!(
+            "owner and group of the key of {} could not be looked up",
+            certificate.name
+        ))
+        .cause(errno)
     };
-    let gid = match nix::unistd::Group::from_name(&certificate.group) {
-        Ok(Some(group)) => group.gid,
-        _ => return Err(unknown("group", &certificate.group)),
+    let me = nix::unistd::geteuid();
+    let uid = match nix::unistd::User::from_name(&certificate.owner).map_err(unasked)? {
+        Some(user) => user.uid,
+        None => return Err(unknown("owner", &certificate.owner)),
+    };
+    let gid = match nix::unistd::Group::from_name(&certificate.group).map_err(unasked)? {
+        Some(group) => group.gid,
+        None => return Err(unknown("group", &certificate.group)),
     };
     // An ordinary user can only own what it makes: the default, root, is then not meant.
     let default = certificate.owner == "root" && certificate.group == "root";
