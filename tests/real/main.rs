@@ -37,4 +37,5 @@ mod rollback;
 mod sni;
 mod state_directory;
 mod undo;
+mod until_verified;
 mod verify;
