@@ -9,6 +9,8 @@ use super::{
     renew::{self, Configuration, Work},
     tlsa,
 };
+use time::OffsetDateTime;
+
 use crate::{
     config::Certificate,
     error::{Error, Result},
@@ -25,27 +27,36 @@ pub fn run(context: &Context<'_>, names: &[String], generation: Option<u64>) -> 
     if generation.is_some() && selected.len() != 1 {
         return Err(Error::usage("--generation goes with exactly one lineage"));
     }
+    let is_alone = selected.len() == 1;
     let mut works = Vec::new();
     for certificate in selected {
         let lineage = context.load(&certificate.name)?;
         works.push(match generation {
-            None => newest(context, certificate, lineage)?,
             Some(number) => chosen(context, certificate, lineage, number)?,
+            None => match newest(context, certificate, &lineage) {
+                Ok(number) => renew::deploying(certificate, lineage, number, Action::Deployed),
+                Err(error) if is_alone => return Err(error),
+                // The others are not held back.
+                Err(error) => renew::failing(certificate, lineage, error),
+            },
         });
     }
     Ok(renew::carry_out(context, works, Configuration::Leave))
 }
 
 /// Chooses the newest generation.
-fn newest<'a>(context: &Context<'_>, certificate: &'a Certificate, lineage: Lineage) -> Result<Work<'a>> {
-    let Some((number, _)) = lineage.newest_complete() else {
+fn newest(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> Result<u64> {
+    let Some((number, generation)) = lineage.newest_complete() else {
         return Err(
             Error::failed(format!("{} has no certificate yet", certificate.name))
                 .remedy(format!("get one by `mailcert issue {}`", certificate.name)),
         );
     };
-    usable(context, certificate, number)?;
-    Ok(renew::deploying(certificate, lineage, number, Action::Deployed))
+    if !context.store.is_complete(&certificate.name, number) {
+        return Err(not_whole(context, certificate, number));
+    }
+    not_expired(certificate, number, generation.not_after, context.now())?;
+    Ok(number)
 }
 
 /// Goes back, or forward, to the generation that somebody has named.
@@ -82,23 +93,41 @@ fn chosen<'a>(
 /// # Errors
 /// When its files are missing, do not belong together, or are not valid now.
 fn usable(context: &Context<'_>, certificate: &Certificate, number: u64) -> Result<Chain> {
-    let name = &certificate.name;
-    let refused = || Error::failed(format!("generation {number} of {name} is not deployed"));
-    let Some(chain) = order::on_disk(context, name, number)? else {
-        return Err(refused()
-            .cause(format!(
-                "files in {} are missing, empty, or do not belong together",
-                context.store.layout().generation(name, number).display()
-            ))
-            .remedy(format!(
-                "`mailcert renew {name}` goes on with what is whole, or gets a new certificate"
-            )));
+    let Some(chain) = order::on_disk(context, &certificate.name, number)? else {
+        return Err(not_whole(context, certificate, number));
     };
-    if chain.leaf.not_after <= context.now() {
-        return Err(refused().cause(format!(
-            "its certificate expired on {}",
-            chain.leaf.not_after.date()
-        )));
-    }
+    not_expired(certificate, number, chain.leaf.not_after, context.now())?;
     Ok(chain)
+}
+
+fn not_expired(
+    certificate: &Certificate,
+    number: u64,
+    not_after: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<()> {
+    if not_after > now {
+        return Ok(());
+    }
+    Err(refused(certificate, number).cause(format!("its certificate expired on {}", not_after.date())))
+}
+
+fn not_whole(context: &Context<'_>, certificate: &Certificate, number: u64) -> Error {
+    let name = &certificate.name;
+    let directory = context.store.layout().generation(name, number);
+    refused(certificate, number)
+        .cause(format!(
+            "files in {} are missing, empty, or do not belong together",
+            directory.display()
+        ))
+        .remedy(format!(
+            "`mailcert renew {name}` goes on with what is whole, or gets a new certificate"
+        ))
+}
+
+fn refused(certificate: &Certificate, number: u64) -> Error {
+    Error::failed(format!(
+        "generation {number} of {} is not deployed",
+        certificate.name
+    ))
 }

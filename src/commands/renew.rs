@@ -683,6 +683,23 @@ pub fn deploying<'a>(
     }
 }
 
+/// Puts work together that cannot be done.
+pub fn failing<'a>(certificate: &'a Certificate, lineage: Lineage, error: Error) -> Work<'a> {
+    Work {
+        certificate,
+        lineage,
+        next: Next::Idle(schedule::Due {
+            at: OffsetDateTime::UNIX_EPOCH,
+            reason: schedule::Reason::Lifetime,
+        }),
+        urgency: Urgency::Ordinary,
+        first: false,
+        error: Some(error),
+        action: Action::Failed,
+        hooks: hooks::Scope::Unfinished,
+    }
+}
+
 /// Leaves when `renew` ran last; for people, so nothing is synced and a failure is no failure.
 fn note_last_run(context: &Context<'_>) {
     if let Ok(text) = context.now().format(&Rfc3339) {
