@@ -1,83 +1,133 @@
 //! `deploy`: puts the newest generation into service again, or an older one, and verifies it.
+//!
+//! Somebody who goes back to an older generation stays there until its renewal is due. One that the record does not know
+//! but that is whole on disk, as after a record was restored from a backup, is taken up.
 
 use super::{
-    Context, heal,
+    Context, heal, order,
     outcome::{Action, Run},
-    renew::{self, Configuration},
-    store_error, tlsa,
+    renew::{self, Configuration, Work},
+    tlsa,
 };
+use time::OffsetDateTime;
+
 use crate::{
     config::Certificate,
     error::{Error, Result},
-    model::certificate::Chain,
+    model::{certificate::Chain, lineage::Lineage},
 };
 
 /// Deploys these lineages (all of them when none is named), or goes back to a generation of one.
 ///
 /// # Errors
-/// When the lock is held, a name or generation is unknown, or the generation has expired.
+/// When the lock is held, a name or generation is unknown, or the generation has expired or is not whole on disk.
 pub fn run(context: &Context<'_>, names: &[String], generation: Option<u64>) -> Result<Run> {
     let _lock = context.lock("deploy")?;
     let selected = context.selected(names)?;
     if generation.is_some() && selected.len() != 1 {
         return Err(Error::usage("--generation goes with exactly one lineage"));
     }
+    let is_alone = selected.len() == 1;
     let mut works = Vec::new();
     for certificate in selected {
         let lineage = heal::load(context, certificate)?;
-        let known: Vec<String> = lineage.generations.keys().map(u64::to_string).collect();
-        let number = match generation {
-            None => lineage.newest_complete().map(|(number, _)| number),
-            Some(number) => Some(number),
-        };
-        let Some(number) = number else {
-            return Err(
-                Error::failed(format!("{} has no certificate yet", certificate.name))
-                    .remedy(format!("get one by `mailcert issue {}`", certificate.name)),
-            );
-        };
-        match lineage.generations.get(&number) {
-            None => {
-                return Err(
-                    Error::usage(format!("{} has no generation {number}", certificate.name))
-                        .cause(format!("the generations on disk are: {}", known.join(", "))),
-                );
-            }
-            Some(old) if old.not_after <= context.now() => {
-                return Err(Error::failed(format!(
-                    "generation {number} of {} is not deployed",
-                    certificate.name
-                ))
-                .cause(format!("its certificate expired on {}", old.not_after.date())));
-            }
-            Some(_) if generation.is_some() => {
-                context.wait(keep_dane(context, certificate, number))??;
-                works.push(renew::deploying(certificate, lineage, number, Action::Deployed));
-            }
-            Some(_) => works.push(renew::deploying(certificate, lineage, number, Action::Deployed)),
-        }
+        works.push(match generation {
+            Some(number) => chosen(context, certificate, lineage, number)?,
+            None => match newest(context, certificate, &lineage) {
+                Ok(number) => renew::deploying(certificate, lineage, number, Action::Deployed),
+                Err(error) if is_alone => return Err(error),
+                // The others are not held back.
+                Err(error) => renew::failing(certificate, lineage, error),
+            },
+        });
     }
     Ok(renew::carry_out(context, works, Configuration::Leave))
 }
 
-/// Refuses an older generation whose key the published TLSA records no longer name.
-async fn keep_dane(context: &Context<'_>, certificate: &Certificate, number: u64) -> Result<()> {
-    let unread = |error| {
-        store_error(
-            format!("generation {number} of {} could not be read", certificate.name),
-            &error,
-        )
+/// Chooses the newest generation.
+fn newest(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> Result<u64> {
+    let Some((number, generation)) = lineage.newest_complete() else {
+        return Err(
+            Error::failed(format!("{} has no certificate yet", certificate.name))
+                .remedy(format!("get one by `mailcert issue {}`", certificate.name)),
+        );
     };
-    let pem = context
-        .store
-        .load_fullchain(&certificate.name, number)
-        .map_err(unread)?;
-    let chain = Chain::from_pem(pem.as_bytes()).map_err(|error| {
-        Error::failed(format!(
-            "generation {number} of {} cannot be used",
-            certificate.name
+    if !context.store.is_complete(&certificate.name, number) {
+        return Err(not_whole(context, certificate, number));
+    }
+    not_expired(certificate, number, generation.not_after, context.now())?;
+    Ok(number)
+}
+
+/// Goes back, or forward, to the generation that somebody has named.
+fn chosen<'a>(
+    context: &Context<'_>,
+    certificate: &'a Certificate,
+    mut lineage: Lineage,
+    number: u64,
+) -> Result<Work<'a>> {
+    let name = &certificate.name;
+    let is_known = lineage.generations.contains_key(&number);
+    if !is_known && !context.store.is_complete(name, number) {
+        let known: Vec<String> = lineage.generations.keys().map(u64::to_string).collect();
+        let told = Error::usage(format!("{name} has no generation {number}"));
+        return Err(match known.as_slice() {
+            [] => told.remedy(format!("get one by `mailcert issue {name}`")),
+            known => told.cause(format!("the generations on disk are: {}", known.join(", "))),
+        });
+    }
+    let chain = usable(context, certificate, number)?;
+    context.wait(tlsa::refuse_unpublished(context, certificate, &chain))??;
+    if !is_known {
+        context.progress.done(&format!(
+            "{name}: taking up generation {number}, which the record did not know"
+        ));
+        lineage.newest = lineage.newest.max(number);
+        lineage.generations.insert(number, order::describe(&chain, None));
+    }
+    Ok(renew::deploying(certificate, lineage, number, Action::Deployed))
+}
+
+/// Returns the chain of a generation that can be put into service.
+///
+/// # Errors
+/// When its files are missing, do not belong together, or are not valid now.
+fn usable(context: &Context<'_>, certificate: &Certificate, number: u64) -> Result<Chain> {
+    let Some(chain) = order::on_disk(context, &certificate.name, number)? else {
+        return Err(not_whole(context, certificate, number));
+    };
+    not_expired(certificate, number, chain.leaf.not_after, context.now())?;
+    Ok(chain)
+}
+
+fn not_expired(
+    certificate: &Certificate,
+    number: u64,
+    not_after: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Result<()> {
+    if not_after > now {
+        return Ok(());
+    }
+    Err(refused(certificate, number).cause(format!("its certificate expired on {}", not_after.date())))
+}
+
+fn not_whole(context: &Context<'_>, certificate: &Certificate, number: u64) -> Error {
+    let name = &certificate.name;
+    let directory = context.store.layout().generation(name, number);
+    refused(certificate, number)
+        .cause(format!(
+            "files in {} are missing, empty, or do not belong together",
+            directory.display()
         ))
-        .cause(error)
-    })?;
-    tlsa::refuse_unpublished(context, certificate, &chain).await
+        .remedy(format!(
+            "`mailcert renew {name}` goes on with what is whole, or gets a new certificate"
+        ))
+}
+
+fn refused(certificate: &Certificate, number: u64) -> Error {
+    Error::failed(format!(
+        "generation {number} of {} is not deployed",
+        certificate.name
+    ))
 }

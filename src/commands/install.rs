@@ -69,7 +69,7 @@ pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
     lineage.generations.insert(number, generation);
     lineage.renewal_info = None;
     lineage.state = State::Issued;
-    lineage.failure = None;
+    lineage.forget_failures();
     context.save(&lineage)?;
     let configuration = if first {
         Configuration::Write

@@ -339,12 +339,32 @@ pub fn put_back(changes: &[FileChange]) -> Result<()> {
     apply::restore(changes, Moved::Refuse).map_err(|error| apply_failure(&error))
 }
 
+/// Why Postfix was not reloaded.
+#[derive(Debug)]
+pub enum NotReloaded {
+    /// It is not running: what is on disk counts when it starts.
+    NotRunning(Error),
+    /// It runs, and goes on with what it had.
+    Refused(Error),
+}
+
+impl From<NotReloaded> for Error {
+    fn from(failure: NotReloaded) -> Self {
+        match failure {
+            NotReloaded::NotRunning(error) | NotReloaded::Refused(error) => error,
+        }
+    }
+}
+
 /// Reloads Postfix.
 ///
 /// # Errors
 /// When it is not running, or refuses.
-pub fn reload(context: &Context<'_>, server: &Instance) -> Result<()> {
-    apply::reload(context.env, server).map_err(|error| apply_failure(&error))
+pub fn reload(context: &Context<'_>, server: &Instance) -> Result<(), NotReloaded> {
+    apply::reload(context.env, server).map_err(|error| match error {
+        ApplyError::NotRunning(_) => NotReloaded::NotRunning(apply_failure(&error)),
+        _ => NotReloaded::Refused(apply_failure(&error)),
+    })
 }
 
 fn apply_failure(error: &ApplyError) -> Error {

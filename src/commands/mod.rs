@@ -400,7 +400,7 @@ impl Wanted {
         };
         Self {
             // Only a failure is held against it; a thousand lineages without one need no thousand digests.
-            configuration: match lineage.failure {
+            configuration: match lineage.failure.as_ref().or(lineage.set_aside.as_ref()) {
                 Some(_) => configuration_digest(&context.config, certificate),
                 None => String::new(),
             },

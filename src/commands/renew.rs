@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Result},
     model::{
         authority,
+        failure::Concern,
         key::PrivateKey,
         lineage::{Lineage, State, Step, Verify},
         schedule::{self, Next, Urgency},
@@ -151,37 +152,41 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
 
 /// Forgets that an order failed, where none is needed now: a renewal that was forced and failed leaves nothing unfinished.
 fn forget_needless_order(context: &Context<'_>, work: &mut Work<'_>) -> Result<()> {
-    let is_needless = matches!(work.next, Next::Idle(_))
-        && work
-            .lineage
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.step == Step::Order);
-    if is_needless {
-        work.lineage.failure = None;
+    if matches!(work.next, Next::Idle(_)) && work.lineage.failure_of(Concern::Order).is_some() {
+        work.lineage.forget_failure_of(Concern::Order);
         context.save(&work.lineage)?;
     }
     Ok(())
 }
 
 fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, urgency: Urgency) -> Next {
-    let verify = lineage
+    let wanted = Wanted::new(context, certificate, lineage, is_served(lineage));
+    let next = schedule::next(lineage, &wanted.policy(), context.now(), urgency);
+    match (&next, lineage.generation) {
+        (Next::Deploy(number), live) if live != Some(*number) && has_expired(context, lineage, *number) => {
+            let why =
+                format!("generation {number} is all that is left on disk, and its certificate has expired");
+            Next::Wait(context.now(), why)
+        }
+        // An endpoint that was added to `verify` is not proven by what was proven before.
+        (Next::Idle(_), Some(live)) if !rollout::unproven(context, certificate, lineage).is_empty() => {
+            Next::Deploy(live)
+        }
+        _ => next,
+    }
+}
+
+fn has_expired(context: &Context<'_>, lineage: &Lineage, number: u64) -> bool {
+    let generation = lineage.generations.get(&number);
+    generation.is_some_and(|generation| generation.not_after <= context.now())
+}
+
+/// Returns whether endpoints are to serve the lineage, as far as its record knows.
+fn is_served(lineage: &Lineage) -> bool {
+    lineage
         .deployment
         .as_ref()
-        .map_or(Verify::On, |deployment| deployment.verify);
-    let wanted = Wanted::new(context, certificate, lineage, verify == Verify::On);
-    let next = schedule::next(lineage, &wanted.policy(), context.now(), urgency);
-    if let Next::Deploy(number) = next
-        && lineage.generation != Some(number)
-        && lineage
-            .generations
-            .get(&number)
-            .is_some_and(|one| one.not_after <= context.now())
-    {
-        let why = format!("generation {number} is all that is left on disk, and its certificate has expired");
-        return Next::Wait(context.now(), why);
-    }
-    next
+        .is_none_or(|deployment| deployment.verify == Verify::On)
 }
 
 /// Says that a person passed what unattended runs keep to.
@@ -446,18 +451,33 @@ fn deploy<'a>(
 ) -> Vec<Work<'a>> {
     let mut moves = Vec::new();
     for work in &mut works {
-        if let (Next::Deploy(generation), None) = (&work.next, &work.error) {
-            if work.action == Action::Nothing {
-                work.action = Action::Deployed;
+        let mut lineage = work.lineage.clone();
+        let generation = match (&work.next, &work.error) {
+            (Next::Deploy(generation), None) => {
+                if work.action == Action::Nothing {
+                    work.action = Action::Deployed;
+                }
+                if awaits_order(context, work) {
+                    lineage.set_order_failure_aside();
+                }
+                *generation
             }
-            let lineage = work.lineage.clone();
-            moves.push(rollout::Move {
-                certificate: work.certificate,
-                lineage,
-                generation: *generation,
-                hooks: work.hooks,
-            });
-        }
+            // No certificate came: what there is still belongs into service.
+            (Next::Order(_), Some(_)) | (Next::Wait(..), None) if !context.is_interrupted() => {
+                let Some(generation) = serves_meanwhile(context, work) else {
+                    continue;
+                };
+                lineage.set_order_failure_aside();
+                generation
+            }
+            _ => continue,
+        };
+        moves.push(rollout::Move {
+            certificate: work.certificate,
+            lineage,
+            generation,
+            hooks: work.hooks,
+        });
     }
     if moves.is_empty() {
         return works;
@@ -476,6 +496,9 @@ fn deploy<'a>(
     match rolled {
         Ok(rolled) => {
             notes.extend(rolled.notes);
+            let mut nobodys = rolled
+                .error
+                .filter(|_| rolled.moves.iter().all(|moved| moved.error.is_none()));
             let mut places: HashMap<&str, &mut Work<'_>> = works
                 .iter_mut()
                 .map(|work| (work.certificate.name.as_str(), work))
@@ -483,7 +506,12 @@ fn deploy<'a>(
             for moved in rolled.moves {
                 if let Some(work) = places.get_mut(moved.certificate.name.as_str()) {
                     work.lineage = moved.lineage;
-                    work.error = moved.error;
+                    // Why no certificate came is told first: what is put into service meanwhile is an old one.
+                    let failed = moved.error.or_else(|| nobodys.take());
+                    work.error = work.error.take().or(failed);
+                    if work.action == Action::Waiting && work.error.is_some() {
+                        work.action = Action::Failed;
+                    }
                 }
             }
         }
@@ -497,6 +525,18 @@ fn deploy<'a>(
         }
     }
     works
+}
+
+/// Returns whether a certificate is to be got, be it now or later: then success in service does not end its failure.
+fn awaits_order(context: &Context<'_>, work: &Work<'_>) -> bool {
+    let wanted = Wanted::new(context, work.certificate, &work.lineage, is_served(&work.lineage));
+    work.lineage.failure.is_some() && schedule::wants_order(&work.lineage, &wanted.policy(), context.now())
+}
+
+/// Returns the generation that is to be put into service while a certificate is waited for.
+fn serves_meanwhile(context: &Context<'_>, work: &Work<'_>) -> Option<u64> {
+    let wanted = Wanted::new(context, work.certificate, &work.lineage, is_served(&work.lineage));
+    schedule::meanwhile(&work.lineage, &wanted.policy(), context.now(), work.urgency)
 }
 
 /// As `apply postfix` does it, in the same step as the first certificate.
@@ -611,6 +651,23 @@ pub fn deploying<'a>(
         error: None,
         action,
         hooks: hooks::Scope::All,
+    }
+}
+
+/// Puts work together that cannot be done.
+pub fn failing<'a>(certificate: &'a Certificate, lineage: Lineage, error: Error) -> Work<'a> {
+    Work {
+        certificate,
+        lineage,
+        next: Next::Idle(schedule::Due {
+            at: OffsetDateTime::UNIX_EPOCH,
+            reason: schedule::Reason::Lifetime,
+        }),
+        urgency: Urgency::Ordinary,
+        first: false,
+        error: Some(error),
+        action: Action::Failed,
+        hooks: hooks::Scope::Unfinished,
     }
 }
 

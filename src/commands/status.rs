@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Context, Wanted, sni};
+use super::{Context, Wanted, rollout, sni};
 use crate::{
     config::{Certificate, Issuer, Timer},
     error::{Error, ExitCode, Result},
@@ -237,6 +237,11 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         lineage.state
     };
     let mut last_error = lineage.failure.as_ref().map(|failure| failure.message.clone());
+    if let Some(endpoint) = rollout::unproven(context, certificate, lineage).first() {
+        last_error.get_or_insert(format!(
+            "{endpoint} was added to postfix.verify and has not been asked yet; the next `renew` asks it"
+        ));
+    }
     if expired {
         last_error.get_or_insert("the certificate in use has expired".to_owned());
     }

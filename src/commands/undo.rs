@@ -83,6 +83,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         timer::enable(context.env).map_err(failed)?;
     }
     let mut error = None;
+    let mut is_pending = false;
     // An undo that was killed may have brought the files back, and no more than that.
     let is_for_postfix = entry
         .files
@@ -92,6 +93,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         let restored = rollout::restore_postfix(context, &postfix)?;
         notes.extend(restored.notes);
         error = restored.error;
+        is_pending = restored.is_pending;
         rollout::forget_unserved(context)?;
     }
     changes.extend(files.into_iter().map(Change::File));
@@ -99,8 +101,11 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         context.wait(dns_gate::apply(context, &change))??;
         changes.push(Change::Rrset(change));
     }
-    entry.status = Status::Undone;
-    context.store.save_entry(&entry).map_err(journal)?;
+    if !is_pending {
+        // Else the next undo is still about this entry: the files are back, and the reload is left.
+        entry.status = Status::Undone;
+        context.store.save_entry(&entry).map_err(journal)?;
+    }
     if !context.config.certificates.is_empty() && !postfix.is_empty() {
         notes.push(
             "issued certificates stay; `renew` goes on renewing their files, and `apply` puts them back"

@@ -63,6 +63,9 @@ pub struct Lineage {
     /// What failed last; taken away by success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// A failure of the other concern that goes on holding back what it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<Failure>,
     /// When certificates were issued, for the caps; older than a week is dropped.
     #[serde(default, with = "instants")]
     pub issued_at: Vec<OffsetDateTime>,
@@ -206,6 +209,9 @@ pub struct Deployment {
     /// What became of each hook for this generation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookRun>,
+    /// The endpoints that the configuration listed then, as they stand there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listed: Vec<Endpoint>,
 }
 
 /// What became of one hook.
@@ -361,6 +367,7 @@ impl Lineage {
             kept_orders: Vec::new(),
             renewal_info: None,
             failure: None,
+            set_aside: None,
             issued_at: Vec::new(),
             deployment: None,
             steps: Steps::default(),
@@ -397,7 +404,13 @@ impl Lineage {
     /// to be tried again. Somebody may have gone back to an older one on purpose.
     pub fn current(&self) -> Option<(u64, &Generation)> {
         match self.state {
-            State::Due | State::Ordered | State::Issued | State::RolledBack => self.newest_complete(),
+            State::Due | State::Ordered | State::Issued => self.newest_complete(),
+            // What was taken back is tried again, also when it was an older one that somebody had asked for.
+            State::RolledBack => {
+                let tried = self.deployment.as_ref().map(|deployment| deployment.generation);
+                let tried = tried.and_then(|number| Some((number, self.generations.get(&number)?)));
+                tried.or_else(|| self.newest_complete())
+            }
             State::Installed | State::Deployed | State::Verified => {
                 let live = self
                     .generation
@@ -408,16 +421,15 @@ impl Lineage {
     }
 
     /// Returns which generations may be deleted so that `keep` stay: never the live one, the newest, or the one that
-    /// served before a deployment that is not verified.
+    /// served before a deployment that is not verified, nor the one that is to be tried again.
     pub fn prunable(&self, keep: u32) -> Vec<u64> {
         let mut protected: Vec<u64> = self.generation.into_iter().collect();
         protected.extend(self.newest_complete().map(|(number, _)| number));
-        if self.state != State::Verified {
-            protected.extend(
-                self.deployment
-                    .as_ref()
-                    .and_then(|deployment| deployment.previous),
-            );
+        if self.state != State::Verified
+            && let Some(deployment) = &self.deployment
+        {
+            protected.push(deployment.generation);
+            protected.extend(deployment.previous);
         }
         let surplus = self
             .generations
@@ -504,6 +516,7 @@ mod tests {
                 baseline: vec![],
                 endpoints: vec![],
                 hooks: vec![],
+                listed: vec![],
             });
             assert_eq!(lineage.prunable(keep), expected);
         };

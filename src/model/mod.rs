@@ -4,6 +4,7 @@ pub mod address;
 pub mod authority;
 pub mod certificate;
 pub mod endpoint;
+pub mod failure;
 pub mod finding;
 pub mod key;
 pub mod limits;

@@ -12,7 +12,8 @@ use time::{Duration, OffsetDateTime};
 pub use due::{Due, Reason, choose, is_to_be_asked, renew_at};
 pub use retry::{back_off, capped};
 
-use super::lineage::{Failure, Lineage, State, Step};
+use super::failure::Concern;
+use super::lineage::{Failure, Lineage, State};
 
 /// What is to be done for one lineage now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,30 +62,26 @@ pub fn next(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency
     if urgency == Urgency::Forced {
         return wanted;
     }
-    let held_back = |steps: &[Step]| {
-        let failure = lineage.failure.as_ref()?;
-        holds_back(failure, steps, policy, now).then(|| Next::Wait(failure.retry_at, failure.message.clone()))
+    let held_back = |concern| {
+        let failure = lineage.failure_of(concern)?;
+        holds_back(failure, policy, now).then(|| Next::Wait(failure.retry_at, failure.message.clone()))
     };
     match &wanted {
         Next::Idle(_) | Next::Wait(..) => wanted,
-        Next::Deploy(_) => held_back(DEPLOYING).unwrap_or(wanted),
+        Next::Deploy(_) => held_back(Concern::Service).unwrap_or(wanted),
         Next::Order(_) => {
-            let Some(wait) = held_back(&[Step::Order]).or_else(|| wait_for_cap(lineage, policy, now)) else {
+            let Some(wait) = held_back(Concern::Order).or_else(|| wait_for_cap(lineage, policy, now)) else {
                 return wanted;
             };
-            // What is complete is put into service meanwhile.
-            match lineage.current() {
-                Some((number, _)) if is_to_be_deployed(lineage, policy) && held_back(DEPLOYING).is_none() => {
-                    Next::Deploy(number)
-                }
-                _ => wait,
-            }
+            meanwhile(lineage, policy, now, urgency).map_or(wait, Next::Deploy)
         }
     }
 }
 
-/// The steps of putting a generation into service.
-const DEPLOYING: &[Step] = &[Step::Deploy, Step::Hook, Step::Install, Step::Verify];
+/// Returns whether a certificate is to be got, be it now or later.
+pub fn wants_order(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> bool {
+    matches!(wanted(lineage, policy, now, Urgency::Ordinary), Next::Order(_))
+}
 
 /// Returns until when the caps of the configuration hold a new order back; an order in flight was counted before.
 pub fn capped_until(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> Option<OffsetDateTime> {
@@ -103,6 +100,22 @@ fn wait_for_cap(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> 
 /// Returns whether something is left to do for the generation in service, hooks included.
 fn is_to_be_deployed(lineage: &Lineage, policy: &Policy<'_>) -> bool {
     lineage.state < policy.goal || lineage.state == State::RolledBack || lineage.has_unfinished_hooks()
+}
+
+/// Returns the generation to put into service while a certificate is waited for: the CA's silence, or a refusal of its,
+/// leaves no port with less than what there is.
+pub fn meanwhile(
+    lineage: &Lineage,
+    policy: &Policy<'_>,
+    now: OffsetDateTime,
+    urgency: Urgency,
+) -> Option<u64> {
+    let (number, generation) = lineage.current()?;
+    let is_held_back = urgency == Urgency::Ordinary
+        && lineage
+            .failure_of(Concern::Service)
+            .is_some_and(|failure| holds_back(failure, policy, now));
+    (is_to_be_deployed(lineage, policy) && !is_held_back && generation.not_after > now).then_some(number)
 }
 
 fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: Urgency) -> Next {
@@ -140,10 +153,8 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
     Next::Idle(due)
 }
 
-fn holds_back(failure: &Failure, steps: &[Step], policy: &Policy<'_>, now: OffsetDateTime) -> bool {
-    steps.contains(&failure.step)
-        && failure.configuration == policy.configuration
-        && retry::holds(failure, now)
+fn holds_back(failure: &Failure, policy: &Policy<'_>, now: OffsetDateTime) -> bool {
+    failure.configuration == policy.configuration && retry::holds(failure, now)
 }
 
 #[cfg(test)]
@@ -151,7 +162,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::model::lineage::{Generation, Order};
+    use crate::model::lineage::{Generation, Order, Step};
 
     const START: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
 
@@ -285,5 +296,55 @@ mod tests {
         ));
         lineage.state = State::RolledBack;
         assert_eq!(next(&lineage, &policy, late, Urgency::Ordinary), Next::Deploy(2));
+    }
+
+    #[test]
+    fn serves_what_there_is_while_an_order_is_waited_for() {
+        let identifiers = vec!["a.example".parse().unwrap()];
+        let policy = Policy {
+            identifiers: &identifiers,
+            ordered_by_us: true,
+            before: None,
+            max_per_day: 2,
+            max_per_week: 4,
+            goal: State::Verified,
+            configuration: "c1",
+        };
+        let now = START + Duration::days(70);
+        let failure = |step| Failure {
+            step,
+            message: "no".into(),
+            remedies: Vec::new(),
+            count: 1,
+            at: now,
+            retry_at: now + Duration::minutes(10),
+            configuration: "c1".into(),
+        };
+        let mut lineage = Lineage::new("a.example");
+        assert_eq!(meanwhile(&lineage, &policy, now, Urgency::Ordinary), None);
+        lineage.generations.insert(1, generation(90));
+        lineage.state = State::Deployed;
+        lineage.keep_failure(failure(Step::Order));
+        assert_eq!(next(&lineage, &policy, now, Urgency::Ordinary), Next::Deploy(1));
+        assert_eq!(meanwhile(&lineage, &policy, now, Urgency::Ordinary), Some(1));
+        // Both have a back-off of their own.
+        lineage.keep_failure(failure(Step::Verify));
+        assert!(matches!(
+            next(&lineage, &policy, now, Urgency::Ordinary),
+            Next::Wait(..)
+        ));
+        assert_eq!(meanwhile(&lineage, &policy, now, Urgency::Ordinary), None);
+        assert_eq!(meanwhile(&lineage, &policy, now, Urgency::Forced), Some(1));
+        let later = now + Duration::minutes(10);
+        assert!(matches!(
+            next(&lineage, &policy, later, Urgency::Ordinary),
+            Next::Order(_)
+        ));
+        assert_eq!(meanwhile(&lineage, &policy, later, Urgency::Ordinary), Some(1));
+        lineage.state = State::Verified;
+        assert_eq!(meanwhile(&lineage, &policy, later, Urgency::Ordinary), None);
+        lineage.state = State::RolledBack;
+        let expired = START + Duration::days(90);
+        assert_eq!(meanwhile(&lineage, &policy, expired, Urgency::Ordinary), None);
     }
 }

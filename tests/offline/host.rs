@@ -158,6 +158,7 @@ pub fn verified(name: &str, number: u64, age: Duration) -> Lineage {
             detail: "serves it".to_owned(),
         }],
         hooks: Vec::new(),
+        listed: vec!["smtp://127.0.0.1:1".parse().unwrap()],
     });
     lineage
 }

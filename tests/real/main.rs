@@ -41,4 +41,5 @@ mod state_directory;
 mod sweep;
 mod together;
 mod undo;
+mod until_verified;
 mod verify;

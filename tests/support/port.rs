@@ -31,8 +31,13 @@ pub enum Answer {
 impl Answer {
     /// Returns TLS with this certificate.
     pub fn tls(identity: &Identity) -> Self {
-        let chain = rustls::pki_types::CertificateDer::pem_slice_iter(identity.fullchain.as_bytes());
-        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(identity.private_key.as_bytes());
+        Self::tls_of(&identity.fullchain, &identity.private_key)
+    }
+
+    /// Returns TLS with this chain and key, as PEM.
+    pub fn tls_of(fullchain: &str, private_key: &str) -> Self {
+        let chain = rustls::pki_types::CertificateDer::pem_slice_iter(fullchain.as_bytes());
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(private_key.as_bytes());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -32,11 +32,10 @@ pub fn remember(
     lineage.steps.failed(step, now);
     let configuration = configuration_digest(&context.config, certificate);
     let earlier = lineage
-        .failure
-        .as_ref()
-        .filter(|failure| failure.step == step && failure.configuration == configuration);
+        .failure_of(step.concern())
+        .filter(|failure| failure.configuration == configuration);
     let count = earlier.map_or(0, |failure| failure.count).saturating_add(1);
-    lineage.failure = Some(Failure {
+    lineage.keep_failure(Failure {
         step,
         message: kept_message(error),
         count,

@@ -29,6 +29,22 @@ pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>
     if lineage.generations.contains_key(&number) || !context.store.is_complete(name, number) {
         return Ok(None);
     }
+    let Some(chain) = on_disk(context, name, number)? else {
+        return Ok(None);
+    };
+    let generation = describe(&chain, Some(order.directory.clone()));
+    record(context, lineage, number, generation)?;
+    Ok(Some(number))
+}
+
+/// Returns the chain of a generation whose files are all there and belong together; `None` otherwise.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn on_disk(context: &Context<'_>, name: &str, number: u64) -> Result<Option<Chain>> {
+    if !context.store.is_complete(name, number) {
+        return Ok(None);
+    }
     let unread = |error| store_error(format!("generation {number} of {name} could not be read"), &error);
     let chain = context.store.load_fullchain(name, number).map_err(unread)?;
     let key = context.store.load_key(name, number).map_err(unread)?;
@@ -38,12 +54,7 @@ pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>
     ) else {
         return Ok(None);
     };
-    if !chain.leaf.matches_key(&key.public_key_der()) {
-        return Ok(None);
-    }
-    let generation = describe(&chain, Some(order.directory.clone()));
-    record(context, lineage, number, generation)?;
-    Ok(Some(number))
+    Ok(chain.leaf.matches_key(&key.public_key_der()).then_some(chain))
 }
 
 /// Writes the generation, its record, and what the CA says about when to renew it.
@@ -92,7 +103,7 @@ fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation:
     lineage.generations.insert(number, generation);
     lineage.renewal_info = None;
     lineage.state = State::Issued;
-    lineage.failure = None;
+    lineage.forget_failures();
     lineage.issued_at.push(context.now());
     retry::keep_for_caps(&mut lineage.issued_at, context.now());
     note::reached(context, lineage, Step::Order);

@@ -19,7 +19,7 @@ mod refusal;
 mod renewal_info;
 
 pub use failure::{refuse, remember};
-pub use generation::{adopt, describe, write_generation};
+pub use generation::{adopt, describe, on_disk, write_generation};
 pub use key::key_access;
 pub use renewal_info::ask_renewal_info;
 
@@ -48,6 +48,7 @@ use crate::{
     error::{Error, Result},
     model::{
         authority::short_name,
+        failure::Concern,
         key::PrivateKey,
         limits::{Kind, Request, Unused},
         lineage::{Generation, Lineage, Order, Step},
@@ -308,7 +309,9 @@ impl Attempt<'_, '_> {
             let is_lost = match &error {
                 AcmeError::OrderLost { .. } | AcmeError::AccountDoesNotExist(_) => true,
                 error => {
-                    let n_failed = lineage.failure.as_ref().map_or(0, |failure| failure.count);
+                    let n_failed = lineage
+                        .failure_of(Concern::Order)
+                        .map_or(0, |failure| failure.count);
                     !can_be_resumed(error, n_failed)
                 }
             };

@@ -11,12 +11,19 @@ use time::OffsetDateTime;
 mod asking;
 mod restore;
 mod taking_back;
+mod unproven;
 
 use asking::{ask_until_proven, sight};
 pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
 use taking_back::WORTH_GOING_BACK_TO;
+use unproven::listed;
+pub use unproven::unproven;
 
-use super::{Context, Wanted, hooks, mail, note, order, sni, store_error};
+use super::{
+    Context, Wanted, hooks,
+    mail::{self, NotReloaded},
+    note, order, sni, store_error,
+};
 use crate::{
     config::{Certificate, Reload},
     env::files,
@@ -204,19 +211,54 @@ impl<'a> Rollout<'_, '_, 'a> {
             }
             return;
         }
+        self.leave_unknown_out();
         self.baseline = self.look();
         self.left = self.left_by_a_killed_apply(files.changes);
         self.install();
         if !self.make_sni_map(server, &files) || !self.write_files(server, files) {
             return;
         }
-        if let Err(error) = self.reload(server) {
-            return self.fail_all(Step::Deploy, &error);
+        if let Err(failure) = self.reload(server) {
+            let error = match failure {
+                // It would not start with them either.
+                NotReloaded::Refused(error) => self.take_files_back(server, error),
+                NotReloaded::NotRunning(error) => error,
+            };
+            self.fail_all(Step::Deploy, &error);
+            self.error = Some(error);
+            return;
         }
         self.reach(State::Deployed);
         self.run_hooks();
         self.tell_unserved();
         self.prove(server);
+    }
+
+    /// Takes endpoints out that are to serve a lineage of which nothing is known: an operator's line in master.cf names
+    /// files that are none of ours, or not yet. They keep nothing else from being proven.
+    fn leave_unknown_out(&mut self) {
+        let moved: HashSet<&String> = self.moves.iter().map(|one| &one.certificate.name).collect();
+        let named: BTreeSet<&String> = self.expected.values().collect();
+        let unknown: HashSet<String> = named
+            .into_iter()
+            .filter(|name| !moved.contains(name))
+            .filter(|name| {
+                self.context
+                    .load(name)
+                    .is_ok_and(|lineage| lineage.live().is_none())
+            })
+            .cloned()
+            .collect();
+        self.expected.retain(|asked, name| {
+            let is_known = !unknown.contains(name);
+            if !is_known {
+                self.notes.push(format!(
+                    "{asked} is not asked: it names the certificate {name}, and there is none of that name; \
+                     `mailcert check postfix` shows its files"
+                ));
+            }
+            is_known
+        });
     }
 
     /// Probes every endpoint as it is before the change; a baseline kept by a run that was killed is used again.
@@ -284,6 +326,7 @@ impl<'a> Rollout<'_, '_, 'a> {
                     Vec::new()
                 },
                 endpoints: Vec::new(),
+                listed: listed(context).to_vec(),
             });
             // The baseline is on disk before the link moves: a run that is killed in between still knows it.
             let installed = context.save(&one.lineage).and_then(|()| {
@@ -406,7 +449,7 @@ impl<'a> Rollout<'_, '_, 'a> {
     }
 
     /// Reloads Postfix, where it is ours to reload.
-    fn reload(&self, server: Option<&Instance>) -> Result<()> {
+    fn reload(&self, server: Option<&Instance>) -> Result<(), NotReloaded> {
         let Some(server) = server.filter(|_| self.context.config.postfix.manage) else {
             return Ok(());
         };
@@ -651,6 +694,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             {
                 one.lineage.failure = None;
             }
+            one.lineage.show_what_was_set_aside();
             for number in one.lineage.prunable(context.config.renew.keep_generations) {
                 match context.store.prune(&one.certificate.name, number) {
                     Ok(()) => drop(one.lineage.generations.remove(&number)),

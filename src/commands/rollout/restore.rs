@@ -18,8 +18,10 @@ use std::collections::HashSet;
 pub struct Restored {
     /// What the operator should know.
     pub notes: Vec<String>,
-    /// The files are back, but a port that should speak TLS with them does not.
+    /// The files are back, but Postfix did not take them, or a port that should speak TLS with them does not.
     pub error: Option<Error>,
+    /// Whether Postfix goes on with what it had: the reload is still to be done.
+    pub is_pending: bool,
 }
 
 /// Has Postfix judge what `undo` is about to bring back.
@@ -53,11 +55,24 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
     else {
         return Ok(restored);
     };
-    if let Err(error) = mail::reload(context, &server) {
-        restored.notes.push(format!(
-            "the files are as they were, but Postfix was not reloaded: {error}"
-        ));
-        return Ok(restored);
+    match mail::reload(context, &server) {
+        Ok(()) => {}
+        Err(mail::NotReloaded::NotRunning(error)) => {
+            restored.notes.push(format!(
+                "the files are as they were and count when Postfix is started: {error}"
+            ));
+            return Ok(restored);
+        }
+        Err(mail::NotReloaded::Refused(refused)) => {
+            let message = "the files are as they were, but Postfix goes on with what the apply had brought";
+            let error = Error {
+                remedies: Vec::new(),
+                ..Error::failed(message).cause(refused)
+            };
+            restored.error = Some(error.remedy("mend what Postfix says, then run `mailcert undo` again"));
+            restored.is_pending = true;
+            return Ok(restored);
+        }
     }
     let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
     let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();

@@ -10,12 +10,12 @@ use crate::{
     model::{
         certificate::Sha256,
         endpoint::Asked,
-        lineage::{Before, State, Step},
+        lineage::{Before, Served, State, Step},
         plan::FileChange,
     },
     postfix::inspect::Instance,
     probe::{
-        judge::{Expectation, Verdict},
+        judge::{Expectation, Judgment, Verdict},
         verify::Patience,
     },
     store::journal::Status,
@@ -68,28 +68,12 @@ impl Rollout<'_, '_, '_> {
                 }
             }
         }
-        let left = self.left.take();
-        let all_written: Vec<FileChange> = left
-            .iter()
-            .flat_map(|(_, files)| files)
-            .chain(&self.written)
-            .cloned()
-            .collect();
-        if !all_written.is_empty() {
-            match mail::put_back(&all_written) {
-                Ok(()) => {
-                    self.written.clear();
-                    if let Some((entry, _)) = left
-                        && let Err(failure) = close(context, entry, Status::RolledBack)
-                    {
-                        error = error.cause(failure);
-                    }
-                    // The first certificate has no generation to go back to: what was before it serves again.
-                    for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
-                        one.lineage.state = State::RolledBack;
-                    }
-                }
-                Err(failure) => error = error.cause(failure),
+        let files_are_back;
+        (files_are_back, error) = self.put_files_back(error);
+        if files_are_back {
+            // The first certificate has no generation to go back to: what was before it serves again.
+            for one in self.moves.iter_mut().filter(|one| is_worse(one)) {
+                one.lineage.state = State::RolledBack;
             }
         }
         // The links lead to the old generation again; the map still has copies of the new one.
@@ -100,7 +84,7 @@ impl Rollout<'_, '_, '_> {
             error = error.cause(failure);
         }
         if let Err(failure) = self.reload(server) {
-            error = error.cause(failure);
+            error = error.cause(Error::from(failure));
         }
         for one in self
             .moves
@@ -110,7 +94,11 @@ impl Rollout<'_, '_, '_> {
             let failures = hooks::deploy_taken_back(context, one.certificate, &mut one.lineage);
             error = failures.into_iter().fold(error, Error::cause);
         }
-        error = self.look_after_taking_back(error);
+        let judged;
+        (judged, error) = self.look_after_taking_back(error);
+        if files_are_back {
+            self.judge_the_others(&lineages, &judged);
+        }
         for one in self
             .moves
             .iter_mut()
@@ -121,6 +109,90 @@ impl Rollout<'_, '_, '_> {
             }
         }
         self.remember_worse(&lineages, &error);
+    }
+
+    /// Puts configuration files back that this run, or a killed apply before it, wrote. Returns whether there were any and
+    /// all are back.
+    fn put_files_back(&mut self, error: Error) -> (bool, Error) {
+        let left = self.left.take();
+        let all_written: Vec<FileChange> = left
+            .iter()
+            .flat_map(|(_, files)| files)
+            .chain(&self.written)
+            .cloned()
+            .collect();
+        if all_written.is_empty() {
+            return (false, error);
+        }
+        if let Err(failure) = mail::put_back(&all_written) {
+            return (false, error.cause(failure));
+        }
+        self.written.clear();
+        match left.map(|(entry, _)| close(self.context, entry, Status::RolledBack)) {
+            Some(Err(failure)) => (true, error.cause(failure)),
+            _ => (true, error),
+        }
+    }
+
+    /// Puts configuration files back that Postfix refuses to be reloaded with: it runs on with the old ones, and would
+    /// not start with these.
+    pub(super) fn take_files_back(&mut self, server: Option<&Instance>, error: Error) -> Error {
+        let (are_back, error) = self.put_files_back(error);
+        if !are_back {
+            return error;
+        }
+        let error = error.cause("the configuration files were put back");
+        match self.reload(server) {
+            Ok(()) => error,
+            Err(failure) => error.cause(format!("with them back, too: {}", Error::from(failure))),
+        }
+    }
+
+    /// Judges the lineages that nothing got worse for anew: the configuration that named them has gone back as well.
+    fn judge_the_others(&mut self, worse: &HashSet<String>, judged: &HashMap<Asked, Judgment>) {
+        let by_name: HashMap<&String, &Moving<'_>> = self
+            .moves
+            .iter()
+            .map(|one| (&one.certificate.name, one))
+            .collect();
+        let before: HashMap<Asked, &Before> = self
+            .baseline
+            .iter()
+            .map(|before| (before.asked(), before))
+            .collect();
+        let mut seen: HashMap<String, Vec<Served>> = HashMap::new();
+        for (asked, name) in &self.expected {
+            let own = by_name.get(name).and_then(|one| one.lineage.live());
+            let own = own.and_then(|live| live.leaf_sha256.parse().ok());
+            let is_own = own.is_some()
+                && before
+                    .get(asked)
+                    .and_then(|before| self.leaf_after_taking_back(&by_name, before))
+                    == own;
+            let judgment = judged.get(asked);
+            seen.entry(name.clone()).or_default().push(Served {
+                endpoint: asked.endpoint.clone(),
+                server_name: asked.server_name.clone(),
+                verified: is_own && judgment.is_some_and(|judgment| judgment.verdict == Verdict::Good),
+                detail: match judgment {
+                    Some(judgment) => judgment.detail.clone(),
+                    None => "went with the configuration that was taken back".to_owned(),
+                },
+            });
+        }
+        for one in &mut self.moves {
+            let name = &one.certificate.name;
+            if one.lineage.state != State::Verified || worse.contains(name) {
+                continue;
+            }
+            let served = seen.remove(name).unwrap_or_default();
+            if !served.iter().all(|served| served.verified) {
+                one.lineage.state = State::Deployed;
+            }
+            if let Some(deployment) = &mut one.lineage.deployment {
+                deployment.endpoints = served;
+            }
+        }
     }
 
     /// Keeps and tells why these lineages are not in service after all; of the others, what is not verified.
@@ -141,12 +213,32 @@ impl Rollout<'_, '_, '_> {
             );
             one.error = Some(told);
         }
+        self.remember_worse_bystanders(lineages, error);
         self.tell_unverified();
         self.error = Some(error.clone());
     }
 
+    /// Notes in the records of lineages that did not move why they are no longer served: their next run looks again.
+    fn remember_worse_bystanders(&mut self, lineages: &HashSet<String>, error: &Error) {
+        let context = self.context;
+        let moved: HashSet<&String> = self.moves.iter().map(|one| &one.certificate.name).collect();
+        let bystanders = lineages.iter().filter(|name| !moved.contains(name));
+        for certificate in bystanders.filter_map(|name| context.config.certificate(name)) {
+            let saved = context.load(&certificate.name).and_then(|mut lineage| {
+                if lineage.state == State::Verified {
+                    lineage.state = State::Deployed;
+                }
+                order::remember(context, certificate, &mut lineage, Step::Verify, error, None);
+                context.save(&lineage)
+            });
+            if let Err(failure) = saved {
+                self.notes.push(failure.to_string());
+            }
+        }
+    }
+
     /// Looks whether what was put back works as before; a service that Postfix throttles takes up to a minute.
-    fn look_after_taking_back(&self, error: Error) -> Error {
+    fn look_after_taking_back(&self, error: Error) -> (HashMap<Asked, Judgment>, Error) {
         let context = self.context;
         context.progress.step("asking every port whether it is as before");
         let moves: HashMap<&String, &Moving<'_>> = self
@@ -174,13 +266,16 @@ impl Rollout<'_, '_, '_> {
         };
         let looked = context.wait(ask_until_proven(context, checks, patience));
         match looked.and_then(|looked| looked) {
-            Err(failure) => error.cause(failure),
-            Ok(judged) => judged
-                .iter()
-                .filter(|(_, judgment)| judgment.verdict != Verdict::Good)
-                .fold(error, |error, (asked, judgment)| {
+            Err(failure) => (HashMap::new(), error.cause(failure)),
+            Ok(judged) => {
+                let not_good = judged
+                    .iter()
+                    .filter(|(_, judgment)| judgment.verdict != Verdict::Good);
+                let error = not_good.fold(error, |error, (asked, judgment)| {
                     error.cause(format!("{asked} is not as before, even now: {}", judgment.detail))
-                }),
+                });
+                (judged.into_iter().collect(), error)
+            }
         }
     }
 
@@ -213,4 +308,125 @@ fn told(worse: &[(Asked, String)], message: &str) -> Error {
         .fold(Error::failed(message), |error, (asked, detail)| {
             error.cause(format!("{asked}: {detail}"))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::Path};
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::{
+        commands::{Context, rollout::Move},
+        config::v1,
+        env::{Env, progress::Progress},
+        model::{
+            endpoint::Endpoint,
+            lineage::{Deployment, Generation, Lineage, Verify},
+        },
+    };
+
+    fn leaf(name: &str) -> Sha256 {
+        Sha256::of(name.as_bytes())
+    }
+
+    /// A lineage that moved from its first generation to its second, and was proven.
+    fn verified(name: &str) -> Lineage {
+        let mut lineage = Lineage::new(name);
+        for number in [1, 2] {
+            let generation = Generation {
+                identifiers: Vec::new(),
+                not_before: OffsetDateTime::UNIX_EPOCH,
+                not_after: OffsetDateTime::UNIX_EPOCH,
+                leaf_sha256: leaf(&format!("{name} {number}")).to_string(),
+                spki_sha256: String::new(),
+                certificate_id: None,
+                directory: None,
+            };
+            lineage.generations.insert(number, generation);
+        }
+        lineage.generation = Some(2);
+        lineage.state = State::Verified;
+        lineage.deployment = Some(Deployment {
+            generation: 2,
+            previous: Some(1),
+            verify: Verify::On,
+            baseline: Vec::new(),
+            endpoints: Vec::new(),
+            hooks: Vec::new(),
+            listed: Vec::new(),
+        });
+        lineage
+    }
+
+    #[test]
+    fn what_is_served_no_more_once_the_configuration_is_back_is_not_verified() {
+        let certificates = ["a.test", "b.test", "c.test"];
+        let tables = certificates
+            .map(|name| format!("[[certificate]]\nidentifiers = [\"{name}\"]\nissuer = \"external\"\n"));
+        let text = format!(
+            "version = 1\n[host]\nname = \"a.test\"\ndomains = [\"test\"]\n{}",
+            tables.concat()
+        );
+        let config = v1::parse(Path::new("mailcert.toml"), &text).unwrap();
+        let env = Env::real();
+        let context = Context::with(&env, Path::new("mailcert.toml"), config, Progress::quiet());
+        let endpoint = |name: &str| -> Endpoint {
+            let last = name.bytes().next().unwrap_or_default();
+            format!("smtp://192.0.2.{last}:25").parse().unwrap()
+        };
+        // Before the change a.test was served by its first generation, b.test by no file of ours; c.test had no port.
+        let before = |name: &str, served: &str| Before {
+            endpoint: endpoint(name),
+            server_name: None,
+            leaf_sha256: Some(leaf(served).to_string()),
+            accepts_mail: true,
+        };
+        let mut rollout = Rollout {
+            context: &context,
+            notes: Vec::new(),
+            expected: certificates
+                .iter()
+                .map(|&name| (endpoint(name).into(), name.to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+            baseline: vec![before("a.test", "a.test 1"), before("b.test", "snake oil")],
+            moves: certificates
+                .iter()
+                .map(|name| {
+                    Moving::from(Move {
+                        certificate: context.config.certificate(name).unwrap(),
+                        lineage: verified(name),
+                        generation: 2,
+                        hooks: hooks::Scope::Unfinished,
+                    })
+                })
+                .collect(),
+            error: None,
+            written: Vec::new(),
+            left: None,
+            sni_map_made: false,
+        };
+        for one in &mut rollout.moves {
+            one.previous = Some(1);
+        }
+        let good = |name: &str| {
+            let judgment = Judgment {
+                verdict: Verdict::Good,
+                detail: "serves it".to_owned(),
+            };
+            (Asked::from(endpoint(name)), judgment)
+        };
+        let worse = HashSet::from(["d.test".to_owned()]);
+        rollout.judge_the_others(&worse, &HashMap::from([good("a.test"), good("b.test")]));
+        let states: Vec<State> = rollout.moves.iter().map(|one| one.lineage.state).collect();
+        assert_eq!(states, [State::Verified, State::Deployed, State::Deployed]);
+        rollout.moves[0].lineage.state = State::Verified;
+        rollout.judge_the_others(&worse, &HashMap::new());
+        assert_eq!(
+            rollout.moves[0].lineage.state,
+            State::Deployed,
+            "nobody has seen it"
+        );
+    }
 }
