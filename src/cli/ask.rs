@@ -13,7 +13,7 @@ const LIMIT: u64 = 4096;
 
 /// Asks a person on stderr and reads the answers from stdin.
 pub struct Asker {
-    stdin: Box<dyn BufRead + Send>,
+    stdin: Box<dyn BufRead + Send + Sync>,
     stderr: Sink,
 }
 

@@ -118,7 +118,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
 /// Returns the lineage that main.cf is to name, and those of the SNI map that no port served until now, where they are in
 /// use.
 fn named_by_files<'a>(context: &'a Context<'_>) -> Vec<rollout::Move<'a>> {
-    let default = context.config.default_certificate();
+    let default = context.default_certificate();
     let is_default = |one: &Certificate| default.is_some_and(|default| default.name == one.name);
     let named = context
         .config
@@ -216,7 +216,7 @@ impl Applying<'_, '_> {
             let Change::Certificate(change) = change else {
                 continue;
             };
-            let Some(certificate) = context.config.certificate(&change.lineage) else {
+            let Some(certificate) = context.find_certificate(&change.lineage) else {
                 continue;
             };
             match heal::load(context, certificate) {
@@ -251,7 +251,7 @@ impl Applying<'_, '_> {
         }
         let mut over = hold_back(context, &mut jobs, unfinished_moves.iter().chain(&named));
         if !jobs.is_empty() {
-            match context.wait(order::run(context, jobs)) {
+            match order::run(context, jobs) {
                 Err(error) => self.failures.push(error),
                 Ok(ordered) => {
                     for one in ordered {
@@ -276,7 +276,7 @@ impl Applying<'_, '_> {
         }
         let missing: HashSet<String> = over.iter().map(|one| one.certificate.name.clone()).collect();
         moves.extend(unfinished_moves);
-        let default = context.config.default_certificate().map(|one| &one.name);
+        let default = context.default_certificate().map(|one| &one.name);
         if !files.is_empty() && default.is_some_and(|name| missing.contains(name)) {
             self.done.notes.push(
                 "Postfix is left as it is: the certificate that it was to be given was not issued".into(),

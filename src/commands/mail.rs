@@ -141,7 +141,7 @@ fn planned(
 fn services(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Vec<TlsService> {
     let main_cf = context.config.postfix.config_directory.join("main.cf");
     let coming = HashSet::new();
-    let after = match context.config.default_certificate() {
+    let after = match context.default_certificate() {
         Some(certificate) if !changes.is_empty() => planned(context, server, certificate, &coming).ok(),
         _ => None,
     };
@@ -188,7 +188,6 @@ pub async fn expected(
             .collect(),
         Verify::Endpoints(endpoints) => {
             let default = context
-                .config
                 .default_certificate()
                 .map(|certificate| certificate.name.clone());
             let same_port = |endpoint: &Endpoint| {

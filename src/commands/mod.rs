@@ -32,13 +32,11 @@ pub mod tlsa;
 pub mod undo;
 
 use std::{
-    cell::RefCell,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     future::Future,
     io::ErrorKind,
     path::{Path, PathBuf},
-    rc::{Rc, Weak},
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
 use rustix::io::Errno;
@@ -61,8 +59,8 @@ use crate::{
     },
 };
 
-/// No configuration file is larger, in bytes.
-pub const CONFIG_LIMIT: u64 = 1 << 20;
+/// No configuration file is larger, in bytes: a hundred thousand certificates.
+pub const CONFIG_LIMIT: u64 = 16 << 20;
 
 /// What every command with a configuration works with.
 pub struct Context<'a> {
@@ -78,7 +76,9 @@ pub struct Context<'a> {
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
     ports: OnceLock<BTreeSet<u16>>,
-    lock: RefCell<Weak<Lock>>,
+    places: OnceLock<HashMap<String, usize>>,
+    default: OnceLock<Option<usize>>,
+    lock: Mutex<Weak<Lock>>,
     stop: (watch::Sender<bool>, watch::Receiver<bool>),
 }
 
@@ -103,7 +103,9 @@ impl<'a> Context<'a> {
             progress,
             runtime: OnceLock::new(),
             ports: OnceLock::new(),
-            lock: RefCell::default(),
+            places: OnceLock::new(),
+            default: OnceLock::new(),
+            lock: Mutex::default(),
             stop: watch::channel(false),
         }
     }
@@ -148,8 +150,9 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// Exit 4 with the holder when another run has it.
-    pub fn lock(&self, command: &str) -> Result<Rc<Lock>> {
-        if let Some(lock) = self.lock.borrow().upgrade() {
+    pub fn lock(&self, command: &str) -> Result<Arc<Lock>> {
+        let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = held.upgrade() {
             return Ok(lock);
         }
         let lock = self.store.lock(command).map_err(|error| match error {
@@ -161,8 +164,8 @@ impl<'a> Context<'a> {
             .remedy("try again when it has ended"),
             LockError::Store(error) => store_error("the state directory could not be locked", &error),
         })?;
-        let lock = Rc::new(lock);
-        *self.lock.borrow_mut() = Rc::downgrade(&lock);
+        let lock = Arc::new(lock);
+        *held = Arc::downgrade(&lock);
         Ok(lock)
     }
 
@@ -177,12 +180,35 @@ impl<'a> Context<'a> {
         names.iter().map(|name| self.certificate(name)).collect()
     }
 
+    /// Returns the certificate of this name, when there is one. Its place is looked up, not searched for: a configuration may
+    /// have thousands, and each of them is asked for.
+    pub fn find_certificate(&self, name: &str) -> Option<&Certificate> {
+        let certificates = &self.config.certificates;
+        let places = self.places.get_or_init(|| {
+            let names = certificates.iter().map(|certificate| certificate.name.clone());
+            names.zip(0..).collect()
+        });
+        certificates.get(*places.get(name)?)
+    }
+
+    /// Returns the certificate that Postfix names in main.cf; it is searched for once.
+    pub fn default_certificate(&self) -> Option<&Certificate> {
+        let place = self.default.get_or_init(|| {
+            let default = self.config.default_certificate()?;
+            self.config
+                .certificates
+                .iter()
+                .position(|one| one.name == default.name)
+        });
+        self.config.certificates.get((*place)?)
+    }
+
     /// Returns one certificate of the configuration.
     ///
     /// # Errors
     /// Exit 2 for a name that the configuration does not have.
     pub fn certificate(&self, name: &str) -> Result<&Certificate> {
-        self.config.certificate(name).ok_or_else(|| {
+        self.find_certificate(name).ok_or_else(|| {
             let known: Vec<&str> = self
                 .config
                 .certificates
@@ -300,7 +326,7 @@ pub fn load_config(path: &Path) -> Result<Config> {
             (ErrorKind::PermissionDenied, None) => {
                 failure.remedy(format!("make {} a file that only root can write", path.display()))
             }
-            _ => failure.remedy("look what is there; a configuration file is text of at most a megabyte"),
+            _ => failure.remedy("look what is there; a configuration file is text of at most 16 MiB"),
         }
     })?;
     parse_config(path, &bytes)

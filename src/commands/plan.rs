@@ -116,7 +116,6 @@ fn waiting(context: &Context<'_>) -> Result<Vec<String>> {
 pub fn postfix(context: &Context<'_>, coming: &HashSet<&str>) -> Result<Plan> {
     let mut plan = Plan::default();
     let Some(certificate) = context
-        .config
         .default_certificate()
         .filter(|_| context.config.postfix.manage)
     else {

@@ -16,6 +16,7 @@ use hooks::Errand;
 use crate::{
     acme::{directory::Directory, http::Http},
     config::{Certificate, Issuer},
+    env::threads,
     error::{Error, Result},
     model::{
         authority,
@@ -26,6 +27,9 @@ use crate::{
     },
     store::{Store, journal::Status},
 };
+
+/// How long the CA is asked when to renew, all certificates together.
+const PATIENCE_FOR_ASKING: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// How many CAs and certificates are asked for renewal information at the same time.
 const ASKS_AT_ONCE: usize = 16;
@@ -41,6 +45,8 @@ pub enum Configuration {
 
 /// One lineage with what is to be done for it.
 pub struct Work<'a> {
+    /// Where it stands among those that were asked for.
+    place: usize,
     certificate: &'a Certificate,
     lineage: Lineage,
     next: Next,
@@ -70,8 +76,8 @@ impl Work<'_> {
 pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
     let _lock = context.lock("issue")?;
     let selected = context.selected(names)?;
-    let mut works = load(context, &selected, Urgency::Ordinary);
-    for work in &mut works {
+    let mut loaded = load(context, &selected, Urgency::Ordinary, |_| true);
+    for work in &mut loaded.works {
         // What has a certificate is renewed by `renew`; here it is only put into service if it is not.
         let has_one = work.lineage.newest_complete().is_some();
         if has_one && matches!(work.next, Next::Order(_)) && work.lineage.order.is_none() {
@@ -89,8 +95,7 @@ pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
             work.next = Next::Order("asked for by name".to_owned());
         }
     }
-    let run = carry_out(context, works, Configuration::Write);
-    Ok(run)
+    Ok(finish(context, loaded, Configuration::Write))
 }
 
 /// Renews what is due, continues what is unfinished, deploys and verifies.
@@ -100,23 +105,44 @@ pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
 pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<Run> {
     let _lock = context.lock("renew")?;
     let selected = context.selected(names)?;
-    let mut works = load(context, &selected, urgency);
-    ask_when_to_renew(context, &mut works, urgency)?;
-    let passed: Vec<String> = works
+    let mut loaded = load(context, &selected, urgency, |work| {
+        !is_to_be_asked(work, context.now())
+    });
+    ask_when_to_renew(context, &mut loaded.works, urgency)?;
+    let passed: Vec<String> = loaded
+        .works
         .iter()
         .filter_map(|work| passed_by_force(context, work))
         .collect();
-    let mut run = carry_out(context, works, Configuration::Leave);
+    let mut run = finish(context, loaded, Configuration::Leave);
     run.notes.extend(passed);
     note_last_run(context);
     Ok(run)
 }
 
-/// Reads every record, mends links, and decides.
-fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgency) -> Vec<Work<'a>> {
+/// What is to be done, and what is known already to need nothing: of ten thousand lineages only the outcome is kept.
+struct Loaded<'a> {
+    works: Vec<Work<'a>>,
+    idle: Vec<(usize, Done)>,
+}
+
+/// Reads every record, mends links, and decides. `is_settled` says whether there is nothing to ask about one that is not
+/// due.
+fn load<'a>(
+    context: &Context<'_>,
+    selected: &[&'a Certificate],
+    urgency: Urgency,
+    is_settled: impl Fn(&Work<'_>) -> bool,
+) -> Loaded<'a> {
     let behind = sni::behind(context);
-    let one = |certificate: &&'a Certificate| {
+    let default = context.default_certificate().map(|one| one.name.as_str());
+    let mut loaded = Loaded {
+        works: Vec::new(),
+        idle: Vec::new(),
+    };
+    for (place, certificate) in selected.iter().enumerate() {
         let mut work = Work {
+            place,
             certificate,
             lineage: Lineage::new(&certificate.name),
             next: Next::Wait(context.now(), String::new()),
@@ -145,9 +171,16 @@ fn load<'a>(context: &Context<'_>, selected: &[&'a Certificate], urgency: Urgenc
                 work.action = Action::Failed;
             }
         }
-        work
-    };
-    selected.iter().map(one).collect()
+        // There is more to say about the one that Postfix names, and hooks may be told of what stays as it is.
+        let is_told = default == Some(certificate.name.as_str()) || !context.config.hooks.is_empty();
+        let is_idle = matches!(work.next, Next::Idle(_)) && !is_told;
+        if is_idle && work.error.is_none() && is_settled(&work) {
+            loaded.idle.push((place, outcome(context, work)));
+        } else {
+            loaded.works.push(work);
+        }
+    }
+    loaded
 }
 
 /// Forgets that an order failed, where none is needed now: a renewal that was forced and failed leaves nothing unfinished.
@@ -229,27 +262,39 @@ fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urg
         return Ok(());
     }
     context.progress.step("asking the CA when to renew");
+    let deadline = tokio::time::Instant::now() + PATIENCE_FOR_ASKING;
     let mut asks = Vec::new();
     for (directory, works) in &mut asked {
         let http = ca::http(&acme.at(directory))?;
-        asks.push(ask_one(http, directory, works, now));
+        asks.push(ask_one(http, directory, works, now, deadline));
     }
     context.wait(order::concurrently(asks.into_iter(), ASKS_AT_ONCE))?;
-    for work in asked.into_values().flatten() {
+    let asked: Vec<&mut Work<'_>> = asked.into_values().flatten().collect();
+    threads::on_each(asked, |work| {
         if let Err(error) = context.save(&work.lineage) {
             work.error = Some(error);
             work.action = Action::Failed;
         }
         work.next = decide(context, work.certificate, &work.lineage, urgency);
-    }
+    });
     Ok(())
 }
 
 /// Asks one CA about certificates of its own.
-async fn ask_one(http: Http, directory: &str, works: &mut [&mut Work<'_>], now: OffsetDateTime) {
+async fn ask_one(
+    http: Http,
+    directory: &str,
+    works: &mut [&mut Work<'_>],
+    now: OffsetDateTime,
+    deadline: tokio::time::Instant,
+) {
     // A CA that is down must not stop anything: the remaining lifetime decides then.
     let directory = Directory::fetch(&http, directory).await.ok();
     let asks = works.iter_mut().map(|work| async {
+        if tokio::time::Instant::now() > deadline {
+            // A CA that takes its time must not keep thousands from being renewed: the next run asks on.
+            return;
+        }
         let Some((_, generation)) = work.lineage.current() else {
             return;
         };
@@ -284,8 +329,14 @@ fn is_to_be_asked(work: &Work<'_>, now: OffsetDateTime) -> bool {
 
 /// Orders, deploys and verifies; several lineages at once, one reload.
 pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Configuration) -> Run {
+    let idle = Vec::new();
+    finish(context, Loaded { works, idle }, configuration)
+}
+
+/// Carries out what is to be done; the outcome has the lineages in the order in which they were asked for.
+fn finish(context: &Context<'_>, loaded: Loaded<'_>, configuration: Configuration) -> Run {
+    let Loaded { mut works, idle } = loaded;
     let mut notes = Vec::new();
-    let mut works = works;
     let errands: Vec<Option<Errand>> = works.iter().map(Work::errand).collect();
     hold_back(context, &mut works, &errands);
     let works = order_what_is_due(context, works, &mut notes);
@@ -302,30 +353,34 @@ pub fn carry_out(context: &Context<'_>, works: Vec<Work<'_>>, configuration: Con
         .collect();
     hooks::end(context, &mut settled, &mut notes);
     context.progress.clear();
-    notes.extend(works.iter().filter_map(|work| unserved(context, work)));
-    let mut run = Run {
-        lineages: Vec::new(),
+    notes.extend(unserved(context, &works));
+    let done = works.into_iter().map(|work| (work.place, outcome(context, work)));
+    let mut lineages: Vec<(usize, Done)> = idle.into_iter().chain(done).collect();
+    lineages.sort_by_key(|(place, _)| *place);
+    Run {
+        lineages: lineages.into_iter().map(|(_, done)| done).collect(),
         notes,
         dry_run: false,
-    };
-    for work in works {
-        let next_try = match &work.next {
-            Next::Wait(at, _) if work.action == Action::Waiting && *at > context.now() => Some(*at),
-            _ => work
-                .lineage
-                .failure
-                .as_ref()
-                .filter(|_| work.error.is_some())
-                .map(|failure| failure.retry_at),
-        };
-        run.lineages.push(Done {
-            action: work.action,
-            status: status::describe(context, work.certificate, &work.lineage),
-            next_try,
-            error: work.error,
-        });
     }
-    run
+}
+
+/// Tells what was done for a lineage, and where it stands now.
+fn outcome(context: &Context<'_>, work: Work<'_>) -> Done {
+    let next_try = match &work.next {
+        Next::Wait(at, _) if work.action == Action::Waiting && *at > context.now() => Some(*at),
+        _ => work
+            .lineage
+            .failure
+            .as_ref()
+            .filter(|_| work.error.is_some())
+            .map(|failure| failure.retry_at),
+    };
+    Done {
+        action: work.action,
+        status: status::describe(context, work.certificate, &work.lineage),
+        next_try,
+        error: work.error,
+    }
 }
 
 /// Begins the run's hooks; what they hold back is not ordered in this run.
@@ -358,17 +413,14 @@ fn hold_back(context: &Context<'_>, works: &mut [Work<'_>], errands: &[Option<Er
 }
 
 /// Says that a certificate's files are kept alive, but no port is to serve it although Postfix is ours to manage.
-fn unserved(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
-    let is_default = context
-        .config
-        .default_certificate()
-        .is_some_and(|one| one.name == work.certificate.name);
+fn unserved(context: &Context<'_>, works: &[Work<'_>]) -> Option<String> {
+    let default = &context.default_certificate()?.name;
+    let work = works.iter().find(|work| work.certificate.name == *default)?;
     let deployment = work.lineage.deployment.as_ref()?;
     let off = deployment.verify == Verify::Off && context.goal() == State::Verified;
-    (is_default && off && context.config.postfix.manage).then(|| {
+    (off && context.config.postfix.manage).then(|| {
         format!(
-            "{}: only the files are renewed, since Postfix does not name them; `mailcert apply postfix` puts them into service",
-            work.certificate.name
+            "{default}: only the files are renewed, since Postfix does not name them; `mailcert apply postfix` puts them into service"
         )
     })
 }
@@ -405,7 +457,7 @@ fn order_what_is_due<'a>(
     if jobs.is_empty() {
         return works;
     }
-    let ordered = match context.wait(order::run(context, jobs)) {
+    let ordered = match order::run(context, jobs) {
         Ok(ordered) => ordered,
         Err(error) => {
             for place in places.values() {
@@ -643,6 +695,7 @@ pub fn deploying<'a>(
     action: Action,
 ) -> Work<'a> {
     Work {
+        place: 0,
         certificate,
         lineage,
         next: Next::Deploy(generation),
@@ -657,6 +710,7 @@ pub fn deploying<'a>(
 /// Puts work together that cannot be done.
 pub fn failing<'a>(certificate: &'a Certificate, lineage: Lineage, error: Error) -> Work<'a> {
     Work {
+        place: 0,
         certificate,
         lineage,
         next: Next::Idle(schedule::Due {

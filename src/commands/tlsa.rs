@@ -101,7 +101,7 @@ pub async fn refuse_unpublished(
 /// 7672, 8.1). A wildcard has no records of its own: nobody could list the names that might.
 fn hosts<'a>(context: &'a Context<'_>, certificate: &'a Certificate) -> BTreeSet<&'a DomainName> {
     let mut hosts = BTreeSet::new();
-    let default = context.config.default_certificate();
+    let default = context.default_certificate();
     if default.is_some_and(|default| default.name == certificate.name) {
         hosts.insert(&context.config.host.name);
     }

@@ -61,7 +61,7 @@ impl Answers {
     pub fn new(host: DomainName, domains: Vec<DomainName>) -> Self {
         let default_path = |table, name| {
             let default = schema::find(table, name).and_then(Key::default);
-            PathBuf::from(default.as_ref().and_then(Value::as_str).unwrap_or_default())
+            PathBuf::from(default.and_then(Value::as_str).unwrap_or_default())
         };
         Self {
             state_directory: default_path("", "state_directory"),
@@ -361,7 +361,7 @@ fn key_line(key: &Key, answers: &Answers, wanted: &[Wanted]) -> Option<String> {
     if is_useless || !SHOWN.contains(&path.as_str()) {
         return None;
     }
-    let value = key.default().or_else(|| key.example.parse().ok())?;
+    let value = key.default().cloned().or_else(|| key.example.parse().ok())?;
     Some(line("#", key.name, &value, key.meaning))
 }
 

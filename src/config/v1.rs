@@ -4,6 +4,7 @@
 //! Every error of the file is reported at once. The reader never looks at the host: whether a file exists, a user is
 //! known or an address is local is found out by those who use it.
 
+mod batches;
 mod check;
 mod hook;
 mod report;
@@ -17,7 +18,7 @@ use std::{
     path::Path,
 };
 
-use toml_edit::{Document, Item};
+use toml_edit::{Document, Item, TableLike};
 
 use super::{
     Acme, Certificate, Challenge, ClientCa, Config, Dns, ExternalAccount, Host, Http01, Issuer, KeyType,
@@ -29,6 +30,7 @@ use crate::model::{
     endpoint::EndpointError,
     name::{DomainName, Identifier},
 };
+use batches::Batches;
 use report::Report;
 pub use report::{ConfigError, ConfigErrors};
 use section::Section;
@@ -43,17 +45,34 @@ const MAX_TTL: i64 = 7 * 86400;
 /// # Errors
 /// Everything that is wrong with the file; of a file that is not TOML the first fault, of one in a newer format only that.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
-    let mut report = Report::new(text);
-    let document = match Document::parse(text) {
-        Ok(document) => document,
+    if let Some(batches) = Batches::find(text)
+        && let Some(rest) = batches.rest().filter(|rest| !rest.contains_key("certificate"))
+        && let Some(read) = read(file, text, rest.as_table(), Some(&batches))
+    {
+        return read;
+    }
+    match Document::parse(text) {
+        Ok(document) => {
+            read(file, text, document.as_table(), None).unwrap_or_else(|| Err(Report::new(text).finish(file)))
+        }
         Err(error) => {
             let message = format!("not TOML: {}", error.message());
-            return Err(report.syntax(file, &error.span().unwrap_or_default(), &message));
+            Err(Report::new(text).syntax(file, &error.span().unwrap_or_default(), &message))
         }
-    };
+    }
+}
+
+/// Reads what was parsed; `None` when a part of the certificates cannot be parsed on its own.
+fn read(
+    file: &Path,
+    text: &str,
+    table: &dyn TableLike,
+    batches: Option<&Batches<'_>>,
+) -> Option<Result<Config, ConfigErrors>> {
+    let mut report = Report::new(text);
     let root = Section {
         path: "",
-        table: Some(document.as_table()),
+        table: Some(table),
         at: 0..0,
     };
     if let Some((version, at)) = root.integer("version")
@@ -68,9 +87,9 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
             &at,
             format!("`version` is {version}, but this mailcert reads version {VERSION}: {what}"),
         );
-        return Err(report.finish(file));
+        return Some(Err(report.finish(file)));
     }
-    check::document(document.as_table(), &mut report);
+    check::document(table, &mut report);
     let (acme_section, dns_section) = (root.section("acme"), root.section("dns"));
     let provider = dns_section.section("dns.provider");
     let challenge_section = acme_section.section("acme.challenge");
@@ -80,24 +99,46 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
         &challenge_section.word("type"),
         &mut report,
     );
-    let certificates = certificates(&root, challenge.as_ref(), &mut report);
+    let postfix = postfix(&root.section("postfix"), &mut report);
+    let mut certificates = Certificates {
+        challenge: challenge.as_ref(),
+        is_managed: postfix.manage,
+        read: Vec::new(),
+        names: HashSet::new(),
+        in_sni_map: HashMap::new(),
+        first_by_acme: None,
+    };
+    certificates.add(&root, &mut report);
+    for document in batches.into_iter().flat_map(Batches::documents) {
+        let document = document?;
+        check::certificates(document.as_table(), &mut report);
+        let root = Section {
+            path: "",
+            table: Some(document.as_table()),
+            at: 0..0,
+        };
+        certificates.add(&root, &mut report);
+    }
+    let Certificates {
+        read: certificates,
+        first_by_acme,
+        ..
+    } = certificates;
     let acme = acme(
         &acme_section,
         challenge,
         challenge_hook,
-        &root.tables("certificate"),
+        first_by_acme,
         &provider,
         &mut report,
     );
     let dns = dns(&dns_section, &provider, &mut report);
     let renew = renew(&root.section("renew"), &mut report);
-    let postfix = postfix(&root.section("postfix"), &mut report);
-    let certificates = without_places(certificates);
     let hooks = hook::hooks(&root.section("hooks"), &certificates, &mut report);
     let host = host(&root.section("host"), &mut report);
     let state_directory = root.path("state_directory").unwrap_or_default();
     let notify = notify(&root.section("notify"), &state_directory, &mut report);
-    match host {
+    Some(match host {
         Some(host) if report.n_errors() == 0 => Ok(Config {
             state_directory,
             host,
@@ -110,7 +151,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigErrors> {
             hooks,
         }),
         _ => Err(report.finish(file)),
-    }
+    })
 }
 
 fn domain_name(text: &str) -> Result<DomainName, String> {
@@ -140,7 +181,7 @@ fn acme(
     section: &Section<'_>,
     challenge: Option<Challenge>,
     challenge_hook: Option<ChallengeHook>,
-    certificates: &[Section<'_>],
+    first_by_acme: Option<Range<usize>>,
     provider: &Section<'_>,
     report: &mut Report<'_>,
 ) -> Option<Acme> {
@@ -154,12 +195,10 @@ fn acme(
         let fault = "names the CA of `acme.directory`; name another one, or leave it out";
         section.refuse("fallback", at, fault, report);
     }
-    let first = certificates
-        .iter()
-        .find(|certificate| certificate.word("issuer") == "acme")?;
+    let first = first_by_acme?;
     if !section.is_written() {
         report.error(
-            &first.at,
+            &first,
             "this certificate is to come by ACME, but the table `[acme]` is missing",
         );
         return None;
@@ -269,35 +308,47 @@ fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge
     }
 }
 
-/// Returns the certificates, each with the place of its name.
-fn certificates(
-    root: &Section<'_>,
-    challenge: Option<&Challenge>,
-    report: &mut Report<'_>,
-) -> Vec<(Certificate, Range<usize>)> {
-    let mut certificates: Vec<(Certificate, Range<usize>)> = Vec::new();
-    let (mut names, mut in_sni_map) = (HashSet::new(), HashMap::new());
-    let is_managed = root
-        .section("postfix")
-        .boolean("manage")
-        .is_none_or(|(manage, _)| manage);
-    for section in root.tables("certificate") {
-        let Some((certificate, at)) = certificate(&section, challenge, report) else {
-            continue;
-        };
-        if certificate.sni {
-            sni(&section, &certificate, is_managed, &mut in_sni_map, report);
+/// The certificates as they are read, and what each of them is held against.
+struct Certificates<'a> {
+    challenge: Option<&'a Challenge>,
+    is_managed: bool,
+    read: Vec<Certificate>,
+    names: HashSet<String>,
+    /// The names that the SNI map has, each with its lineage.
+    in_sni_map: HashMap<Identifier, String>,
+    /// Where the first stands that is to come by ACME.
+    first_by_acme: Option<Range<usize>>,
+}
+
+impl Certificates<'_> {
+    /// Reads the certificates of a document.
+    fn add(&mut self, root: &Section<'_>, report: &mut Report<'_>) {
+        for section in root.tables("certificate") {
+            if self.first_by_acme.is_none() && section.word("issuer") == "acme" {
+                self.first_by_acme = Some(section.at.clone());
+            }
+            let Some((certificate, at)) = certificate(&section, self.challenge, report) else {
+                continue;
+            };
+            if certificate.sni {
+                sni(
+                    &section,
+                    &certificate,
+                    self.is_managed,
+                    &mut self.in_sni_map,
+                    report,
+                );
+            }
+            if !self.names.insert(certificate.name.clone()) {
+                let fault = format!(
+                    "`{}` is taken by a certificate above; give this one its own",
+                    certificate.name
+                );
+                section.refuse("name", &at, &fault, report);
+            }
+            self.read.push(certificate);
         }
-        if !names.insert(certificate.name.clone()) {
-            let fault = format!(
-                "`{}` is taken by a certificate above; give this one its own",
-                certificate.name
-            );
-            section.refuse("name", &at, &fault, report);
-        }
-        certificates.push((certificate, at));
     }
-    certificates
 }
 
 /// Refuses a name that two certificates are to be served for, and a map that nobody would make.

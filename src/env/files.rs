@@ -342,6 +342,49 @@ fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts several files into a directory that nobody reads yet, so that they are whole on disk when this returns: each has
+/// its own fsync, the names have one together. What a killed run left under these names is written anew.
+///
+/// # Errors
+/// When any step fails; some of the files may be there then.
+pub fn write_together(directory: &Path, files: &[(&str, &[u8], Access)]) -> Result<(), FileError> {
+    let mut written = Vec::with_capacity(files.len());
+    for (name, bytes, access) in files {
+        let path = directory.join(name);
+        let write = || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            apply_access(&file, *access)?;
+            file.write_all(bytes)?;
+            Ok(file)
+        };
+        written.push((write().map_err(failed("write", &path))?, path));
+    }
+    for (file, path) in &written {
+        file.sync_all().map_err(failed("sync", path))?;
+    }
+    sync_directory(directory)
+}
+
+/// Returns whether a file has exactly this content and access.
+pub fn is_as_wanted(path: &Path, bytes: &[u8], access: Access) -> bool {
+    let Ok((file, meta)) = open_regular(path) else {
+        return false;
+    };
+    let has_access = meta.mode() & 0o7777 == access.mode
+        && access.uid.is_none_or(|uid| uid == meta.uid())
+        && access.gid.is_none_or(|gid| gid == meta.gid());
+    let length = bytes.len() as u64;
+    has_access && meta.len() == length && read_open(file, length, length).is_ok_and(|found| found == bytes)
+}
+
 /// Points `link` at `target` with one rename; a reader sees the old target or the new one.
 ///
 /// A plain directory or file in the link's place (a restored backup) is refused, not destroyed.
@@ -385,6 +428,18 @@ pub fn exchange_for_link(directory: &Path, target: &Path, aside: &Path) -> Resul
 /// # Errors
 /// When it cannot be made, or something else has its name.
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    make_directory_unsynced(path, mode)?;
+    sync_directory_of(path)
+}
+
+/// Makes a directory whose name need not be on disk yet: the caller syncs its parent later.
+///
+/// # Errors
+/// As [`make_directory`].
+pub fn make_directory_unsynced(path: &Path, mode: u32) -> Result<(), FileError> {
     let fail = failed("make directory", path);
     if path.is_dir() {
         return Ok(());
@@ -398,8 +453,7 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
         Err(error) => return Err(fail(error)),
     }
     // Not by the mode of mkdir alone: the umask would take bits away.
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(&fail)?;
-    sync_directory_of(path)
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(&fail)
 }
 
 /// Makes a directory of ours with this mode; one that is there must be ours alone, since what we write into it is written
@@ -408,10 +462,29 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// When it cannot be made, or what has its name is not ours.
 pub fn make_own_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    match is_own_directory(path)? {
+        true => Ok(()),
+        false => make_directory(path, mode),
+    }
+}
+
+/// As [`make_own_directory`], but its name need not be on disk yet: the caller syncs its parent later.
+///
+/// # Errors
+/// As [`make_own_directory`].
+pub fn make_own_directory_unsynced(path: &Path, mode: u32) -> Result<(), FileError> {
+    match is_own_directory(path)? {
+        true => Ok(()),
+        false => make_directory_unsynced(path, mode),
+    }
+}
+
+/// Returns whether a directory that is ours alone is there, `false` for nothing at all.
+fn is_own_directory(path: &Path) -> Result<bool, FileError> {
     let refuse = |kind, reason: String| failed("write into", path)(io::Error::new(kind, reason));
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return make_directory(path, mode),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed("look at", path)(error)),
     };
     if !meta.is_dir() {
@@ -425,7 +498,7 @@ pub fn make_own_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     }
     match distrust(&meta) {
         Some(reason) => Err(refuse(io::ErrorKind::PermissionDenied, reason)),
-        None => Ok(()),
+        None => Ok(true),
     }
 }
 

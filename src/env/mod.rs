@@ -8,6 +8,7 @@ pub mod log;
 pub mod process;
 pub mod progress;
 pub mod secret;
+pub mod threads;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +39,7 @@ pub struct Env {
 /// Standard input, output and error, and whether a person sits at them.
 pub struct Streams {
     /// Answers to questions.
-    pub stdin: Box<dyn BufRead + Send>,
+    pub stdin: Box<dyn BufRead + Send + Sync>,
     /// The result, and nothing else.
     pub stdout: Sink,
     /// Everything said about the result.

@@ -84,7 +84,8 @@ impl Store {
     pub fn save_key(&self, name: &str, number: u64, pem: &str, access: Access) -> Result<(), StoreError> {
         self.make_lineage_directory(name)?;
         let directory = self.layout().unfinished(name, number);
-        files::make_own_directory(&directory, layout::PRIVATE)?;
+        // The record with the intent comes next, into the same directory: its fsync brings this name to disk too.
+        files::make_own_directory_unsynced(&directory, layout::PRIVATE)?;
         Ok(files::write_atomic(
             &directory.join(file::PRIVKEY),
             pem.as_bytes(),
@@ -151,15 +152,21 @@ impl Store {
         files::make_own_directory(&directory, layout::PRIVATE)?;
         let fullchain = format!("{}{}", pem.leaf, pem.chain);
         let combined = format!("{}{fullchain}", pem.key);
-        files::write_atomic(&directory.join(file::PRIVKEY), pem.key.as_bytes(), access)?;
-        files::write_atomic(&directory.join(file::COMBINED), combined.as_bytes(), access)?;
-        for (name, text) in [
-            (file::CERT, pem.leaf),
-            (file::CHAIN, pem.chain),
-            (file::FULLCHAIN, fullchain.as_str()),
-        ] {
-            files::write_atomic(&directory.join(name), text.as_bytes(), Access::PUBLIC)?;
+        // The key is on disk since before the order. Where it is not as it should be, it is never gone for a moment.
+        let key = directory.join(file::PRIVKEY);
+        if !files::is_as_wanted(&key, pem.key.as_bytes(), access) {
+            files::write_atomic(&key, pem.key.as_bytes(), access)?;
         }
+        // Nobody reads the directory before it has its name: what is in it needs no order among itself.
+        files::write_together(
+            &directory,
+            &[
+                (file::COMBINED, combined.as_bytes(), access),
+                (file::CERT, pem.leaf.as_bytes(), Access::PUBLIC),
+                (file::CHAIN, pem.chain.as_bytes(), Access::PUBLIC),
+                (file::FULLCHAIN, fullchain.as_bytes(), Access::PUBLIC),
+            ],
+        )?;
         let failed = |verb, path: &Path| {
             let path = path.to_owned();
             move |reason| StoreError::File(FileError { verb, path, reason })

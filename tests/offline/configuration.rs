@@ -82,7 +82,7 @@ fn not_text() {
 #[test]
 fn too_large() {
     let host = Host::new();
-    host.write_config(&(host.config() + &"#".repeat(1 << 20)));
+    host.write_config(&(host.config() + &"#".repeat(16 << 20)));
     refused(&host, "too-large");
 }
 

@@ -26,6 +26,7 @@ mod hook;
 mod install;
 mod journey;
 mod lab;
+mod many;
 mod operator_hooks;
 mod orders;
 mod other_clients;

@@ -95,8 +95,8 @@ pub struct Session {
     key: SigningKey,
     /// The account's URL; the same as in the record, but always there.
     url: String,
-    /// The last nonce that came and was not used yet: saves asking for one.
-    nonce: Mutex<Option<String>>,
+    /// Nonces that came and were not used yet: saves asking for one before each of many conversations.
+    nonces: Mutex<Vec<String>>,
 }
 
 impl fmt::Debug for Session {
@@ -144,7 +144,7 @@ impl Session {
             record,
             key,
             url,
-            nonce: Mutex::new(nonce),
+            nonces: Mutex::new(nonce.into_iter().collect()),
         })
     }
 
@@ -193,14 +193,15 @@ impl Session {
         Ok(answer)
     }
 
-    /// Takes the nonce out.
+    /// Takes the freshest nonce out.
     pub(crate) fn take_nonce(&self) -> Option<String> {
-        self.nonce.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    /// Puts a nonce in that was not used.
+    /// Puts a nonce in that was not used. There are never more than conversations at a time.
     pub(crate) fn put_nonce(&self, nonce: Option<String>) {
-        *self.nonce.lock().unwrap_or_else(PoisonError::into_inner) = nonce;
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces.extend(nonce);
     }
 
     /// Returns the account in the form that `instant-acme` reads. With the links in it, it asks for no directory.

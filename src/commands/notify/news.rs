@@ -98,7 +98,7 @@ fn send(
             .extend(episode.map(|episode| (name.clone(), episode)));
     }
     // A record that cannot be read now was not judged: its episode goes on. Of one that is gone, it ends.
-    earlier.retain(|name, _| context.config.certificate(name).is_some());
+    earlier.retain(|name, _| context.find_certificate(name).is_some());
     next.lineages.extend(earlier);
     if items.is_empty() {
         return next;

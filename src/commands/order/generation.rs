@@ -33,7 +33,8 @@ pub fn adopt(context: &Context<'_>, lineage: &mut Lineage) -> Result<Option<u64>
         return Ok(None);
     };
     let generation = describe(&chain, Some(order.directory.clone()));
-    record(context, lineage, number, generation)?;
+    record(context, lineage, number, generation);
+    context.save(lineage)?;
     Ok(Some(number))
 }
 
@@ -80,8 +81,8 @@ pub(super) async fn complete(
     let number = order.generation;
     let generation = describe(&chain, Some(order.directory.clone()));
     write_generation(context, &certificate.name, number, &chain, &key.to_pem(), access)?;
-    // On record before anything else is asked: a run that is killed while it waits has not got it in vain.
-    record(context, lineage, number, generation.clone())?;
+    // A run that is killed while it waits has not got it in vain: what is complete on disk is adopted.
+    record(context, lineage, number, generation.clone());
     lineage.renewal_info = ask_renewal_info(
         session.http(),
         Some(session.directory()),
@@ -94,8 +95,8 @@ pub(super) async fn complete(
     Ok(number)
 }
 
-/// Records a complete generation as the order's outcome.
-fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) -> Result<()> {
+/// Records a complete generation as the order's outcome; the caller saves the record.
+fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) {
     lineage.order = None;
     // What another CA may still issue is not wanted any more.
     lineage.kept_orders.clear();
@@ -107,7 +108,6 @@ fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation:
     lineage.issued_at.push(context.now());
     retry::keep_for_caps(&mut lineage.issued_at, context.now());
     note::reached(context, lineage, Step::Order);
-    context.save(lineage)
 }
 
 /// Puts a complete generation on disk.

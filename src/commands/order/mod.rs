@@ -44,7 +44,7 @@ use crate::{
         renewal_info::CertificateId,
     },
     config::{Acme, Certificate},
-    env::{files::Access, log::Priority, progress::Progress},
+    env::{files::Access, log::Priority, progress::Progress, threads},
     error::{Error, Result},
     model::{
         authority::short_name,
@@ -56,9 +56,6 @@ use crate::{
     },
     store::Store,
 };
-
-/// How many certificates are ordered at the same time.
-const AT_ONCE: usize = 8;
 
 /// How long one order may take, challenges included; the next run resumes it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
@@ -91,7 +88,12 @@ pub struct Ordered<'a> {
 }
 
 /// Gets all these certificates, several at a time; goes on after one fails.
-pub async fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Vec<Ordered<'a>> {
+///
+/// Each order has a thread: what one waits for, an fsync among it, holds up none of the others.
+///
+/// # Errors
+/// When the threads for it cannot be started.
+pub fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Result<Vec<Ordered<'a>>> {
     let prepared = || {
         let acme = ca::configured(context)?;
         Ok::<_, Error>((Authorities::new(context, acme), Solvers::new(context, acme)?))
@@ -99,25 +101,23 @@ pub async fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Vec<Ordered<'
     let (authorities, solvers) = match prepared() {
         Ok(prepared) => prepared,
         Err(error) => {
-            return jobs
-                .into_iter()
-                .map(|job| refused(context, job, &error))
-                .collect();
+            return Ok(threads::each(jobs, |job| refused(context, job, &error)));
         }
     };
-    let orders = jobs
-        .into_iter()
-        .map(|job| one(context, &authorities, &solvers, job));
-    concurrently(orders, AT_ONCE).await
+    threads::each(jobs, |job| {
+        context.wait(one(context, &authorities, &solvers, job))
+    })
+    .into_iter()
+    .collect()
 }
 
-/// Runs futures, at most `limit` of them at a time, and keeps their order. A slow one holds back only itself.
+/// Runs futures, at most `limit` of them at a time, and keeps their order. A slow one holds up none of the others.
 pub async fn concurrently<F: Future>(futures: impl Iterator<Item = F>, limit: usize) -> Vec<F::Output> {
     let numbered = futures
         .enumerate()
-        .map(|(number, future)| async move { (number, future.await) });
-    let mut outputs: Vec<_> = stream::iter(numbered).buffer_unordered(limit).collect().await;
-    outputs.sort_by_key(|(number, _)| *number);
+        .map(|(index, future)| async move { (index, future.await) });
+    let mut outputs: Vec<(usize, F::Output)> = stream::iter(numbered).buffer_unordered(limit).collect().await;
+    outputs.sort_by_key(|(index, _)| *index);
     outputs.into_iter().map(|(_, output)| output).collect()
 }
 
@@ -610,5 +610,24 @@ mod tests {
         });
         assert_eq!(concurrently(futures, 3).await, (0..20).collect::<Vec<_>>());
         assert_eq!(most.load(SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_slow_one_holds_up_none_of_the_others() {
+        // The first ends only when all the others have: with slots that wait in line it never would.
+        let (done, mut n_done) = tokio::sync::watch::channel(0);
+        let first: std::pin::Pin<Box<dyn Future<Output = usize>>> = Box::pin(async move {
+            n_done.wait_for(|n_done| *n_done == 9).await.unwrap();
+            0
+        });
+        let done = &done;
+        let others = (1..10).map(|number| -> std::pin::Pin<Box<dyn Future<Output = usize>>> {
+            Box::pin(async move {
+                done.send_modify(|n_done| *n_done += 1);
+                number
+            })
+        });
+        let all = concurrently(std::iter::once(first).chain(others), 3);
+        assert_eq!(all.await, (0..10).collect::<Vec<_>>());
     }
 }

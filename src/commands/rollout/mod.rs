@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{Certificate, Reload},
-    env::files,
+    env::{files, threads},
     error::{Error, Result},
     model::{
         certificate::Sha256,
@@ -166,6 +166,25 @@ impl Moving<'_> {
             let unjudged = asked && deployment.endpoints.is_empty() && self.lineage.state < State::Verified;
             deployment.generation == self.generation && unjudged
         })
+    }
+
+    /// Points the live link at the generation.
+    fn install(&mut self, context: &Context<'_>) -> Result<()> {
+        let name = &self.certificate.name;
+        let was = (self.lineage.generation, self.lineage.state);
+        self.lineage.generation = Some(self.generation);
+        self.lineage.state = State::Installed;
+        // The record comes first, with the baseline in it: it says what is to be in use, and a run that is killed before the
+        // link is swapped has the link mended by the next one, which goes on from there.
+        let installed = context.save(&self.lineage).and_then(|()| {
+            let failed = |error| store_error(format!("{name} could not be installed"), &error);
+            context.store.point_live_at(name, self.generation).map_err(failed)
+        });
+        match installed {
+            Ok(()) => note::reached(context, &mut self.lineage, Step::Install),
+            Err(_) => (self.lineage.generation, self.lineage.state) = was,
+        }
+        installed
     }
 
     /// Returns the generation to go back to, when it is worth going back to.
@@ -328,19 +347,9 @@ impl<'a> Rollout<'_, '_, 'a> {
                 endpoints: Vec::new(),
                 listed: listed(context).to_vec(),
             });
-            // The baseline is on disk before the link moves: a run that is killed in between still knows it.
-            let installed = context.save(&one.lineage).and_then(|()| {
-                let failed = |error| store_error(format!("{name} could not be installed"), &error);
-                context
-                    .store
-                    .point_live_at(name, one.generation)
-                    .map_err(failed)?;
-                one.lineage.generation = Some(one.generation);
-                one.lineage.state = State::Installed;
-                note::reached(context, &mut one.lineage, Step::Install);
-                context.save(&one.lineage)
-            });
-            if let Err(error) = installed {
+        }
+        threads::on_each(&mut self.moves, |one| {
+            if let Err(error) = one.install(context) {
                 order::remember(
                     context,
                     one.certificate,
@@ -351,7 +360,7 @@ impl<'a> Rollout<'_, '_, 'a> {
                 );
                 one.error = Some(error);
             }
-        }
+        });
     }
 
     /// Splits the baseline: what endpoints serve by default, and what lineages are served for their own names.
@@ -489,7 +498,7 @@ impl<'a> Rollout<'_, '_, 'a> {
         if context.goal() != State::Verified {
             return;
         }
-        let default = context.config.default_certificate().map(|one| &one.name);
+        let default = context.default_certificate().map(|one| &one.name);
         let lost = |one: &&mut Moving<'_>| {
             let is_off = |deployment: &Deployment| deployment.verify == Verify::Off;
             one.was_served
@@ -659,7 +668,8 @@ impl<'a> Rollout<'_, '_, 'a> {
     /// Notes how far all moves have come that nothing has stopped.
     fn reach(&mut self, state: State) {
         let context = self.context;
-        for one in self.moves.iter_mut().filter(|one| one.error.is_none()) {
+        let reached = self.moves.iter_mut().filter(|one| one.error.is_none());
+        threads::on_each(reached, |one| {
             one.lineage.state = state;
             note::reached(context, &mut one.lineage, Step::Deploy);
             // Where no port is asked, a configuration that was refused or taken back is still a failure.
@@ -670,7 +680,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             if let Err(error) = context.save(&one.lineage) {
                 one.error = Some(error);
             }
-        }
+        });
     }
 
     fn fail_all(&mut self, step: Step, error: &Error) {
@@ -684,8 +694,8 @@ impl<'a> Rollout<'_, '_, 'a> {
     fn finish(self) -> Rolled<'a> {
         let context = self.context;
         let mut notes = self.notes;
-        let mut moves = Vec::new();
-        for mut one in self.moves {
+        let finished = threads::each(self.moves, |mut one| {
+            let mut notes = Vec::new();
             let wanted = Wanted::new(context, one.certificate, &one.lineage, true);
             // Hooks that run later may have failed before: how often is not forgotten.
             if one.error.is_none()
@@ -703,11 +713,17 @@ impl<'a> Rollout<'_, '_, 'a> {
             }
             let saved = context.save(&one.lineage);
             let error = one.error.or(saved.err());
-            moves.push(Moved {
+            let moved = Moved {
                 certificate: one.certificate,
                 lineage: one.lineage,
                 error,
-            });
+            };
+            (moved, notes)
+        });
+        let mut moves = Vec::new();
+        for (moved, more) in finished {
+            moves.push(moved);
+            notes.extend(more);
         }
         Rolled {
             moves,

@@ -230,7 +230,7 @@ fn child<'a>(parent: &'a mut Item, name: &str) -> Option<&'a mut Item> {
 
 /// Sets one key of a table; spacing and comment around its value stay.
 fn set_value(table: &mut dyn TableLike, key: &Wanted) -> Option<()> {
-    let default = || schema::find(key.table, key.name).and_then(Key::default);
+    let default = || schema::find(key.table, key.name).and_then(Key::default).cloned();
     let value = key.value.clone().or_else(default);
     match (value, table.get_mut(key.name)) {
         (Some(new), Some(Item::Value(old))) => {

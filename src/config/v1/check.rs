@@ -22,6 +22,13 @@ pub fn document(root: &dyn TableLike, report: &mut Report<'_>) {
     table(root, "", &(0..0), Depth::Judged, report);
 }
 
+/// Reports what the schema does not allow in a part of the file that has certificates alone.
+pub fn certificates(root: &dyn TableLike, report: &mut Report<'_>) {
+    if let (Some(key), Some(item)) = (schema::find("", "certificate"), root.get("certificate")) {
+        value(key, item, &(0..0), Depth::Judged, report);
+    }
+}
+
 /// Returns where a key stands, or `otherwise`.
 pub fn key_span(table: &dyn TableLike, name: &str, otherwise: &Range<usize>) -> Range<usize> {
     table

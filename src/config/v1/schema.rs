@@ -3,6 +3,8 @@
 //! The reader takes its defaults from here, the template its comments, and an unknown key its hint. A key that stands
 //! here as [`Support::Later`] is refused, never ignored.
 
+use std::{collections::HashMap, sync::LazyLock};
+
 use toml_edit::Value;
 
 use Absent::{Default, Nothing, Refused};
@@ -96,10 +98,20 @@ impl Key {
         join(self.table, self.name)
     }
 
-    /// Returns the value that holds when the key is absent.
-    pub fn default(&self) -> Option<Value> {
+    /// Returns the value that holds when the key is absent. It is parsed once: a file may have ten thousand certificates.
+    pub fn default(&self) -> Option<&'static Value> {
+        static DEFAULTS: LazyLock<HashMap<&str, Value>> = LazyLock::new(|| {
+            let text = |key: &Key| match key.absent {
+                Default(text) => Some(text),
+                Nothing | Refused => None,
+            };
+            KEYS.iter()
+                .filter_map(text)
+                .filter_map(|text| Some((text, text.parse().ok()?)))
+                .collect()
+        });
         match self.absent {
-            Default(text) => text.parse().ok(),
+            Default(text) => DEFAULTS.get(text),
             Nothing | Refused => None,
         }
     }

@@ -47,13 +47,13 @@ impl<'a> Section<'a> {
     }
 
     /// Returns a value and its place, or the default of the schema.
-    fn value(&self, name: &str) -> Option<(Value, Range<usize>)> {
+    fn value(&self, name: &str) -> Option<(&'a Value, Range<usize>)> {
         let Some(item) = self.item(name) else {
             let default = schema::find(self.path, name).and_then(schema::Key::default)?;
             return Some((default, self.at.clone()));
         };
         let at = item.span().unwrap_or_else(|| self.at.clone());
-        item.as_value().map(|value| (value.clone(), at))
+        item.as_value().map(|value| (value, at))
     }
 
     /// Returns a string. A value of another type has been reported, and counts as absent; so below.

@@ -974,3 +974,44 @@ fn refuses_hooks_that_cannot_be_meant() {
         "goes with style dehydrated",
     );
 }
+
+#[test]
+fn a_large_file_is_read_as_a_small_one_is() {
+    let tables = |n: usize| -> String {
+        (0..n)
+            .map(|i| format!("[[certificate]]\nidentifiers = [\"h{i}.example.org\"]\n\n"))
+            .collect()
+    };
+    let large = BASE.replace("[renew]", &format!("{}[renew]", tables(2000)));
+    let config = read(&large).unwrap();
+    let base = read(BASE).unwrap();
+    assert_eq!(config.certificates.len(), 2001);
+    assert_eq!(config.certificates[0], base.certificates[0]);
+    assert_eq!(config.certificates[2000].name, "h1999.example.org");
+    let rest = Config {
+        certificates: base.certificates.clone(),
+        ..config
+    };
+    assert_eq!(rest, base);
+    // Faults are found, with their places, in whatever part they are.
+    let fault = |from: &str, to: &str| read(&large.replace(from, to)).unwrap_err();
+    let twice = fault("\"h1999.example.org\"", "\"h0.example.org\"");
+    assert!(twice.contains("m.toml:6013:15:"), "{twice}");
+    assert!(twice.contains("is taken by a certificate above"), "{twice}");
+    let unknown = fault("[\"h777.example.org\"]", "[\"h777.example.org\"]\nkye = 1");
+    assert!(
+        unknown.contains("did you mean `key`?") && unknown.contains("kye = 1"),
+        "{unknown}"
+    );
+    let broken = fault("[\"h777.example.org\"]", "[\"h777.example.org\"");
+    assert!(broken.contains("not TOML"), "{broken}");
+    let no_acme = read(
+        &large
+            .replace("[acme]\nterms_of_service_agreed = true\n", "")
+            .replace("[acme.challenge]\n", ""),
+    )
+    .unwrap_err();
+    assert!(no_acme.contains("the table `[acme]` is missing"), "{no_acme}");
+    let inline = fault("version = 1\n", "version = 1\ncertificate = []\n");
+    assert!(inline.contains("not TOML"), "{inline}");
+}

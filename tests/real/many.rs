@@ -1,0 +1,202 @@
+//! Many lineages: one session, one SNI map, one reload, and nothing that grows with their square.
+
+use std::{fmt::Write as _, fs, os::unix::fs::symlink, path::Path, process::Command, time::Instant};
+
+use crate::support::{PostfixOptions, Scratch, World, WorldOptions, judge, world::without_postfix};
+
+/// Returns a configuration with this many certificates besides the host's.
+fn with_lineages(text: &str, n: usize, more: &str) -> String {
+    let mut tables = String::new();
+    for i in 0..n {
+        let _ = write!(
+            tables,
+            "[[certificate]]\nidentifiers = [\"{}\"]\n{more}\n",
+            name(i)
+        );
+    }
+    text.replace("[renew]\n", &format!("{tables}[renew]\n"))
+}
+
+fn name(i: usize) -> String {
+    format!("host-{i}.many.example.test")
+}
+
+/// How often the CA was asked for something since it had printed that many lines.
+fn n_asked(world: &World, since: usize, what: &str) -> usize {
+    world
+        .pebble
+        .log()
+        .lines()
+        .skip(since)
+        .filter(|line| line.contains(what))
+        .count()
+}
+
+fn n_lines(world: &World) -> usize {
+    world.pebble.log().lines().count()
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn fifty_at_once_share_session_directory_and_nonces() {
+    let world = World::start();
+    world.write_config(|text| with_lineages(&without_postfix(text), 49, ""));
+    world.mailcert().run(&["issue"]).expect(0);
+    let since = n_lines(&world);
+    let renewed = world
+        .mailcert()
+        .run(&["--format", "json", "renew", "--force"])
+        .expect(0);
+    let lineages = renewed.json()["lineages"].as_array().unwrap().clone();
+    assert_eq!(
+        lineages.iter().filter(|one| one["action"] == "renewed").count(),
+        50
+    );
+    let asked = |what| n_asked(&world, since, what);
+    assert_eq!(asked("GET /dir -> calling handler"), 1);
+    assert_eq!(asked("POST /sign-me-up -> calling handler"), 0);
+    // One for each order that begins while no other has left one.
+    assert!(
+        asked("HEAD /nonce-plz -> calling handler") <= 8,
+        "{}",
+        asked("HEAD /nonce-plz")
+    );
+    assert_eq!(asked("POST /order-plz -> calling handler"), 50);
+    // What RFC 8555 needs for an order of one name, and what polling a CA next door adds.
+    let n_posts = asked("POST /") - asked("POST /order-plz ->");
+    assert!(n_posts <= 50 * 9, "{n_posts}");
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn long_a_thousand_lineages_are_renewed_in_one_run_with_one_map_and_one_reload() {
+    const N: usize = 1000;
+    let options = WorldOptions {
+        postfix: PostfixOptions::default(),
+        ..WorldOptions::default()
+    };
+    let world = World::with(&options);
+    world.write_config(|text| with_lineages(&text, N, "sni = true\n"));
+    world.mailcert().run_program(&["--quiet", "issue"]).expect(0);
+    let (since, reloads) = (n_lines(&world), world.postfix.log().matches("reload --").count());
+    let map = world.state_directory().join("postfix/sni.db");
+    let before: Vec<String> = [0, N / 2, N - 1].map(|i| world.live_sha256(&name(i))).into();
+    let began = Instant::now();
+    let renewed = world
+        .mailcert()
+        .run_program(&["--quiet", "--format", "json", "renew", "--force"])
+        .expect(0);
+    eprintln!(
+        "{N} lineages renewed, deployed and verified in {:?}",
+        began.elapsed()
+    );
+    let lineages = renewed.json()["lineages"].as_array().unwrap().clone();
+    let verified = lineages
+        .iter()
+        .filter(|one| one["action"] == "renewed" && one["state"] == "verified");
+    assert_eq!(verified.count(), N + 1);
+    assert_eq!(n_asked(&world, since, "GET /dir -> calling handler"), 1);
+    assert_eq!(n_asked(&world, since, "Issued certificate serial"), N + 1);
+    assert_eq!(world.postfix.log().matches("reload --").count(), reloads + 1);
+    assert!(map.metadata().unwrap().len() > 1_000_000);
+    for (i, before) in [0, N / 2, N - 1].into_iter().zip(before) {
+        let served = judge::leaf_sha256(world.postfix.port(25), judge::Tls::StartTls, &name(i)).unwrap();
+        assert_eq!(served, world.live_sha256(&name(i)));
+        assert_ne!(served, before);
+    }
+    let status = world
+        .mailcert()
+        .run_program(&["--format", "json", "status"])
+        .expect(0);
+    assert_eq!(status.json()["lineages"].as_array().unwrap().len(), N + 1);
+    world.mailcert().run_program(&["check", "postfix"]).expect(0);
+}
+
+/// A state directory with lineages whose certificates are in service and not due, and its configuration.
+fn settled(scratch: &Scratch, n: usize) -> std::path::PathBuf {
+    let state = scratch.dir(&format!("state-{n}"));
+    let config = format!(
+        "version = 1\nstate_directory = {state:?}\n[host]\nname = \"mail.example.test\"\ndomains = [\"example.test\"]\n\
+         [acme]\ndirectory = \"https://127.0.0.1:1/dir\"\nterms_of_service_agreed = true\n\
+         [renew]\ntimer = \"none\"\n[postfix]\nmanage = false\nverify = []\n"
+    );
+    let lineages = with_lineages("[renew]\n", n, "").replace("[renew]\n", "");
+    for i in 0..n {
+        let name = name(i);
+        let directory = scratch.dir(&format!("state-{n}/lineages/{name}/1"));
+        for file in [
+            "privkey.pem",
+            "cert.pem",
+            "chain.pem",
+            "fullchain.pem",
+            "combined.pem",
+        ] {
+            fs::write(directory.join(file), "looked at, not read").unwrap();
+        }
+        scratch.file(&format!("state-{n}/lineages/{name}/state.json"), record(&name));
+        let live = scratch.dir(&format!("state-{n}/live"));
+        symlink(Path::new("../lineages").join(&name).join("1"), live.join(&name)).unwrap();
+    }
+    scratch.file(&format!("{n}.toml"), config + &lineages)
+}
+
+/// A record as a renewal leaves it, of a certificate that is good until 2100.
+fn record(name: &str) -> String {
+    let digest = "ab".repeat(32);
+    serde_json::json!({
+        "version": 1, "name": name, "state": "deployed", "generation": 1, "newest": 1,
+        "generations": {"1": {
+            "identifiers": [name], "not_before": "2026-11-01T00:00:00Z", "not_after": "2100-01-01T00:00:00Z",
+            "leaf_sha256": digest, "spki_sha256": digest, "certificate_id": "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE",
+            "directory": "https://127.0.0.1:1/dir",
+        }},
+        "renewal_info": {
+            "certificate_id": "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", "ask_at": "2099-01-01T00:00:00Z",
+            "window": {"start": "2099-01-01T00:00:00Z", "end": "2099-01-02T00:00:00Z", "chosen": "2099-01-01T12:00:00Z"},
+        },
+        "issued_at": [],
+        "deployment": {"generation": 1, "previous": null, "verify": "off", "baseline": [], "endpoints": []},
+    })
+    .to_string()
+}
+
+/// Runs the built program; returns its CPU time in seconds and its peak memory in KiB.
+fn cost(config: &Path, args: &[&str]) -> (f64, u64) {
+    let output = Command::new("/usr/bin/time")
+        .args(["--format", "%U %S %M"])
+        .arg(env!("CARGO_BIN_EXE_mailcert"))
+        .arg("--config")
+        .arg(config)
+        .args(args)
+        .output()
+        .expect("time(1) is missing: run tests/lab/install");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let words: Vec<&str> = said.lines().last().unwrap().split(' ').collect();
+    let seconds = |word: &str| word.parse::<f64>().unwrap_or_else(|_| panic!("{said}"));
+    (seconds(words[0]) + seconds(words[1]), words[2].parse().unwrap())
+}
+
+#[test]
+#[ignore = "real: needs time"]
+fn ten_thousand_lineages_cost_ten_times_what_a_thousand_do() {
+    let scratch = Scratch::new();
+    let (thousand, ten_thousand) = (settled(&scratch, 1000), settled(&scratch, 10_000));
+    for args in [
+        ["renew"].as_slice(),
+        &["status"],
+        &["plan", "certificates"],
+        &["--format", "json", "status"],
+    ] {
+        let (few, _) = cost(&thousand, args);
+        let (many, memory) = cost(&ten_thousand, args);
+        // With anything quadratic it were a hundred times; an unoptimized build on a busy machine is given its due.
+        assert!(
+            many < few.max(0.05) * 25.0,
+            "{args:?}: {few} s for 1,000, {many} s for 10,000"
+        );
+        if args == ["renew"] {
+            assert!(memory < 30 * 1024, "{memory} KiB");
+        }
+    }
+}
