@@ -50,6 +50,14 @@ pub fn run(context: &Context<'_>, names: &[String], generation: Option<u64>) -> 
                 ))
                 .cause(format!("its certificate expired on {}", old.not_after.date())));
             }
+            Some(old) if generation.is_some() && lineage.revocation_of(old).is_some() => {
+                return Err(Error::failed(format!(
+                    "generation {number} of {} is not deployed",
+                    certificate.name
+                ))
+                .cause("its certificate was revoked")
+                .remedy(format!("get a new one by `mailcert renew {}`", certificate.name)));
+            }
             Some(_) if generation.is_some() => {
                 context.wait(keep_dane(context, certificate, number))??;
                 works.push(renew::deploying(certificate, lineage, number, Action::Deployed));

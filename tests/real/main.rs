@@ -14,6 +14,7 @@
 )]
 mod support;
 
+mod account;
 mod ca;
 mod challenge_hooks;
 mod crash;
@@ -23,6 +24,7 @@ mod fallback;
 mod faulty_ca;
 mod hook;
 mod install;
+mod issuance;
 mod journey;
 mod lab;
 mod operator_hooks;
@@ -33,6 +35,7 @@ mod postfix;
 mod preflight;
 mod recovery;
 mod renewal;
+mod revocation;
 mod rollback;
 mod sni;
 mod state_directory;
