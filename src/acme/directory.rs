@@ -75,6 +75,11 @@ impl Directory {
         &self.links.meta
     }
 
+    /// Returns whether the CA lets an account change its key (RFC 8555, 7.3.5).
+    pub fn can_change_keys(&self) -> bool {
+        self.links.key_change.is_some()
+    }
+
     /// Returns whether the CA has renewal information (RFC 9773).
     pub fn has_renewal_info(&self) -> bool {
         self.links.renewal_info.is_some()

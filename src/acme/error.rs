@@ -73,6 +73,11 @@ impl Problem {
         found.or(only).map(str::to_owned)
     }
 
+    /// Returns whether the account is deactivated: `unauthorized` (RFC 8555, 7.3.6), in words that say so.
+    pub fn is_deactivation(&self) -> bool {
+        self.acme_kind() == Some("unauthorized") && self.detail.to_ascii_lowercase().contains("deactivated")
+    }
+
     /// Reads a problem document; `None` for anything else.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let problem: Self = serde_json::from_slice(body).ok()?;

@@ -245,6 +245,7 @@ impl Answer {
             Some(problem) if problem.acme_kind() == Some("accountDoesNotExist") => {
                 AcmeError::AccountDoesNotExist(problem)
             }
+            Some(problem) if problem.is_deactivation() => AcmeError::Deactivated(problem.into()),
             Some(problem) => AcmeError::Problem {
                 problem: problem.into(),
                 status,

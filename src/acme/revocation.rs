@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    account::{Session, object},
+    account::Session,
     directory::Directory,
     error::AcmeError,
     http::Http,
@@ -74,6 +74,6 @@ fn judge(answer: Result<super::http::Answer, AcmeError>) -> Result<Revoked, Acme
         Err(AcmeError::Problem { problem, .. }) if problem.acme_kind() == Some("alreadyRevoked") => {
             Ok(Revoked::Before)
         }
-        Err(error) => Err(object::deactivated(error)),
+        Err(error) => Err(error),
     }
 }

@@ -1,5 +1,7 @@
 //! The command line: commands, options, and the help that is their manual.
 
+pub mod authority;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -118,6 +120,15 @@ pub enum Command {
     /// Make the host as mailcert.toml says, check it, and put everything back when the check fails
     #[command(after_help = "Example:\n  mailcert apply postfix dns --yes")]
     Apply(Apply),
+    /// Withdraw a certificate before its time
+    ///
+    /// By the account that ordered it or, when that is lost, by the certificate's own key. The revoked certificate goes on
+    /// serving until the next one is there: renewal is due at once.
+    #[command(after_help = "Example:\n  mailcert revoke mail.example.jp --reason keyCompromise --yes")]
+    Revoke(authority::Revoke),
+    /// Look at an account at a CA, make one, change its key, or end it
+    #[command(after_help = "Example:\n  mailcert account show")]
+    Account(authority::Account),
     /// Take the last apply that changed something back, byte for byte
     #[command(after_help = "Example:\n  mailcert undo")]
     Undo(Undo),

@@ -1,5 +1,7 @@
 //! From a parsed command line to the command that does it, and from its outcome to the streams.
 
+mod authority;
+
 use std::path::PathBuf;
 
 use super::{
@@ -48,6 +50,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             return Ok(shown.outcome(env, &report));
         }
         Command::Check(request) => return check_all(env, request, &path, &shown),
+        Command::Revoke(request) => return authority::revoke(env, request, &path, &shown),
+        Command::Account(request) => return authority::account(env, &request.command, &path, &shown),
         _ => {}
     }
     let context = Context::open(env, &path, progress)?;
@@ -100,13 +104,19 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             shown.outcome(env, &watched(&context, "undo", run)?)
         }
         Command::Records => show_records(env, &shown, &records::run(&context)),
-        Command::Init(_) | Command::Apply(_) | Command::Probe(_) | Command::Check(_) => ExitCode::Done,
+        Command::Init(_)
+        | Command::Apply(_)
+        | Command::Probe(_)
+        | Command::Check(_)
+        | Command::Revoke(_)
+        | Command::Account(_) => ExitCode::Done,
     })
 }
 
 /// Returns a command's name as the JSON contract has it.
 pub fn name(command: &Command) -> &'static str {
     match command {
+        Command::Account(_) => "account",
         Command::Apply(_) => "apply",
         Command::Check(_) => "check",
         Command::Deploy(_) => "deploy",
@@ -117,6 +127,7 @@ pub fn name(command: &Command) -> &'static str {
         Command::Probe(_) => "probe",
         Command::Records => "records",
         Command::Renew(_) => "renew",
+        Command::Revoke(_) => "revoke",
         Command::Status => "status",
         Command::Undo(_) => "undo",
     }

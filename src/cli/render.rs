@@ -1,5 +1,7 @@
 //! Outcomes as text or JSON. Color only on a terminal; everything from outside was made printable before it came here.
 
+mod authority;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;

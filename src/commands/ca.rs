@@ -255,7 +255,10 @@ async fn tell_contact(context: &Context<'_>, acme: &Acme, session: &Session) -> 
 
 /// Returns the external account of the configuration. It is the one of its directory's CA and of no other, and is needed
 /// once: for an account that the CA knows, its key may be gone.
-fn external_account(context: &Context<'_>, acme: &Acme) -> Result<Option<ExternalAccount>> {
+///
+/// # Errors
+/// Exit 2 when its key cannot be read.
+pub fn external_account(context: &Context<'_>, acme: &Acme) -> Result<Option<ExternalAccount>> {
     let is_its_own = context
         .config
         .acme

@@ -77,6 +77,7 @@ fn chosen<'a>(
         });
     }
     let chain = usable(context, certificate, number)?;
+    not_revoked(certificate, &lineage, number)?;
     context.wait(tlsa::refuse_unpublished(context, certificate, &chain))??;
     if !is_known {
         context.progress.done(&format!(
@@ -110,6 +111,18 @@ fn not_expired(
         return Ok(());
     }
     Err(refused(certificate, number).cause(format!("its certificate expired on {}", not_after.date())))
+}
+
+/// Refuses to go back to a certificate that was withdrawn.
+fn not_revoked(certificate: &Certificate, lineage: &Lineage, number: u64) -> Result<()> {
+    let generation = lineage.generations.get(&number);
+    if generation.is_none_or(|generation| lineage.revocation_of(generation).is_none()) {
+        return Ok(());
+    }
+    let remedy = format!("get a new one by `mailcert renew {}`", certificate.name);
+    Err(refused(certificate, number)
+        .cause("its certificate was revoked")
+        .remedy(remedy))
 }
 
 fn not_whole(context: &Context<'_>, certificate: &Certificate, number: u64) -> Error {

@@ -23,6 +23,7 @@ pub mod preflight;
 pub mod probe;
 pub mod records;
 pub mod renew;
+pub mod revoke;
 pub mod rollout;
 pub mod sni;
 mod solver;

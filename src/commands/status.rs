@@ -224,8 +224,7 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     let live = lineage.live();
     // Another client's certificate is renewed when that client says so.
     let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
-    let replaced =
-        live.map(|live| schedule::renew_at(live, lineage.renewal_info.as_ref(), wanted.policy().before));
+    let replaced = live.map(|live| schedule::due(lineage, live, wanted.policy().before));
     let due = replaced.clone().filter(|_| ours.is_some());
     let goal = wanted.policy().goal;
     let expired = live.is_some_and(|live| live.not_after <= context.now());
@@ -244,6 +243,13 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     }
     if expired {
         last_error.get_or_insert("the certificate in use has expired".to_owned());
+    }
+    if let Some(revocation) = live.and_then(|live| lineage.revocation_of(live)) {
+        let date = revocation.at.date();
+        last_error.get_or_insert(format!(
+            "the certificate in use was revoked on {date} ({})",
+            revocation.reason
+        ));
     }
     LineageStatus {
         name: certificate.name.clone(),

@@ -35,6 +35,14 @@ use report::Report;
 pub use report::{ConfigError, ConfigErrors};
 use section::Section;
 
+/// Resolves a known CA's name, or checks the https URL of a directory, as `acme.directory` has it.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence.
+pub fn directory(text: &str) -> Result<String, String> {
+    value::directory(text)
+}
+
 /// The format that this reader knows.
 const VERSION: i64 = 1;
 /// TTLs above a week are refused: a mistake in a record should not stay that long.

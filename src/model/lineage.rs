@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::{
     endpoint::{Asked, Endpoint},
     name::{DomainName, Identifier},
+    revocation::{Reason, Revocation},
     steps::Steps,
 };
 
@@ -66,6 +67,9 @@ pub struct Lineage {
     /// A failure of the other concern that goes on holding back what it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_aside: Option<Failure>,
+    /// Certificates of this lineage that were withdrawn on our word.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<Revocation>,
     /// When certificates were issued, for the caps; older than a week is dropped.
     #[serde(default, with = "instants")]
     pub issued_at: Vec<OffsetDateTime>,
@@ -368,6 +372,7 @@ impl Lineage {
             renewal_info: None,
             failure: None,
             set_aside: None,
+            revocations: Vec::new(),
             issued_at: Vec::new(),
             deployment: None,
             steps: Steps::default(),
@@ -386,6 +391,37 @@ impl Lineage {
                 .iter()
                 .any(|run| run.outcome != HookOutcome::Done)
         })
+    }
+
+    /// Returns the revocation of a generation: of its certificate, or of another one because somebody else may have the key
+    /// that both have.
+    pub fn revocation_of(&self, generation: &Generation) -> Option<&Revocation> {
+        self.revocations
+            .iter()
+            .find(|revocation| revocation.leaf_sha256 == generation.leaf_sha256)
+            .or_else(|| self.compromise_of(&generation.spki_sha256))
+    }
+
+    /// Returns the revocation that says that somebody else may have a key; by its SPKI's SHA-256, lower-case hex.
+    pub fn compromise_of(&self, spki_sha256: &str) -> Option<&Revocation> {
+        self.revocations.iter().find(|revocation| {
+            revocation.reason == Reason::KeyCompromise && revocation.spki_sha256 == spki_sha256
+        })
+    }
+
+    /// Keeps a revocation. After that of a compromised key, no order in flight goes on: it may be for that key.
+    pub fn revoke(&mut self, revocation: Revocation) {
+        /// More are never needed: generations are pruned long before.
+        const MOST: usize = 100;
+        if revocation.reason == Reason::KeyCompromise {
+            self.order = None;
+            self.kept_orders.clear();
+        }
+        self.revocations
+            .retain(|kept| kept.leaf_sha256 != revocation.leaf_sha256);
+        self.revocations.push(revocation);
+        let n_surplus = self.revocations.len().saturating_sub(MOST);
+        self.revocations.drain(..n_surplus);
     }
 
     /// Returns the generation that the live link points at.
@@ -499,6 +535,30 @@ mod tests {
         lineage.generations.insert(1, generation());
         lineage.issued_at.push(datetime!(2026-01-01 1:02:03.5 UTC));
         let text = serde_json::to_string(&lineage).unwrap();
+        assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap(), lineage);
+    }
+
+    #[test]
+    fn a_compromised_key_makes_every_certificate_with_it_a_revoked_one() {
+        let mut lineage = Lineage::new("a.example");
+        let mut other = generation();
+        other.leaf_sha256 = "99".into();
+        let revocation = |reason| Revocation {
+            leaf_sha256: "00".into(),
+            spki_sha256: "11".into(),
+            reason,
+            at: datetime!(2026-02-01 0:00 UTC),
+        };
+        assert_eq!(lineage.revocation_of(&generation()), None);
+        lineage.revoke(revocation(Reason::Superseded));
+        assert!(lineage.revocation_of(&generation()).is_some());
+        assert_eq!(lineage.revocation_of(&other), None);
+        lineage.revoke(revocation(Reason::KeyCompromise));
+        assert_eq!(lineage.revocations.len(), 1);
+        assert!(lineage.revocation_of(&other).is_some() && lineage.compromise_of("11").is_some());
+        assert_eq!(lineage.compromise_of("12"), None);
+        let text = serde_json::to_string(&lineage).unwrap();
+        assert!(text.contains("keyCompromise"), "{text}");
         assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap(), lineage);
     }
 

@@ -9,7 +9,7 @@ mod simulation;
 
 use time::{Duration, OffsetDateTime};
 
-pub use due::{Due, Reason, choose, is_to_be_asked, renew_at};
+pub use due::{Due, Reason, choose, due, is_to_be_asked, renew_at};
 pub use retry::{back_off, capped};
 
 use super::failure::Concern;
@@ -89,6 +89,11 @@ pub fn capped_until(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime)
     if in_flight.any(|order| order.identifiers == policy.identifiers) {
         return None;
     }
+    // A person has revoked it, and the next certificate is not.
+    let current = lineage.current().map(|(_, generation)| generation);
+    if current.is_some_and(|current| lineage.revocation_of(current).is_some()) {
+        return None;
+    }
     capped(&lineage.issued_at, now, policy.max_per_day, policy.max_per_week)
 }
 
@@ -133,7 +138,7 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
             )
         };
     };
-    let due = renew_at(generation, lineage.renewal_info.as_ref(), policy.before);
+    let due = due(lineage, generation, policy.before);
     if policy.ordered_by_us {
         let mut has = generation.identifiers.clone();
         has.sort();

@@ -14,6 +14,7 @@
 )]
 mod support;
 
+mod account;
 mod ca;
 mod challenge_hooks;
 mod crash;
@@ -24,6 +25,7 @@ mod fallback;
 mod faulty_ca;
 mod hook;
 mod install;
+mod issuance;
 mod journey;
 mod lab;
 mod many;
@@ -35,6 +37,7 @@ mod postfix;
 mod preflight;
 mod recovery;
 mod renewal;
+mod revocation;
 mod rollback;
 mod sni;
 mod state_directory;

@@ -133,3 +133,54 @@ fn openssl(args: &[&str], stdin: &str) -> Result<String, String> {
         ))
     }
 }
+
+/// Returns the serial number of the first certificate of a PEM text, hex, as openssl sees it.
+pub fn serial(pem: &str) -> String {
+    let said = openssl(&["x509", "-noout", "-serial"], pem).unwrap();
+    said.trim().trim_start_matches("serial=").to_lowercase()
+}
+
+/// Returns everything that openssl says of the first certificate of a PEM text.
+pub fn certificate_text(pem: &str) -> String {
+    openssl(&["x509", "-noout", "-text"], pem).unwrap()
+}
+
+/// Returns the common name of the subject of the first certificate of a PEM text.
+pub fn common_name(pem: &str) -> String {
+    let said = openssl(&["x509", "-noout", "-subject", "-nameopt", "multiline"], pem).unwrap();
+    let line = said.lines().find(|line| line.trim().starts_with("commonName"));
+    line.unwrap().split_once('=').unwrap().1.trim().to_owned()
+}
+
+/// Checks that the first certificate of a PEM text is signed by its own key.
+pub fn verify_self_signed(pem: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("self.pem");
+    let end = pem.find("-----END CERTIFICATE-----").unwrap();
+    std::fs::write(&file, format!("{}-----END CERTIFICATE-----\n", &pem[..end])).unwrap();
+    let said = Command::new("openssl")
+        .args(["verify", "-ignore_critical", "-check_ss_sig", "-CAfile"])
+        .args([&file, &file])
+        .output()
+        .unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// Returns whether openssl finds a path from the certificate over this chain to this root.
+pub fn chain_leads_to(leaf: &str, chain: &str, root: &Path) -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let (leaf_file, chain_file) = (
+        directory.path().join("leaf.pem"),
+        directory.path().join("chain.pem"),
+    );
+    std::fs::write(&leaf_file, leaf).unwrap();
+    std::fs::write(&chain_file, chain).unwrap();
+    let said = Command::new("openssl")
+        .args(["verify", "-no-CApath", "-no-CAstore", "-CAfile"])
+        .arg(root)
+        .arg("-untrusted")
+        .args([&chain_file, &leaf_file])
+        .output()
+        .unwrap();
+    said.status.success()
+}

@@ -244,12 +244,9 @@ async fn register(
         payload["externalAccountBinding"] = external.bind(&key.jwk(), url);
     }
     let answer = jws::post(http, directory, Signer::Key(key), url, Some(&payload), None).await;
-    let answer = answer.map_err(|error| {
-        let error = object::deactivated(error);
-        match registration.external_account {
-            Some(external) => not_bound(external, error),
-            None => error,
-        }
+    let answer = answer.map_err(|error| match registration.external_account {
+        Some(external) => not_bound(external, error),
+        None => error,
     })?;
     match answer.header(header::LOCATION) {
         Some(url) => Ok((url.to_owned(), answer.nonce())),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{AccountRecord, Session};
 use crate::acme::{
     directory::Directory,
-    error::{AcmeError, Problem},
+    error::AcmeError,
     http::{Answer, Http},
     jws::{self, Signer, SigningKey},
 };
@@ -57,7 +57,7 @@ impl Session {
     /// # Errors
     /// What a request can fail with; [`AcmeError::Deactivated`] when the CA says so.
     pub async fn look(&self) -> Result<AccountObject, AcmeError> {
-        let answer = self.post(self.account_url(), None).await.map_err(deactivated)?;
+        let answer = self.post(self.account_url(), None).await?;
         AccountObject::read(&answer)
     }
 
@@ -67,10 +67,7 @@ impl Session {
     /// What a request can fail with.
     pub async fn tell_contact(&self, contact: &[String]) -> Result<AccountObject, AcmeError> {
         let payload = json!({"contact": contact});
-        let answer = self
-            .post(self.account_url(), Some(&payload))
-            .await
-            .map_err(deactivated)?;
+        let answer = self.post(self.account_url(), Some(&payload)).await?;
         AccountObject::read(&answer)
     }
 
@@ -80,10 +77,7 @@ impl Session {
     /// What a request can fail with; [`AcmeError::Deactivated`] when it was so already.
     pub async fn deactivate(&self) -> Result<AccountObject, AcmeError> {
         let payload = json!({"status": "deactivated"});
-        let answer = self
-            .post(self.account_url(), Some(&payload))
-            .await
-            .map_err(deactivated)?;
+        let answer = self.post(self.account_url(), Some(&payload)).await?;
         AccountObject::read(&answer)
     }
 }
@@ -114,21 +108,7 @@ pub(super) async fn find(
             None => Err(answer.not_acme(&"the account has no Location")),
         },
         Err(AcmeError::AccountDoesNotExist(_)) => Ok((Known::Nobody, None)),
-        Err(error) => match deactivated(error) {
-            AcmeError::Deactivated(_) => Ok((Known::Deactivated, None)),
-            error => Err(error),
-        },
-    }
-}
-
-/// Recognizes the refusal for an account that is deactivated: `unauthorized` (RFC 8555, 7.3.6), with words that say so.
-pub(in crate::acme) fn deactivated(error: AcmeError) -> AcmeError {
-    let says_so = |problem: &Problem| {
-        problem.acme_kind() == Some("unauthorized")
-            && problem.detail.to_ascii_lowercase().contains("deactivated")
-    };
-    match error {
-        AcmeError::Problem { problem, .. } if says_so(&problem) => AcmeError::Deactivated(problem),
-        error => error,
+        Err(AcmeError::Deactivated(_)) => Ok((Known::Deactivated, None)),
+        Err(error) => Err(error),
     }
 }

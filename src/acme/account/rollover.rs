@@ -37,6 +37,11 @@ impl AccountRecord {
         self.next_key_pkcs8.is_some()
     }
 
+    /// Forgets the new key: the CA has refused it.
+    pub fn withdraw_key(&mut self) {
+        self.next_key_pkcs8 = None;
+    }
+
     /// Makes the new key the one in use, and forgets the old one; to be saved after [`Session::change_key`].
     pub fn adopt_key(&mut self) {
         if let Some(next) = self.next_key_pkcs8.take() {
@@ -96,9 +101,6 @@ impl Session {
         let request = json!({"account": self.account_url(), "oldKey": self.key.jwk()});
         let header = json!({"jwk": next.jwk(), "url": url});
         let inner = next.sign(header, &request.to_string())?;
-        self.post(&url, Some(&inner))
-            .await
-            .map(|_| ())
-            .map_err(object::deactivated)
+        self.post(&url, Some(&inner)).await.map(|_| ())
     }
 }

@@ -1,7 +1,7 @@
 //! Which key a certificate is ordered for, and who may read it: kept until the certificate is there.
 
 use crate::{
-    commands::{Context, store_error, tlsa},
+    commands::{Context, hex, store_error, tlsa},
     config::{Certificate, ReuseKey},
     env::files::Access,
     error::{Error, Result},
@@ -82,6 +82,9 @@ pub(super) async fn choose_key(
             pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok())
         }
     };
+    // A key that somebody else may have is never used again, whatever a TLSA record says.
+    let is_ours_alone = |key: &PrivateKey| lineage.compromise_of(&hex(&key.public_key_sha256())).is_none();
+    let in_use = in_use.filter(is_ours_alone);
     let usable =
         in_use.filter(|key| key.key_type() == certificate.key || certificate.reuse_key != ReuseKey::Always);
     if let (ReuseKey::Always, Some(key)) = (certificate.reuse_key, &usable) {
@@ -90,7 +93,7 @@ pub(super) async fn choose_key(
     }
     let number = context.store.next_number(lineage);
     let foreseen = unfinished_key(context, certificate, number)?;
-    let generated = match foreseen.filter(|key| key.key_type() == certificate.key) {
+    let generated = match foreseen.filter(|key| key.key_type() == certificate.key && is_ours_alone(key)) {
         Some(key) => key,
         None => PrivateKey::generate(certificate.key).map_err(|error| {
             Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)

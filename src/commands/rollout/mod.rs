@@ -191,7 +191,9 @@ impl Moving<'_> {
     fn way_back(&self, now: OffsetDateTime) -> Option<u64> {
         self.previous.filter(|number| {
             let generation = self.lineage.generations.get(number);
-            generation.is_some_and(|old| old.not_after - now >= WORTH_GOING_BACK_TO)
+            generation.is_some_and(|old| {
+                old.not_after - now >= WORTH_GOING_BACK_TO && self.lineage.revocation_of(old).is_none()
+            })
         })
     }
 }

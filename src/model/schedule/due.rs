@@ -7,7 +7,7 @@ use std::fmt;
 
 use time::{Duration, OffsetDateTime};
 
-use crate::model::lineage::{Generation, RenewalInfo, Window};
+use crate::model::lineage::{Generation, Lineage, RenewalInfo, Window};
 
 /// How far apart two unattended runs are at most: the timer wakes hourly, somewhat late, and a run takes a while before it
 /// comes to the order.
@@ -42,6 +42,8 @@ pub enum Reason {
     LastTwentieth,
     /// The usual part of the lifetime is left.
     Lifetime,
+    /// The certificate was withdrawn.
+    Revoked,
     /// The CA's renewal window.
     Window,
 }
@@ -55,8 +57,20 @@ impl fmt::Display for Reason {
             }
             Self::LastTwentieth => "the last twentieth of the lifetime begins",
             Self::Lifetime => "a third of the lifetime is left (half of a short one)",
+            Self::Revoked => "the certificate was revoked",
             Self::Window => "the CA's renewal window",
         })
+    }
+}
+
+/// Returns when a generation of a lineage is to be renewed: at once when it was revoked.
+pub fn due(lineage: &Lineage, generation: &Generation, before: Option<Duration>) -> Due {
+    match lineage.revocation_of(generation) {
+        Some(revocation) => Due {
+            at: revocation.at,
+            reason: Reason::Revoked,
+        },
+        None => renew_at(generation, lineage.renewal_info.as_ref(), before),
     }
 }
 
