@@ -68,8 +68,11 @@ fn caa(world: &World, owner: &str, records: &[&str]) {
 
 /// Serves one answer to every request on port 80 of an address; ends with the test.
 fn serve(address: &LoopbackAddress, answer: String) {
+    serve_on(TcpListener::bind(address.port(80)).unwrap(), answer);
+}
+
+fn serve_on(listener: TcpListener, answer: String) {
     use std::io::{Read, Write};
-    let listener = TcpListener::bind(address.port(80)).unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 4096]);
@@ -278,11 +281,10 @@ fn a_port_that_another_program_has_costs_no_order() {
         &world,
         &["has the port", "no order was made", "acme.challenge.webroot"],
     );
-    drop(taken);
     // A web root that nobody serves is another web server, too.
     let other = world.scratch.dir("elsewhere");
     let listen = format!("listen = [\"{}\"]", world.address.port(80));
-    serve(&world.address, http("404 Not Found", "", "no such file"));
+    serve_on(taken, http("404 Not Found", "", "no such file"));
     world.write_config(|text| without_postfix(text).replace(&listen, &format!("webroot = {other:?}")));
     refused(&world, &["it answers 404", "no such file"]);
     assert_eq!(fs::read_dir(&other).unwrap().count(), 0);
