@@ -1,6 +1,6 @@
 //! What is to be done for a lineage now: order, deploy, wait or nothing. Pure: `now` comes in as an argument.
 //!
-//! [`due`] says when a certificate is to be renewed, [`retry`] when to try again and how often at most.
+//! [`mod@due`] says when a certificate is to be renewed, [`retry`] when to try again and how often at most.
 
 pub mod due;
 pub mod retry;
