@@ -541,14 +541,6 @@ fn a_clock_in_1970_or_2100_loses_nothing_and_holds_nothing_back_for_ever() {
     // Renewal is possible at once, and unattended when it is due.
     let record = world.record(HOST);
     let now = OffsetDateTime::now_utc();
-    for at in record["issued_at"].as_array().unwrap() {
-        let at = OffsetDateTime::parse(
-            at.as_str().unwrap(),
-            &time::format_description::well_known::Rfc3339,
-        )
-        .unwrap();
-        assert!(at <= now, "{record}");
-    }
     assert!(record["failure"].is_null(), "{record}");
     world.mailcert().run(&["renew", "--force"]).expect(0);
     let due = at(&world.mailcert(), now + Duration::days(70));
