@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::Command,
@@ -98,8 +99,24 @@ struct Stage {
 impl Stage {
     fn set(scene: &'static Scene) -> Self {
         let world = World::start();
-        let uncapped = "[renew]\nmax_per_day = 0\nmax_per_week = 0\n";
-        world.write_config(|text| text.replace("[renew]\n", uncapped));
+        // Everything that a run writes: the map of names, hooks, metrics, mail about each failure.
+        let program = |name: &str, script: &str| {
+            let path = world.scratch.file(name, format!("#!/bin/sh\n{script}\n"));
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let scratch = world.scratch.path().display();
+        let hook = program("hook", &format!("echo ran >>{scratch}/hooks"));
+        let sendmail = program("sendmail", &format!("cat >>{scratch}/mail"));
+        world.write_config(|text| {
+            let text = text
+                .replace("[renew]\n", "[renew]\nmax_per_day = 0\nmax_per_week = 0\n")
+                .replace("[[certificate]]\n", "[[certificate]]\nsni = true\n");
+            format!(
+                "{text}[hooks]\ndeploy = [{{ run = {hook:?} }}]\n\
+                 [notify]\nmail_to = [\"root\"]\nafter_failures = 1\nsendmail = {sendmail:?}\n"
+            )
+        });
         (scene.prepare)(&world);
         let beginning = look(&world);
         let kept = world.scratch.path().join("kept");
@@ -145,6 +162,7 @@ impl Stage {
     /// Hits the n-th call; returns what was hit, or nothing when there are fewer.
     fn hit(&self, blow: Blow, n: usize) -> Option<Broken> {
         let before = self.world.pebble.n_orders_and_certificates();
+        let n_hooks = self.n_hooks();
         let broken = inject::run(
             &self.world.mailcert().command(self.scene.command),
             Some((blow, n)),
@@ -183,6 +201,7 @@ impl Stage {
             let record = self.world.record(HOST);
             assert_eq!(record["state"], "verified", "{both}");
             assert!(record["order"].is_null(), "{both}");
+            assert!(self.n_hooks() > n_hooks, "the deploy hook did not run: {both}");
         }
         self.assert_whole(&again);
         let after = self.world.pebble.n_orders_and_certificates();
@@ -199,6 +218,11 @@ impl Stage {
         );
         self.assert_nothing_is_left();
         Some(broken)
+    }
+
+    fn n_hooks(&self) -> usize {
+        let ran = fs::read_to_string(self.world.scratch.path().join("hooks"));
+        ran.unwrap_or_default().lines().count()
     }
 
     /// mailcert when every back-off is over.
