@@ -139,11 +139,16 @@ pub fn decide(
         told: BTreeSet::new(),
     });
     episode.expires = episode.expires.or(seen.expires);
-    if let Some(failed) = seen.failed
-        && episode.last_failure != Some(failed.at)
-    {
-        episode.failures = episode.failures.saturating_add(1).max(failed.count);
-        episode.last_failure = Some(failed.at);
+    if let Some(failed) = seen.failed {
+        // One that is older was counted, and shows again; unless the clock was ahead when the last one was.
+        let is_new = episode
+            .last_failure
+            .is_none_or(|last| failed.at > last || failed.at < last && last > now);
+        if is_new {
+            episode.failures = episode.failures.saturating_add(1);
+            episode.last_failure = Some(failed.at);
+        }
+        episode.failures = episode.failures.max(failed.count);
     }
     let reasons = [
         (Reason::Failures, episode.failures >= after_failures),
@@ -301,6 +306,15 @@ mod tests {
                 (1, failing(1, 1, 1000), ""),
                 (2, failing(2, 1, 1000), ""),
                 (3, failing(3, 1, 1000), "failures"),
+            ],
+        );
+        check(
+            "a failure that was set aside and shows again is none",
+            &[
+                (1, failing(1, 1, 1000), ""),
+                (2, failing(2, 1, 1000), ""),
+                (3, failing(1, 1, 1000), ""),
+                (4, failing(4, 1, 1000), "failures"),
             ],
         );
         check(

@@ -445,7 +445,7 @@ fn runs_that_come_to_no_lineage_and_records_that_cannot_be_read_are_told() {
 
     let path = host.store().layout().state(NAME);
     let record = fs::read(&path).unwrap();
-    fs::write(&path, [0; 512]).unwrap();
+    fs::write(&path, "{\"version\": 2}").unwrap();
     for hour in 6..11 {
         at(&host, NOW + Duration::hours(hour), &["renew"]).expect(1);
     }
@@ -647,7 +647,7 @@ fn a_plug_in_tells_days_left_and_what_is_red() {
     );
     assert!(all.contains("; remedy: "), "{all}");
 
-    fs::write(host.store().layout().state(NAME), [0; 512]).unwrap();
+    fs::write(host.store().layout().state(NAME), "{\"version\": 2}").unwrap();
     let (first, _) = plugin(&host, &certificates, 2);
     assert!(
         first.starts_with("MAILCERT CRITICAL - certificate.unreadable"),
