@@ -385,6 +385,19 @@ pub fn is_as_wanted(path: &Path, bytes: &[u8], access: Access) -> bool {
     has_access && meta.len() == length && read_open(file, length, length).is_ok_and(|found| found == bytes)
 }
 
+/// Makes a file look as if it had been written now.
+///
+/// # Errors
+/// When it cannot be opened, or its time cannot be set.
+pub fn touch(path: &Path) -> Result<(), FileError> {
+    let now = std::time::SystemTime::now();
+    let touched = OpenOptions::new()
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_modified(now));
+    touched.map_err(failed("write", path))
+}
+
 /// Points `link` at `target` with one rename; a reader sees the old target or the new one.
 ///
 /// A plain directory or file in the link's place (a restored backup) is refused, not destroyed.

@@ -24,7 +24,10 @@ pub fn on_each<T: Send>(items: impl IntoIterator<Item = T, IntoIter: Send>, act:
     };
     std::thread::scope(|scope| {
         for _ in 1..AT_ONCE {
-            scope.spawn(work);
+            // Where there are no more threads to be had, those that are there do it all.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });

@@ -154,7 +154,10 @@ impl Store {
         let combined = format!("{}{fullchain}", pem.key);
         // The key is on disk since before the order. Where it is not as it should be, it is never gone for a moment.
         let key = directory.join(file::PRIVKEY);
-        if !files::is_as_wanted(&key, pem.key.as_bytes(), access) {
+        if files::is_as_wanted(&key, pem.key.as_bytes(), access) {
+            // As old as the others, by which a generation that nobody has touched is known.
+            files::touch(&key)?;
+        } else {
             files::write_atomic(&key, pem.key.as_bytes(), access)?;
         }
         // Nobody reads the directory before it has its name: what is in it needs no order among itself.
