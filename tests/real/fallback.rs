@@ -98,7 +98,12 @@ fn the_second_ca_issues_while_the_first_is_down_and_the_first_is_asked_again_nex
         assert_eq!(two.issued_by(), two.second.directory().as_str());
     }
     // What it replaces is said to the CA that issued it, and to no other.
-    assert_eq!(two.second.count_in_log("is a replacement of"), n_second - 1);
+    // Pebble does not know one certificate in 256 again, by its serial number: that one is ordered without.
+    let n_replacements = two.second.count_in_log("is a replacement of");
+    assert!(
+        (n_second - 2..n_second).contains(&n_replacements),
+        "{n_replacements} of {n_second}"
+    );
     two.front.heal();
     two.world.mailcert().run(&["renew", "--force"]).expect(0);
     assert_eq!(two.n(), [(1, 1), (n_second, n_second)]);

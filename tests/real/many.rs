@@ -180,7 +180,7 @@ fn cost(config: &Path, args: &[&str]) -> (f64, u64) {
 
 #[test]
 #[ignore = "real: needs time"]
-fn ten_thousand_lineages_cost_ten_times_what_a_thousand_do() {
+fn long_ten_thousand_lineages_cost_ten_times_what_a_thousand_do() {
     let scratch = Scratch::new();
     let (thousand, ten_thousand) = (settled(&scratch, 1000), settled(&scratch, 10_000));
     for args in [

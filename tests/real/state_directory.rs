@@ -27,7 +27,10 @@ fn an_account_that_is_damaged_or_newer_is_refused_untouched() {
     let good = fs::read_to_string(file).unwrap();
     for (content, words) in [
         ("\0".repeat(good.len()), "cannot be understood"),
-        (good.replace("\"version\": 1", "\"version\": 99"), "newer mailcert"),
+        (
+            good.replace("\"version\": 1", "\"version\": 99"),
+            "newer mailcert",
+        ),
     ] {
         assert_ne!(content, good);
         fs::write(file, &content).unwrap();
