@@ -138,7 +138,8 @@ impl Healing<'_, '_> {
                 found.identifiers == wanted
                     && found.not_after > now
                     && found.not_before <= now
-                    && in_use.is_none_or(|in_use| found.not_after > in_use.not_after)
+                    // Two of the same second: the number tells.
+                    && in_use.is_none_or(|in_use| found.not_after >= in_use.not_after)
             });
             if let Some(newer) = newer {
                 lineage.newest = number;

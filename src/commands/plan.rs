@@ -35,6 +35,7 @@ pub fn plan(context: &Context<'_>, targets: &[Target]) -> Result<Plan> {
                 Err(error) => plan.refusals.push(error),
             },
             Target::Postfix => {
+                coming.extend(issued(context)?);
                 let coming: HashSet<&str> = coming.iter().map(String::as_str).collect();
                 plan.extend(postfix(context, &coming)?);
             }
@@ -69,6 +70,18 @@ fn certificates(context: &Context<'_>) -> Result<Vec<CertificateChange>> {
         }
     }
     Ok(changes)
+}
+
+/// Returns the lineages of the SNI map that have a certificate which no link points at yet: an apply puts it into service.
+fn issued(context: &Context<'_>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for certificate in sni::certificates(context) {
+        let name = &certificate.name;
+        if context.store.live_points_at(name).is_none() && context.load(name)?.newest_complete().is_some() {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
 }
 
 /// Returns why a certificate is to be got, if so.

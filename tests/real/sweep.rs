@@ -162,6 +162,7 @@ impl Stage {
     /// Hits the n-th call; returns what was hit, or nothing when there are fewer.
     fn hit(&self, blow: Blow, n: usize) -> Option<Broken> {
         let before = self.world.pebble.n_orders_and_certificates();
+        let live = look(&self.world).live;
         let n_hooks = self.n_hooks();
         let broken = inject::run(
             &self.world.mailcert().command(self.scene.command),
@@ -201,7 +202,10 @@ impl Stage {
             let record = self.world.record(HOST);
             assert_eq!(record["state"], "verified", "{both}");
             assert!(record["order"].is_null(), "{both}");
-            assert!(self.n_hooks() > n_hooks, "the deploy hook did not run: {both}");
+            // A renewal that was killed before it began was asked for by a person: nothing is left to be done.
+            let deployed = self.scene.command != RENEW.command || end.live != live;
+            let ran = self.n_hooks() > n_hooks;
+            assert!(ran || !deployed, "the deploy hook did not run: {both}");
         }
         self.assert_whole(&again);
         let after = self.world.pebble.n_orders_and_certificates();
