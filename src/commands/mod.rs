@@ -47,7 +47,7 @@ use tokio::sync::watch;
 use crate::{
     acme::order::Stop,
     config::{Certificate, Config, Issuer, Reload, RenewBefore, Verify, v1},
-    env::{Env, files, progress::Progress},
+    env::{Env, files, leash, progress::Progress},
     error::{Error, Result},
     model::{
         lineage::{Lineage, State},
@@ -269,7 +269,7 @@ impl<'a> Context<'a> {
 }
 
 /// Ends orders in good order on the first SIGINT, SIGTERM or SIGHUP: challenges are taken away, and the next run resumes. What is
-/// being put into service is brought to its end. The second signal ends the program at once.
+/// being put into service is brought to its end. The second signal ends the program at once, and hooks with it.
 async fn heed_signals(stop: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let caught = (
@@ -290,6 +290,7 @@ async fn heed_signals(stop: watch::Sender<bool>) {
         n_signals += 1;
         let _ = stop.send(true);
         if n_signals > 1 {
+            leash::kill_all();
             std::process::exit(130);
         }
     }

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::leash::{Held, Leash};
+
 /// What a child may print before the rest is dropped, in bytes, for each stream.
 const OUTPUT_LIMIT: u64 = 4 << 20;
 
@@ -26,6 +28,7 @@ pub struct Program {
     terminal: Terminal,
     directory: Option<PathBuf>,
     output_limit: u64,
+    leash: Option<Leash>,
 }
 
 /// Whether the child sees a terminal; some Postfix programs are mute without one.
@@ -51,6 +54,8 @@ pub struct Output {
 pub enum RunError {
     /// It could not be started, or its pipes failed.
     Io(PathBuf, std::io::Error),
+    /// It was ended, with its process group, because its work was no longer wanted; and what it had said by then.
+    Stopped(PathBuf, String),
     /// It was killed, with its process group, because it took longer than this; and what it had said by then, as
     /// [`Output::complaint`] tells it.
     Timeout(PathBuf, Duration, String),
@@ -60,6 +65,7 @@ impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(path, error) => write!(f, "cannot run {}: {error}", path.display()),
+            Self::Stopped(path, _) => write!(f, "{} was ended before its time", path.display()),
             Self::Timeout(path, limit, _) => {
                 write!(
                     f,
@@ -113,6 +119,7 @@ impl Program {
             terminal: Terminal::None,
             directory: None,
             output_limit: OUTPUT_LIMIT,
+            leash: None,
         }
     }
 
@@ -167,6 +174,13 @@ impl Program {
         self
     }
 
+    /// Ends the child, with its process group, when the leash is pulled or the program ends at once.
+    #[must_use]
+    pub fn on_leash(mut self, leash: &Leash) -> Self {
+        self.leash = Some(leash.clone());
+        self
+    }
+
     /// Gives the child a pseudo-terminal as its output, for programs that are mute without one.
     #[must_use]
     pub fn on_terminal(mut self) -> Self {
@@ -177,8 +191,8 @@ impl Program {
     /// Runs the child to its end.
     ///
     /// # Errors
-    /// [`RunError::Io`] when it cannot be started; [`RunError::Timeout`] when it was killed for taking too long. An
-    /// exit status other than 0 is not an error here.
+    /// [`RunError::Io`] when it cannot be started; [`RunError::Timeout`] when it was killed for taking too long;
+    /// [`RunError::Stopped`] when it was ended by its leash. An exit status other than 0 is not an error here.
     pub fn run(&self) -> Result<Output, RunError> {
         let io = |error| RunError::Io(self.path.clone(), error);
         let mut command = std::process::Command::new(&self.path);
@@ -204,6 +218,7 @@ impl Program {
             }
         };
         let mut child = spawn(&mut command).map_err(io)?;
+        let held = self.leash.as_ref().map(|leash| (Held::new(&child), leash));
         // The command holds our copies of the slave side; while they are open the master never sees the end.
         drop(command);
         let limit = self.output_limit;
@@ -217,11 +232,17 @@ impl Program {
             };
             feed(&mut child, self.stdin.clone())?;
             let deadline = Instant::now() + self.timeout;
-            Ok((wait_until(&mut child, deadline)?, out, err))
+            let is_wanted = || held.as_ref().is_none_or(|(_, leash)| !leash.is_pulled());
+            Ok((wait_until(&mut child, deadline, is_wanted)?, out, err))
         })();
-        let (status, out, err) = match attended {
-            Ok((Some(status), out, err)) => (status, out, err),
-            unfinished => {
+        let (status, out, err) = match (attended, &held) {
+            (Ok((Some(status), out, err)), _) => (status, out, err),
+            (Ok((None, out, err)), Some((held, leash))) if leash.is_pulled() => {
+                held.end(&mut child).map_err(io)?;
+                let said = complaint(&out.take(), &err.take());
+                return Err(RunError::Stopped(self.path.clone(), said));
+            }
+            (unfinished, _) => {
                 // It had its time, or nobody is left to attend to it.
                 if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
                     let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -338,14 +359,19 @@ fn feed(child: &mut Child, bytes: Vec<u8>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits for the child without a signal handler; polls, since the children here end within milliseconds.
-fn wait_until(child: &mut Child, deadline: Instant) -> std::io::Result<Option<ExitStatus>> {
+/// Waits for the child without a signal handler, as long as it is wanted; polls, since the children here end within
+/// milliseconds.
+fn wait_until(
+    child: &mut Child,
+    deadline: Instant,
+    is_wanted: impl Fn() -> bool,
+) -> std::io::Result<Option<ExitStatus>> {
     let mut pause = Duration::from_micros(200);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || !is_wanted() {
             return Ok(None);
         }
         thread::park_timeout(pause);
@@ -404,15 +430,46 @@ mod tests {
         let Err(RunError::Timeout(_, _, said)) = child.run() else {
             panic!("it was not killed")
         };
-        // The grandchild is gone, or a zombie that its new parent has not looked at yet.
         assert!(said.parse::<u32>().is_ok(), "what it said is kept: {said:?}");
         let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
-            let state = std::fs::read_to_string(format!("/proc/{said}/stat")).unwrap_or_default();
-            if state.is_empty() || state.contains(") Z ") {
-                break;
+        while !is_gone(&said) {
+            assert!(Instant::now() < deadline, "{said} is left");
+            thread::yield_now();
+        }
+    }
+
+    /// Returns whether a process is gone, or a zombie that its new parent has not looked at yet.
+    fn is_gone(pid: &str) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    }
+
+    #[test]
+    fn a_pulled_leash_lets_the_child_clean_up_and_leaves_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        let script = "trap 'echo >$2; exit 0' TERM; sleep 600 & echo $! >$1.new; mv $1.new $1; wait";
+        let leash = Leash::default();
+        let program = Program::new("/bin/sh")
+            .args(["-c", script, "sh", &file("child"), &file("cleaned")])
+            .on_leash(&leash);
+        let pull = leash.clone();
+        let begun = dir.path().join("child");
+        let puller = thread::spawn(move || {
+            while !begun.exists() {
+                thread::yield_now();
             }
-            assert!(Instant::now() < deadline, "{said}: {state}");
+            pull.pull();
+        });
+        let Err(RunError::Stopped(..)) = program.timeout(Duration::from_secs(120)).run() else {
+            panic!("it was not ended")
+        };
+        puller.join().unwrap();
+        assert!(dir.path().join("cleaned").exists());
+        let child = std::fs::read_to_string(dir.path().join("child")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !is_gone(child.trim()) {
+            assert!(Instant::now() < deadline, "{child} is left");
             thread::yield_now();
         }
     }

@@ -5,7 +5,10 @@ use std::{os::unix::process::ExitStatusExt, path::Path, process::ExitStatus, tim
 use super::{call::Call, program};
 use crate::{
     config::hook::Manner,
-    env::process::{Output, Program, RunError, pause},
+    env::{
+        leash::Leash,
+        process::{Output, Program, RunError, pause},
+    },
     model::plan::printable,
 };
 
@@ -37,8 +40,8 @@ pub enum Ended {
 
 /// Runs a call to its end, several times if it fails and may be tried again.
 ///
-/// The child is given `PATH`, `LC_ALL=C`, `HOME`, the variables of the call, and those of the hook's own file, which win.
-pub fn run(call: &Call, manner: &Manner, home: &Path) -> Ended {
+/// The child is ended, and not tried again, when the leash is pulled. It is given `PATH`, `LC_ALL=C`, `HOME`, the variables of the call, and those of the hook's own file, which win.
+pub fn run(call: &Call, manner: &Manner, home: &Path, leash: &Leash) -> Ended {
     // Looked at once more: between the first look and now an order may have taken minutes.
     let own = match program::read_env_file(manner) {
         Ok(own) => own,
@@ -53,6 +56,7 @@ pub fn run(call: &Call, manner: &Manner, home: &Path) -> Ended {
         .timeout(manner.timeout)
         .directory(&call.directory)
         .output_limit(OUTPUT_LIMIT)
+        .on_leash(leash)
         .var("HOME", home);
     for (name, value) in &call.variables {
         child = child.var(name, value);
@@ -63,7 +67,7 @@ pub fn run(call: &Call, manner: &Manner, home: &Path) -> Ended {
     let mut wait = FIRST_PAUSE;
     for _ in 0..manner.retries {
         match ended(child.run()) {
-            Ended::Failed(_) => {}
+            Ended::Failed(_) if !leash.is_pulled() => {}
             other => return other,
         }
         pause(wait);
@@ -91,6 +95,9 @@ fn ended(result: Result<Output, RunError>) -> Ended {
                 limit.as_secs()
             );
             Ended::Failed(with_words(reason, &said))
+        }
+        Err(RunError::Stopped(_, said)) => {
+            Ended::Failed(with_words("it was ended, because the run ends".to_owned(), &said))
         }
         Err(RunError::Io(_, error)) => Ended::Failed(format!("it could not be started: {error}")),
     }
@@ -138,7 +145,7 @@ mod tests {
             retries,
             env_file: None,
         };
-        run(&call, &manner, Path::new("/home"))
+        run(&call, &manner, Path::new("/home"), &Leash::default())
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod fallback;
 mod faulty_ca;
 mod hook;
 mod install;
+mod interrupted;
 mod issuance;
 mod journey;
 mod lab;

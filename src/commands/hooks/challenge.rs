@@ -6,10 +6,7 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,7 +19,7 @@ use crate::{
     },
     config::hook::ChallengeHook,
     dns::{challenge::Dns01, resolver::Resolver},
-    env::progress::Progress,
+    env::{leash::Leash, progress::Progress},
     hook::{
         call::Call,
         challenge::{Refusal, Step, calls, refused},
@@ -66,12 +63,12 @@ pub struct Begun {
     fate: Fate,
 }
 
-/// Sets its flag when the future that owns it is dropped: what has not begun by then is left.
-struct StopOnDrop(Arc<AtomicBool>);
+/// Pulls its leash when the future that owns it is dropped: what runs is ended, and what has not begun is left.
+struct PullOnDrop(Leash);
 
-impl Drop for StopOnDrop {
+impl Drop for PullOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.pull();
     }
 }
 
@@ -160,17 +157,17 @@ impl ByHook {
         mut heard: impl FnMut(usize, Option<Ended>) -> bool + Send + 'static,
     ) {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let stopped = Arc::new(AtomicBool::new(false));
-        let _stop = StopOnDrop(Arc::clone(&stopped));
+        let leash = Leash::default();
+        let _pull = PullOnDrop(leash.clone());
         let (manner, home, progress) = (self.hook.manner.clone(), self.home.clone(), self.progress.clone());
         let work = move || {
             // Kept until the last program has ended, also when nobody waits for it any more.
             let _turn = turn;
             for (index, call) in jobs.iter().enumerate() {
-                if stopped.load(Ordering::SeqCst) || !heard(index, None) {
+                if leash.is_pulled() || !heard(index, None) {
                     return;
                 }
-                let ended = run::run(call, &manner, &home);
+                let ended = run::run(call, &manner, &home, &leash);
                 if let Ended::Done { said, .. } = &ended
                     && !said.is_empty()
                 {

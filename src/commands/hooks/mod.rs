@@ -22,6 +22,7 @@ use crate::{
         Acme, Certificate, Issuer,
         hook::{ChallengeHook, Command, Hook, Style},
     },
+    env::leash::Leash,
     error::{Error, Result},
     hook::{
         call::calls,
@@ -152,7 +153,7 @@ fn run_pre(context: &Context<'_>, one: &One<'_>, subjects: &[Subject]) -> Vec<(V
     let for_each = jobs.len() == subjects.len() && subjects.len() > 1;
     let mut failures = Vec::new();
     for (index, call) in jobs.iter().enumerate() {
-        let ended = run::run(call, &one.hook.manner, &home(context.env));
+        let ended = run::run(call, &one.hook.manner, &home(context.env), &Leash::default());
         tell(context, one, &ended);
         if !matches!(ended, Ended::Done { .. }) {
             let names = match subjects.get(index) {
@@ -418,7 +419,7 @@ fn run_all(context: &Context<'_>, one: &One<'_>, command: &Command, event: Event
         said: String::new(),
     };
     for call in calls(one.hook.style, command, event, &surroundings(context)) {
-        ended = run::run(&call, &one.hook.manner, &home(context.env));
+        ended = run::run(&call, &one.hook.manner, &home(context.env), &Leash::default());
         tell(context, one, &ended);
         if !matches!(ended, Ended::Done { .. }) {
             break;
