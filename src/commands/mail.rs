@@ -129,12 +129,30 @@ fn planned(
             source: &sni_map,
             is_wanted: sni::is_wanted(context, coming),
         },
+        policy: policy(context),
     };
     let main_cf = MainCf::parse(&server.main_cf);
     let desired = desired::desired(&request, server.version, &main_cf, &server.values).map_err(|error| {
         Error::failed("Postfix cannot be given what the configuration asks for").cause(error)
     })?;
     Ok(plan::plan(&server.current(), &desired))
+}
+
+/// Returns what is touched only where the configuration says so.
+fn policy(context: &Context<'_>) -> desired::Policy {
+    let postfix = &context.config.postfix;
+    let outgoing = postfix.outgoing;
+    desired::Policy {
+        incoming: postfix.incoming.then_some(postfix.tls_minimum),
+        outgoing: outgoing.manage.then(|| desired::Outgoing {
+            level: outgoing.level,
+            validation: context.validation(),
+            ciphers: outgoing.ciphers,
+            loglevel: outgoing.loglevel,
+            minimum: postfix.tls_minimum,
+        }),
+        hide_banner: postfix.hide_banner,
+    }
 }
 
 /// Returns the services that speak TLS, as they are, or as they will be with these changes.

@@ -46,7 +46,7 @@ use tokio::sync::watch;
 
 use crate::{
     acme::order::Stop,
-    config::{Certificate, Config, Issuer, Reload, RenewBefore, Verify, v1},
+    config::{Certificate, Config, Issuer, OutgoingLevel, Reload, RenewBefore, Verify, v1},
     env::{Env, files, leash, progress::Progress},
     error::{Error, Result},
     model::{
@@ -54,6 +54,7 @@ use crate::{
         name::Identifier,
         schedule::Policy,
     },
+    postfix::desired::Validation,
     store::{
         Store, StoreError,
         lock::{Lock, LockError},
@@ -77,6 +78,7 @@ pub struct Context<'a> {
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
     ports: OnceLock<BTreeSet<u16>>,
+    validation: OnceLock<Validation>,
     places: OnceLock<HashMap<String, usize>>,
     default: OnceLock<Option<usize>>,
     lock: Mutex<Weak<Lock>>,
@@ -104,6 +106,7 @@ impl<'a> Context<'a> {
             progress,
             runtime: OnceLock::new(),
             ports: OnceLock::new(),
+            validation: OnceLock::new(),
             places: OnceLock::new(),
             default: OnceLock::new(),
             lock: Mutex::default(),
@@ -130,6 +133,28 @@ impl<'a> Context<'a> {
             }
         };
         Ok(runtime.block_on(future))
+    }
+
+    /// Returns what the resolver is worth for DANE, asked once for a run and only where the configuration leans on it.
+    ///
+    /// Within the runtime nobody can be asked: what was found out before is returned.
+    pub fn validation(&self) -> Validation {
+        let outgoing = &self.config.postfix.outgoing;
+        if !outgoing.manage || outgoing.level != OutgoingLevel::Dane {
+            return Validation::Absent("it was not asked".to_owned());
+        }
+        if let Some(known) = self.validation.get() {
+            return known.clone();
+        }
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Validation::Absent("it was not asked".to_owned());
+        }
+        let found = match self.wait(dns::resolver(self).validates()) {
+            Ok(Ok(())) => Validation::Present,
+            Ok(Err(why)) => Validation::Absent(why),
+            Err(error) => Validation::Absent(error.message),
+        };
+        self.validation.get_or_init(|| found).clone()
     }
 
     /// Returns the ports that are verified. Postfix is asked once for a run, however many certificates are ordered.

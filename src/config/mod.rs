@@ -220,6 +220,16 @@ pub struct Postfix {
     pub tls_layout: TlsLayout,
     /// What `smtp_tls_CAfile` is.
     pub client_ca: ClientCa,
+    /// Whether smtpd's protocols get a floor.
+    pub incoming: bool,
+    /// TLS of outgoing mail.
+    pub outgoing: Outgoing,
+    /// The oldest protocol, where floors are set.
+    pub tls_minimum: TlsVersion,
+    /// The services that users submit to.
+    pub submission: Submission,
+    /// Whether the greeting keeps the software's name to itself.
+    pub hide_banner: bool,
     /// Whether Postfix is reloaded.
     pub reload: Reload,
     /// Which endpoints prove a deployment.
@@ -246,6 +256,74 @@ pub enum ClientCa {
     OwnChain,
     /// The distribution's bundle.
     System,
+}
+
+/// TLS of outgoing mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Whether it is ours to set.
+    pub manage: bool,
+    /// How much is demanded of the other side.
+    pub level: OutgoingLevel,
+    /// Which ciphers are offered where TLS is optional.
+    pub ciphers: CipherGrade,
+    /// `smtp_tls_loglevel`.
+    pub loglevel: u32,
+}
+
+/// How much is demanded of servers that mail is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutgoingLevel {
+    /// What their TLSA records say, where the resolver validates (RFC 7672).
+    Dane,
+    /// TLS where they offer it.
+    May,
+}
+
+/// A grade of ciphers (postconf(5), `smtp_tls_ciphers`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CipherGrade {
+    /// 128 bits and more, by today's names alone.
+    High,
+    /// Postfix's default.
+    Medium,
+}
+
+/// A protocol version, oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 2246.
+    V1_0,
+    /// RFC 4346.
+    V1_1,
+    /// RFC 5246.
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+/// The services that users submit mail to (RFC 6409, RFC 8314).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Whether port 587 is wanted.
+    pub submission: bool,
+    /// Whether port 465 is wanted.
+    pub submissions: bool,
+    /// What says which login may use which sender address.
+    pub sender_login_maps: SenderLoginMaps,
+    /// `-o` overrides of both services by name, in the place of ours or besides.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// What says which login may use which sender address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SenderLoginMaps {
+    /// A map of ours, for system users and virtual domains.
+    Generated,
+    /// Nothing: every login may use every address.
+    None,
+    /// The operator's own, as main.cf has it.
+    Own(String),
 }
 
 /// Whether Postfix is reloaded.

@@ -21,9 +21,10 @@ use std::{
 use toml_edit::{Document, Item, TableLike};
 
 use super::{
-    Acme, Certificate, Challenge, ClientCa, Config, Dns, ExternalAccount, Host, Http01, Issuer, KeyType,
-    MirroredLimits, Notify, Postfix, Provider, Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136,
-    SecretSource, Timer, TlsLayout, TsigAlgorithm, Verify, hook::ChallengeHook,
+    Acme, Certificate, Challenge, CipherGrade, ClientCa, Config, Dns, ExternalAccount, Host, Http01, Issuer,
+    KeyType, MirroredLimits, Notify, Outgoing, OutgoingLevel, Postfix, Provider, Publish, Reload, Renew,
+    RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion,
+    TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -512,6 +513,27 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
             "system" => ClientCa::System,
             file => ClientCa::File(file.into()),
         },
+        incoming: is_on(section, "incoming"),
+        outgoing: Outgoing {
+            manage: is_on(section, "outgoing"),
+            level: match section.word("outgoing_level").as_str() {
+                "dane" => OutgoingLevel::Dane,
+                _ => OutgoingLevel::May,
+            },
+            ciphers: match section.word("outgoing_ciphers").as_str() {
+                "high" => CipherGrade::High,
+                _ => CipherGrade::Medium,
+            },
+            loglevel: section.number("outgoing_loglevel", 0..=4, report),
+        },
+        tls_minimum: match section.word("tls_minimum").as_str() {
+            "TLSv1" => TlsVersion::V1_0,
+            "TLSv1.1" => TlsVersion::V1_1,
+            "TLSv1.3" => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        submission: submission(section, report),
+        hide_banner: is_on(section, "hide_banner"),
         reload: match section.word("reload").as_str() {
             "never" => Reload::Never,
             _ => Reload::Auto,
@@ -520,6 +542,37 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
             Some(_) => Verify::Auto,
             None => Verify::Endpoints(without_places(endpoints)),
         },
+    }
+}
+
+fn is_on(section: &Section<'_>, name: &str) -> bool {
+    section.boolean(name).is_some_and(|(is_on, _)| is_on)
+}
+
+fn submission(section: &Section<'_>, report: &mut Report<'_>) -> Submission {
+    let maps = section.parsed("sender_login_maps", report, |text| match text {
+        "generated" => Ok(SenderLoginMaps::Generated),
+        "none" => Ok(SenderLoginMaps::None),
+        _ => value::tables(text).map(SenderLoginMaps::Own),
+    });
+    let placed = section.parsed_list("submission_overrides", report, value::service_override);
+    let mut overrides: Vec<(String, String)> = Vec::new();
+    for ((name, value), at) in placed {
+        if overrides.iter().any(|(known, _)| *known == name) {
+            section.refuse(
+                "submission_overrides",
+                &at,
+                &format!("has `{name}` twice"),
+                report,
+            );
+        }
+        overrides.push((name, value));
+    }
+    Submission {
+        submission: is_on(section, "submission"),
+        submissions: is_on(section, "submissions"),
+        sender_login_maps: maps.unwrap_or(SenderLoginMaps::Generated),
+        overrides,
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) const UDP_PAYLOAD: u16 = 1232;
 /// What a server is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
+    /// As [`Self::Resolved`], with the word whether DNSSEC proves it (RFC 6840, 5.7: AD in a question).
+    Authenticated,
     /// What it has itself.
     Own,
     /// What it finds out from others for us.
@@ -62,6 +64,7 @@ pub async fn ask_for(
     let mut query = Message::query();
     query.metadata.recursion_desired = wanted != Wanted::Own;
     query.metadata.checking_disabled = wanted == Wanted::Unchecked;
+    query.metadata.authentic_data = wanted == Wanted::Authenticated;
     query.add_query(Query::query(name.clone(), kind));
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);

@@ -107,6 +107,25 @@ impl Resolver {
         Self::new(nameservers(&String::from_utf8_lossy(&text)))
     }
 
+    /// Looks whether the first resolver that answers validates: whether it says of the root's own records that DNSSEC
+    /// proves them, as Postfix asks (postconf(5), dnssec_probe).
+    ///
+    /// # Errors
+    /// Why it does not, in words.
+    pub async fn validates(&self) -> Result<(), String> {
+        let root = Name::root();
+        let mut failed = DnsError::NoResolver.to_string();
+        for server in &self.servers {
+            let asked = exchange::ask_for(*server, &root, RecordType::NS, exchange::Wanted::Authenticated);
+            match asked.await {
+                Ok(message) if message.metadata.authentic_data => return Ok(()),
+                Ok(_) => return Err(format!("the resolver {} does not validate", server.ip())),
+                Err(error) => failed = error.to_string(),
+            }
+        }
+        Err(failed)
+    }
+
     /// Returns the TXT records at a name, CNAMEs followed.
     ///
     /// # Errors

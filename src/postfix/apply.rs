@@ -327,6 +327,7 @@ mod tests {
             client_ca: &ClientCa::System,
             system_bundles: &bundles,
             sni: crate::postfix::desired::SniRequest::unwanted(),
+            policy: crate::postfix::desired::Policy::default(),
         };
         let decide = |instance: &Instance| {
             let main_cf = MainCf::parse(&instance.main_cf);

@@ -15,7 +15,13 @@ use super::{
     syntax::MainCf,
     values::{Values, Version},
 };
-use crate::config::{ClientCa, TlsLayout};
+use crate::config::{ClientCa, TlsLayout, TlsVersion};
+
+mod incoming;
+mod outgoing;
+pub mod protocols;
+
+pub use outgoing::{Outgoing, Validation};
 
 /// A parameter of Postfix that we read or write, and the version that brought it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,25 +41,62 @@ const fn parameter(name: &'static str, major: u32, minor: u32) -> Parameter {
 
 /// Every parameter that this program knows, with the version it appeared in (postconf(5)).
 pub const PARAMETERS: &[Parameter] = &[
+    parameter("alias_maps", 2, 0),
+    parameter("compatibility_level", 3, 0),
     parameter("daemon_directory", 2, 0),
     parameter("default_database_type", 2, 0),
     parameter("inet_interfaces", 2, 0),
     parameter("inet_protocols", 2, 2),
     parameter("known_tcp_ports", 3, 6),
+    parameter("local_header_rewrite_clients", 2, 2),
+    parameter("mail_name", 2, 0),
     parameter("mail_version", 2, 0),
+    parameter("milter_macro_daemon_name", 2, 3),
+    parameter("mydestination", 2, 0),
+    parameter("mydomain", 2, 0),
     parameter("myhostname", 2, 0),
+    parameter("mynetworks", 2, 0),
     parameter("postscreen_enforce_tls", 2, 8),
     parameter("postscreen_tls_security_level", 2, 8),
     parameter("postscreen_use_tls", 2, 8),
     parameter("proxy_interfaces", 2, 0),
     parameter("queue_directory", 2, 0),
+    parameter("recipient_delimiter", 2, 0),
     parameter("relayhost", 2, 0),
     parameter("smtp_bind_address", 2, 0),
     parameter("smtp_bind_address6", 2, 2),
+    parameter("smtp_dns_support_level", 2, 11),
+    parameter("smtp_enforce_tls", 2, 2),
     parameter("smtp_tls_CAfile", 2, 2),
     parameter("smtp_tls_CApath", 2, 2),
+    parameter("smtp_tls_ciphers", 2, 6),
+    parameter("smtp_tls_loglevel", 2, 2),
+    parameter("smtp_tls_mandatory_ciphers", 2, 3),
+    parameter("smtp_tls_mandatory_protocols", 2, 3),
+    parameter("smtp_tls_protocols", 2, 6),
+    parameter("smtp_tls_security_level", 2, 3),
+    parameter("smtp_use_tls", 2, 2),
+    parameter("smtpd_banner", 2, 0),
+    parameter("smtpd_client_restrictions", 2, 0),
+    parameter("smtpd_data_restrictions", 2, 0),
+    parameter("smtpd_delay_reject", 2, 0),
+    parameter("smtpd_end_of_data_restrictions", 2, 2),
     parameter("smtpd_enforce_tls", 2, 2),
+    parameter("smtpd_etrn_restrictions", 2, 0),
+    parameter("smtpd_forbid_unauth_pipelining", 3, 9),
+    parameter("smtpd_helo_restrictions", 2, 0),
+    parameter("smtpd_hide_client_session", 3, 10),
+    parameter("smtpd_milters", 2, 3),
+    parameter("smtpd_recipient_restrictions", 2, 0),
+    parameter("smtpd_relay_restrictions", 2, 10),
     parameter("smtpd_sasl_auth_enable", 2, 0),
+    parameter("smtpd_sasl_exceptions_networks", 2, 1),
+    parameter("smtpd_sasl_local_domain", 2, 0),
+    parameter("smtpd_sasl_path", 2, 3),
+    parameter("smtpd_sasl_type", 2, 3),
+    parameter("smtpd_sender_login_maps", 2, 0),
+    parameter("smtpd_sender_restrictions", 2, 0),
+    parameter("smtpd_tls_auth_only", 2, 2),
     parameter("smtpd_tls_cert_file", 2, 2),
     parameter("smtpd_tls_chain_files", 3, 4),
     parameter("smtpd_tls_dcert_file", 2, 2),
@@ -61,9 +104,14 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("smtpd_tls_eccert_file", 2, 6),
     parameter("smtpd_tls_eckey_file", 2, 6),
     parameter("smtpd_tls_key_file", 2, 2),
+    parameter("smtpd_tls_loglevel", 2, 2),
+    parameter("smtpd_tls_mandatory_protocols", 2, 3),
+    parameter("smtpd_tls_protocols", 2, 6),
+    parameter("smtpd_tls_req_ccert", 2, 2),
     parameter("smtpd_tls_security_level", 2, 3),
     parameter("smtpd_tls_wrappermode", 2, 2),
     parameter("smtpd_use_tls", 2, 2),
+    parameter("syslog_name", 2, 0),
     parameter("tls_server_sni_maps", 3, 4),
     parameter("tlsproxy_tls_cert_file", 2, 8),
     parameter("tlsproxy_tls_chain_files", 3, 4),
@@ -72,6 +120,9 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("tlsproxy_tls_eccert_file", 2, 8),
     parameter("tlsproxy_tls_eckey_file", 2, 8),
     parameter("tlsproxy_tls_key_file", 2, 8),
+    parameter("virtual_alias_domains", 2, 0),
+    parameter("virtual_alias_maps", 2, 0),
+    parameter("virtual_mailbox_domains", 2, 0),
 ];
 
 /// The parameters that name the server's certificates and keys: smtpd's, and tlsproxy's, which follow smtpd's unless
@@ -143,6 +194,19 @@ pub struct Request<'a> {
     pub system_bundles: &'a [&'static str],
     /// The SNI map of ours.
     pub sni: SniRequest<'a>,
+    /// What else the configuration asks for.
+    pub policy: Policy,
+}
+
+/// What is touched only where the configuration says so.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// The oldest protocol that smtpd takes.
+    pub incoming: Option<TlsVersion>,
+    /// TLS of outgoing mail.
+    pub outgoing: Option<Outgoing>,
+    /// The greeting keeps the software's name to itself.
+    pub hide_banner: bool,
 }
 
 /// What main.cf is to do with the SNI map of ours.
@@ -181,7 +245,7 @@ pub struct Desired {
 pub struct Setting {
     /// The parameter.
     pub name: &'static str,
-    /// Its wanted effective value.
+    /// Its wanted value, as main.cf is to have it: `$name` is expanded there.
     pub value: String,
     /// Why, with the document that says so.
     pub reason: &'static str,
@@ -295,6 +359,15 @@ pub fn desired(
     security_level(values, &mut desired);
     client_ca(request, main_cf, values, &mut desired)?;
     sni_maps(request.sni, version, main_cf, values, &mut desired)?;
+    if let Some(minimum) = request.policy.incoming {
+        incoming::floors(minimum, version, values, &mut desired);
+    }
+    if let Some(outgoing) = &request.policy.outgoing {
+        outgoing.decide(version, values, &mut desired);
+    }
+    if request.policy.hide_banner {
+        incoming::banner(values, &mut desired);
+    }
     Ok(desired)
 }
 
@@ -549,6 +622,7 @@ mod tests {
             client_ca,
             system_bundles: DEBIAN,
             sni: SniRequest::unwanted(),
+            policy: Policy::default(),
         };
         let values = Values::parse(main_cf.as_bytes());
         desired(
@@ -626,6 +700,7 @@ mod tests {
             client_ca: &ClientCa::Keep,
             system_bundles: DEBIAN,
             sni: SniRequest::unwanted(),
+            policy: Policy::default(),
         };
         let values = Values::parse(b"smtpd_tls_key_file = /default\nsmtpd_tls_security_level = may\n");
         let found = desired(&request, Version::new(3, 4), &MainCf::parse(b""), &values).unwrap();
@@ -725,6 +800,7 @@ mod tests {
             client_ca: &ClientCa::System,
             system_bundles: &[],
             sni: SniRequest::unwanted(),
+            policy: Policy::default(),
         };
         let found = desired(
             &request,
@@ -746,6 +822,7 @@ mod tests {
                 client_ca: &ClientCa::Keep,
                 system_bundles: DEBIAN,
                 sni: SniRequest::unwanted(),
+                policy: Policy::default(),
             };
             let found = desired(&request, version, &MainCf::parse(b""), &Values::default());
             assert_eq!(found.is_ok(), expected, "{found:?}");
@@ -791,6 +868,7 @@ mod tests {
             client_ca: &ClientCa::Keep,
             system_bundles: DEBIAN,
             sni: SniRequest { source, is_wanted },
+            policy: Policy::default(),
         };
         let raw = Values::parse(text.replace("\n  ", " ").as_bytes());
         let mut values = raw.clone();

@@ -78,7 +78,7 @@ fn plan_main_cf(current: &Current<'_>, desired: &Desired) -> (MainCf, Vec<String
     }
     for setting in &desired.settings {
         // The effective value counts: `$name` in main.cf may well give the wanted one.
-        if current.values.get(setting.name) != setting.value {
+        if current.values.get(setting.name) != current.values.expand(&setting.value) {
             file.set(setting.name, &setting.value);
             reasons.push(format!(
                 "{} = {}: {}",
@@ -121,7 +121,7 @@ fn values_after(values: &Values, main_cf: &MainCf, desired: &Desired) -> Values 
         after.insert(unwanted.name, "");
     }
     for setting in &desired.settings {
-        after.insert(setting.name, setting.value.clone());
+        after.insert(setting.name, values.expand(&setting.value));
     }
     // Defaults that follow what has changed, where main.cf does not say otherwise (postconf(5)).
     let followers = CERTIFICATE_PARAMETERS.map(|(server, proxy)| (proxy, server));
@@ -142,7 +142,7 @@ mod tests {
     use crate::{
         config::{ClientCa, TlsLayout},
         postfix::{
-            desired::{LiveFiles, Request, SniRequest, desired},
+            desired::{LiveFiles, Policy, Request, SniRequest, desired},
             values::Version,
         },
     };
@@ -168,6 +168,7 @@ mod tests {
             client_ca,
             system_bundles: &bundles,
             sni: SniRequest::unwanted(),
+            policy: Policy::default(),
         };
         let wanted = desired(&request, Version::new(3, 7), &file, &values).unwrap();
         plan(

@@ -50,6 +50,58 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses tables as main.cf names them: `type:name`, several with commas or blanks between.
+pub fn tables(text: &str) -> Result<String, String> {
+    let words: Vec<&str> = text
+        .split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let is_table = |word: &&str| {
+        word.split_once(':').is_some_and(|(kind, name)| {
+            !name.is_empty() && !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+    };
+    let is_plain = |word: &&str| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"{}#".contains(&byte))
+    };
+    if words.is_empty() || !words.iter().all(|word| is_table(word) && is_plain(word)) {
+        return Err(format!(
+            "cannot be `{}`; write generated, none, or tables as main.cf names them: lmdb:/etc/postfix/senders",
+            shorten(text)
+        ));
+    }
+    Ok(words.join(","))
+}
+
+/// Parses `name=value`, an override of a service in master.cf. The certificate's own parameters are not among them.
+pub fn service_override(text: &str) -> Result<(String, String), String> {
+    const CERTIFICATE: [&str; 2] = ["_file", "_chain_files"];
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let (name, value) = (name.trim(), value.trim());
+    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_value = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let is_balanced = value.matches('{').count() == value.matches('}').count();
+    if !text.contains('=') || !is_name || !is_value || !is_balanced {
+        return Err(format!(
+            "has `{}`, which is no override; write name=value, as behind -o in master.cf",
+            shorten(text)
+        ));
+    }
+    if name.starts_with("smtpd_tls_")
+        && CERTIFICATE.iter().any(|end| name.ends_with(end))
+        && name != "smtpd_tls_CAfile"
+    {
+        return Err(format!(
+            "has `{name}`: which certificate is served is for `[[certificate]]` to say"
+        ));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Parses `ADDR`, `ADDR:PORT` or `[IPv6]:PORT`; names are refused.
 pub fn socket_address(text: &str, default_port: u16) -> Result<SocketAddr, String> {
     let fail = || {
@@ -262,6 +314,44 @@ mod tests {
             (Ok(value), Ok(expected)) => assert_eq!(value, expected, "{text}"),
             (Err(message), Err(expected)) => assert!(message.contains(expected), "{text}: {message}"),
             (result, _) => panic!("{text}: {result:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_tables_and_overrides() {
+        check(
+            tables,
+            "lmdb:/etc/postfix/senders",
+            Ok("lmdb:/etc/postfix/senders"),
+        );
+        check(tables, "hash:/a,  mysql:/b", Ok("hash:/a,mysql:/b"));
+        for text in [
+            "",
+            "generate",
+            "/etc/aliases",
+            "hash:",
+            ":x",
+            "inline:{ a=b }",
+            "hash:/a\n",
+        ] {
+            check(tables, text, Err("write generated, none, or tables"));
+        }
+        check(
+            service_override,
+            "syslog_name=postfix/x",
+            Ok("(syslog_name, postfix/x)"),
+        );
+        check(
+            service_override,
+            "smtpd_helo_restrictions =",
+            Ok("(smtpd_helo_restrictions, )"),
+        );
+        check(service_override, "a=b, c = d", Ok("(a, b, c = d)"));
+        for text in ["", "=x", "a", "A=b", "a b=c", "-o a=b", "a=b\nc", "a={b", "é=1"] {
+            check(service_override, text, Err("write name=value"));
+        }
+        for text in ["smtpd_tls_cert_file=/x", "smtpd_tls_chain_files=/x"] {
+            check(service_override, text, Err("for `[[certificate]]` to say"));
         }
     }
 
