@@ -332,7 +332,7 @@ mod tests {
             "hash:",
             ":x",
             "inline:{ a=b }",
-            "hash:/a\n",
+            "hash:/a\u{7}",
         ] {
             check(tables, text, Err("write generated, none, or tables"));
         }
