@@ -7,7 +7,7 @@ use std::{
 
 use super::{Context, sni};
 use crate::{
-    config::{Certificate, Verify},
+    config::{Certificate, SenderLoginMaps, Verify},
     env::Env,
     error::{Error, Result},
     model::{
@@ -152,6 +152,28 @@ fn policy(context: &Context<'_>) -> desired::Policy {
             minimum: postfix.tls_minimum,
         }),
         hide_banner: postfix.hide_banner,
+        submission: submission(context),
+    }
+}
+
+/// Returns which services users submit to, and how.
+fn submission(context: &Context<'_>) -> desired::submission::Request {
+    use desired::submission::{LoginMaps, Port, Request};
+    let wanted = &context.config.postfix.submission;
+    let ports = [
+        (wanted.submission, Port::Submission),
+        (wanted.submissions, Port::Submissions),
+    ];
+    Request {
+        ports: ports
+            .into_iter()
+            .filter_map(|(is_wanted, port)| is_wanted.then_some(port))
+            .collect(),
+        login_maps: match &wanted.sender_login_maps {
+            SenderLoginMaps::Generated | SenderLoginMaps::None => LoginMaps::None,
+            SenderLoginMaps::Own(maps) => LoginMaps::Own(maps.clone()),
+        },
+        overrides: wanted.overrides.clone(),
     }
 }
 

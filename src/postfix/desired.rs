@@ -20,6 +20,7 @@ use crate::config::{ClientCa, TlsLayout, TlsVersion};
 mod incoming;
 mod outgoing;
 pub mod protocols;
+pub mod submission;
 
 pub use outgoing::{Outgoing, Validation};
 
@@ -207,6 +208,8 @@ pub struct Policy {
     pub outgoing: Option<Outgoing>,
     /// The greeting keeps the software's name to itself.
     pub hide_banner: bool,
+    /// The services that users submit to.
+    pub submission: submission::Request,
 }
 
 /// What main.cf is to do with the SNI map of ours.
@@ -236,6 +239,8 @@ pub struct Desired {
     pub settings: Vec<Setting>,
     /// Parameters that main.cf should not set.
     pub unwanted: Vec<Unwanted>,
+    /// Services of master.cf with the overrides they should have.
+    pub services: Vec<submission::Service>,
     /// What the operator should know besides.
     pub notes: Vec<String>,
 }
@@ -368,6 +373,7 @@ pub fn desired(
     if request.policy.hide_banner {
         incoming::banner(values, &mut desired);
     }
+    submission::decide(&request.policy.submission, version, values, &mut desired);
     Ok(desired)
 }
 

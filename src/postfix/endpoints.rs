@@ -70,8 +70,16 @@ impl Ports {
         Self(ports)
     }
 
+    /// Returns whether this host can look the name up by itself.
+    pub(super) fn knows(&self, name: &str, known: &str) -> bool {
+        self.0.contains_key(name)
+            || known
+                .split(',')
+                .any(|entry| entry.split('=').rev().skip(1).any(|word| word.trim() == name))
+    }
+
     /// Returns a port by number or name; `known` is the value of `known_tcp_ports`, which comes first.
-    fn number(&self, name: &str, known: &str) -> Option<u16> {
+    pub(super) fn number(&self, name: &str, known: &str) -> Option<u16> {
         if let Ok(port) = name.parse::<u16>() {
             return (port != 0).then_some(port);
         }
@@ -206,11 +214,9 @@ impl View<'_> {
 
     /// Returns the hosts to ask and the port's name, from `port`, `host:port` or `[host]:port`.
     fn addresses(&self, host: &Host) -> Option<(Vec<String>, String)> {
-        let name = self.service.name.as_str();
-        let (address, port) = match name.rsplit_once(':') {
-            None => return Some((self.interfaces(host), name.to_owned())),
-            Some(("", port)) => return Some((self.interfaces(host), port.to_owned())),
-            Some(parts) => parts,
+        let (address, port) = split_service(&self.service.name);
+        let Some(address) = address else {
+            return Some((self.interfaces(host), port.to_owned()));
         };
         Some((self.reachable(&unbracketed(address)?, host), port.to_owned()))
     }
@@ -295,6 +301,15 @@ impl View<'_> {
         }
         files.retain(|file| !file.as_os_str().is_empty());
         files
+    }
+}
+
+/// Splits the name of an `inet` service: the address it binds, as written, and the port's name or number (master(5)).
+pub(super) fn split_service(name: &str) -> (Option<&str>, &str) {
+    match name.rsplit_once(':') {
+        None => (None, name),
+        Some(("", port)) => (None, port),
+        Some((address, port)) => (Some(address), port),
     }
 }
 

@@ -114,6 +114,7 @@ impl Instance {
             main_cf: &self.main_cf,
             master_cf: &self.master_cf,
             values: &self.values,
+            host: &self.host,
         }
     }
 

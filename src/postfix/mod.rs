@@ -15,6 +15,7 @@ pub mod judge;
 pub mod plan;
 pub mod sni;
 pub mod sni_map;
+pub mod submission;
 pub mod syntax;
 pub mod values;
 

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use super::{
     desired::{CERTIFICATE_PARAMETERS, Desired},
+    endpoints::Host,
+    submission,
     syntax::{MainCf, MasterCf, Service},
     values::Values,
 };
@@ -22,6 +24,8 @@ pub struct Current<'a> {
     pub master_cf: &'a [u8],
     /// Its effective values.
     pub values: &'a Values,
+    /// What the host has besides.
+    pub host: &'a Host,
 }
 
 /// The changes, and the instance as it will be after them.
@@ -40,7 +44,8 @@ pub struct PostfixPlan {
 /// Compares an instance with what is wanted.
 pub fn plan(current: &Current<'_>, desired: &Desired) -> PostfixPlan {
     let (main_cf, main_reasons) = plan_main_cf(current, desired);
-    let (master_cf, master_reasons) = plan_master_cf(current, desired);
+    let values = values_after(current.values, &main_cf, desired);
+    let (master_cf, master_reasons, notes) = plan_master_cf(current, desired, &values);
     let files = [
         ("main.cf", current.main_cf, main_cf.to_bytes(), main_reasons),
         (
@@ -62,8 +67,8 @@ pub fn plan(current: &Current<'_>, desired: &Desired) -> PostfixPlan {
                 reasons,
             })
             .collect(),
-        notes: desired.notes.clone(),
-        values: values_after(current.values, &main_cf, desired),
+        notes: desired.notes.iter().chain(&notes).cloned().collect(),
+        values,
         services: master_cf.services(),
     }
 }
@@ -89,7 +94,12 @@ fn plan_main_cf(current: &Current<'_>, desired: &Desired) -> (MainCf, Vec<String
     (file, reasons)
 }
 
-fn plan_master_cf(current: &Current<'_>, desired: &Desired) -> (MasterCf, Vec<String>) {
+/// Returns the file with the reasons for its changes, and what the operator should know besides.
+fn plan_master_cf(
+    current: &Current<'_>,
+    desired: &Desired,
+    values: &Values,
+) -> (MasterCf, Vec<String>, Vec<String>) {
     let mut file = MasterCf::parse(current.master_cf);
     let refused = |service: &Service, name: &str, raw: &[u8]| {
         // Only these load a server certificate; smtp(8) has its own, a client's.
@@ -111,7 +121,9 @@ fn plan_master_cf(current: &Current<'_>, desired: &Desired) -> (MasterCf, Vec<St
         }
     }
     file.comment_out(|service, found| refused(service, &found.name, &found.value).map(str::to_owned));
-    (file, reasons)
+    let completed = submission::complete(&mut file, &desired.services, values, current.host);
+    reasons.extend(completed.reasons);
+    (file, reasons, completed.notes)
 }
 
 /// Returns the effective values once the plan is applied.
@@ -177,6 +189,7 @@ mod tests {
                 main_cf,
                 master_cf,
                 values: &values,
+                host: &Host::default(),
             },
             &wanted,
         )

@@ -4,6 +4,10 @@
 //! `{ ... }` as one word; options as getopt(3) reads them in the daemons, so `-o name=value`, `-oname=value` and
 //! `-o { name = value }` are the same.
 
+mod edit;
+
+pub use edit::Template;
+
 use super::{Lines, Logical, is_space, split_name_value, trim};
 
 /// How many columns stand before the command's arguments.

@@ -9,7 +9,7 @@ pub mod main_cf;
 pub mod master_cf;
 
 pub use main_cf::MainCf;
-pub use master_cf::{MasterCf, Override, Service};
+pub use master_cf::{MasterCf, Override, Service, Template};
 
 /// Physical lines with their line ends; joined, they are the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,15 @@ impl Lines {
             last.extend_from_slice(end);
         }
         self.0.push([text, end].concat());
+    }
+
+    /// Puts a line before the one of this index; a line above that lacks its line end gets it first.
+    fn insert(&mut self, index: usize, text: &[u8]) {
+        if index >= self.0.len() {
+            return self.append(text);
+        }
+        let line = [text, self.line_end()].concat();
+        self.0.insert(index, line);
     }
 
     /// Puts `#` before each of these lines, and a comment with the reason before the first.
