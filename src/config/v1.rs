@@ -301,12 +301,6 @@ fn challenge(section: &Section<'_>, report: &mut Report<'_>) -> Option<Challenge
             Some(Challenge::Http01(Http01::Webroot(webroot)))
         }
         "tls-alpn-01" => {
-            if section.item("hook").is_some() {
-                let at = section.item("type").and_then(Item::span).unwrap_or_default();
-                let fault =
-                    "is tls-alpn-01, which no `hook` can answer; take it out, or use http-01 or dns-01";
-                section.refuse("type", &at, fault, report);
-            }
             if let Some(at) = section.item("webroot").and_then(Item::span) {
                 let fault = "has no meaning with tls-alpn-01; leave it out";
                 section.refuse("webroot", &at, fault, report);

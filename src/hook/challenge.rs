@@ -232,7 +232,6 @@ fn dehydrated_event(step: Step<'_>) -> &'static str {
 fn dehydrated_arguments(challenge: &Challenge) -> [&str; 3] {
     let response = match challenge.kind {
         "http-01" => &challenge.key_authorization,
-        "tls-alpn-01" => &challenge.digest_hex,
         _ => &challenge.digest,
     };
     [&challenge.name, &challenge.token, response]
@@ -380,22 +379,21 @@ mod tests {
                 "/h failed http-01 b.example token1 token1.thumb",
             ],
         );
+        check(
+            ChallengeStyle::Uacme,
+            "tls-alpn-01",
+            Step::Present,
+            &[
+                "/h begin tls-alpn-01 a.example token0 digest0",
+                "/h begin tls-alpn-01 b.example token1 digest1",
+            ],
+        );
         let argvs = argvs(ChallengeStyle::AcmeSh("dns_x".into()), "dns-01", Step::Present);
         assert!(
             argvs[0].ends_with("\n /h add dns_x _acme-challenge.a.example digest0"),
             "{}",
             argvs[0]
         );
-    }
-
-    #[test]
-    fn dehydrated_has_the_hex_digest_for_tls_alpn_01() {
-        let argvs = argvs(
-            ChallengeStyle::Dehydrated(Chain::No),
-            "tls-alpn-01",
-            Step::Present,
-        );
-        assert!(argvs[1].ends_with("0000000001"), "{}", argvs[1]);
     }
 
     #[test]

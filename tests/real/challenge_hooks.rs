@@ -325,6 +325,69 @@ fn uacmes_own_scripts_prove_names_by_dns_and_by_http() {
     );
 }
 
+/// A stand-in for a TLS server: shows openssl's certificate with this digest, until it is told to stop.
+const RESPONDER: &str = r#"
+show() {
+    printf 'extensions = e\n[e]\nsubjectAltName = DNS:%s\n1.3.6.1.5.5.7.1.31 = critical,DER:0420%s\n' "$1" "$2" >$DIR/x
+    printf '[req]\ndistinguished_name = d\n[d]\n' >$DIR/req
+    openssl req -new -newkey rsa:2048 -nodes -keyout $DIR/key -subj "/CN=$1" -config $DIR/req -out $DIR/csr 2>/dev/null
+    openssl x509 -req -in $DIR/csr -signkey $DIR/key -days 2 -extfile $DIR/x -out $DIR/pem 2>/dev/null
+    openssl s_server -accept $PORT -cert $DIR/pem -key $DIR/key -alpn acme-tls/1 -quiet >/dev/null 2>&1 </dev/null &
+    echo $! >$DIR/pid
+    while ! echo | openssl s_client -connect $PORT >/dev/null 2>&1; do :; done
+}
+hide() {
+    kill "$(cat $DIR/pid)"
+}
+"#;
+
+#[test]
+#[ignore = "real: needs named, pebble, openssl, uacme"]
+fn tls_alpn_01_is_answered_by_uacmes_own_script_and_by_our_own_kind() {
+    let world = world();
+    let notes = Notes::new(&world.scratch);
+    let directory = world.scratch.dir("responder");
+    let port = world.address.port(443);
+    let responder = format!("set -eu\nDIR={}\nPORT={port}\n{RESPONDER}", directory.display());
+    // uacme's script talks to ualpn, which is compiled for a newer host than the oldest that we test on.
+    let ualpn = format!(
+        "#!/bin/sh\n{responder}read -r verb name digest\ncase $verb in\nauth) show $name \
+         \"$(printf %s= \"$digest\" | tr -- -_ +/ | openssl base64 -d -A | od -An -v -tx1 | tr -d ' \\n')\" ;;\n\
+         unauth) hide ;;\nesac\necho OK\n"
+    );
+    world.scratch.program("uacme/ualpn", ualpn);
+    let script = fs::read_to_string(fetched("uacme/usr/share/uacme/ualpn.sh")).unwrap();
+    let script = world.scratch.program("uacme/ualpn.sh", script);
+    let env = format!("PATH={}/uacme:/usr/bin:/bin\n", world.scratch.path().display());
+    let env_file = world.scratch.secret_file("uacme.env", env);
+    let configure = |hook: &str| {
+        let lines = format!("type = \"tls-alpn-01\"\nhook = {{ {hook} }}\n");
+        configure(&world, &lines, &["mail.example.test"]);
+    };
+    configure(&format!(
+        "style = \"uacme\", run = {script:?}, env_file = {env_file:?}"
+    ));
+    world.mailcert().run(&["issue"]).expect(0);
+    std::net::TcpListener::bind(port).expect("nobody listens any more");
+
+    let own = format!(
+        "{responder}case $1 in\npresent) show $MAILCERT_IDENTIFIER $MAILCERT_DIGEST_HEX ;;\ncleanup) hide ;;\nesac\n"
+    );
+    let program = notes.program(&world.scratch, "own", &own);
+    configure(&format!("run = {program:?}"));
+    world.mailcert().run(&["renew", "--force"]).expect(0);
+    assert_eq!(notes.lines(), ["own present", "own cleanup"]);
+    std::net::TcpListener::bind(port).expect("nobody listens any more");
+
+    // A digest that is not the right one is the CA's to refuse, and the program's to take away.
+    let wrong = own.replace("$MAILCERT_DIGEST_HEX", &"ab".repeat(32));
+    let program = notes.program(&world.scratch, "wrong", &wrong);
+    configure(&format!("run = {program:?}"));
+    let told = world.mailcert().run(&["renew", "--force"]).expect(1);
+    assert!(told.stderr.contains("tls-alpn-01"), "{told}");
+    std::net::TcpListener::bind(port).expect("nobody listens any more");
+}
+
 #[test]
 #[ignore = "real: needs named, pebble, nsupdate"]
 fn our_own_kind_reads_json_and_what_fails_is_tried_again_or_later() {

@@ -93,13 +93,8 @@ pub fn challenge_hook(
         .item("style")
         .and_then(Item::span)
         .unwrap_or_else(|| section.at.clone());
-    if matches!(style.as_str(), "acme.sh" | "lego-exec") && challenge != "dns-01" {
-        let fault = format!("is {style}, which knows dns-01 only; set `acme.challenge.type` to it");
-        section.refuse("style", &style_at, &fault, report);
-    }
-    if matches!(style.as_str(), "certbot" | "lego-exec-raw") && challenge == "tls-alpn-01" {
-        let fault = format!("is {style}, which does not know tls-alpn-01");
-        section.refuse("style", &style_at, &fault, report);
+    if let Some(lack) = lacks(&style, challenge) {
+        section.refuse("style", &style_at, &format!("is {style}, {lack}"), report);
     }
     let alone = matches!(&command, Some(Command::Run(words)) if words.len() == 1);
     if style == "acme.sh" && command.is_some() && !alone {
@@ -127,6 +122,23 @@ pub fn challenge_hook(
         command: command?,
         manner: manner?,
     })
+}
+
+/// Returns why programs of this style cannot answer a challenge.
+fn lacks(style: &str, challenge: &str) -> Option<&'static str> {
+    match (style, challenge) {
+        ("acme.sh" | "lego-exec", "http-01" | "tls-alpn-01") => {
+            Some("which knows dns-01 only; set `acme.challenge.type` to it")
+        }
+        ("certbot" | "lego-exec-raw", "tls-alpn-01") => {
+            Some("which does not know tls-alpn-01; styles mailcert and uacme do")
+        }
+        // Its scripts only tell a server of certificates that dehydrated itself has made.
+        ("dehydrated", "tls-alpn-01") => Some(
+            "whose scripts expect dehydrated's own certificates for tls-alpn-01; styles mailcert and uacme do not",
+        ),
+        _ => None,
+    }
 }
 
 /// Reads what is run: exactly one of these keys is written.

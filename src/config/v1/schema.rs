@@ -263,7 +263,7 @@ pub const KEYS: &[Key] = &[
     key("acme.eab", "hmac_key_file", File, Nothing, r#""/etc/mailcert/eab""#, "holds the key that the CA gave, base64url"),
     key("acme.eab", "hmac_key_env", Text, Nothing, r#""MAILCERT_EAB_KEY""#, "a variable that holds it"),
     key("acme.eab", "hmac_key_credential", Text, Nothing, r#""eab-key""#, "a systemd credential that holds it"),
-    key("acme.challenge", "type", Choice(of(&["http-01", "tls-alpn-01", "dns-01"], &[])), Default(r#""http-01""#), r#""dns-01""#, "http-01, tls-alpn-01, or dns-01 (needs dns.provider)"),
+    key("acme.challenge", "type", Choice(of(&["http-01", "tls-alpn-01", "dns-01"], &[])), Default(r#""http-01""#), r#""dns-01""#, "http-01, tls-alpn-01, or dns-01 (needs dns.provider or a hook)"),
     key("acme.challenge", "listen", List, Default("[]"), r#"["192.0.2.25:80"]"#, "empty: port 80 (tls-alpn-01: 443) everywhere, only while validating"),
     key("acme.challenge", "webroot", File, Nothing, r#""/var/www/html""#, "http-01 by file instead of listening"),
     key("acme.challenge", "hook", Table, Nothing, r#"{ style = "lego-exec", run = "/usr/local/libexec/dns" }"#, "a program that puts responses in place; dns-01 then needs no dns.provider"),

@@ -952,6 +952,25 @@ fn refuses_hooks_that_cannot_be_meant() {
         "has no meaning with `hook`",
     );
     challenge("hook = { style = 'lego-exec', run = '/a' }", "knows dns-01 only");
+    let by_tls = |style: &str| {
+        let more = if style == "acme.sh" {
+            ", dnsapi = 'dns_x'"
+        } else {
+            ""
+        };
+        let hook = format!("hook = {{ style = '{style}', run = '/a'{more} }}");
+        with_hooks(&format!("type = 'tls-alpn-01'\n{hook}"), "")
+    };
+    for style in ["acme.sh", "certbot", "dehydrated", "lego-exec", "lego-exec-raw"] {
+        let message = by_tls(style).unwrap_err();
+        assert!(
+            message.contains(&format!("`acme.challenge.hook.style` is {style}, wh")),
+            "{message}"
+        );
+    }
+    for style in ["mailcert", "uacme"] {
+        assert!(by_tls(style).unwrap().acme.unwrap().challenge_hook.is_some());
+    }
     challenge(
         "type = 'dns-01'\nhook = { style = 'acme.sh', run = '/a' }",
         "`acme.challenge.hook.dnsapi` is missing",
