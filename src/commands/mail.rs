@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, sni};
+use super::{Context, sender_login, sni};
 use crate::{
-    config::{Certificate, SenderLoginMaps, Verify},
+    config::{Certificate, Verify},
     env::Env,
     error::{Error, Result},
     model::{
@@ -21,6 +21,7 @@ use crate::{
         inspect::{self, InspectError, Instance},
         judge::{self, JudgeError},
         plan::{self, PostfixPlan},
+        submission,
         syntax::MainCf,
     },
     probe::Target,
@@ -89,12 +90,13 @@ pub fn names(env: &Env, directory: &Path) -> Names {
     }
 }
 
-/// Returns whether a file of a plan is one of the instance's two files.
+/// Returns whether a file of a plan is one of the instance's two files, or of a map that they name.
 pub fn is_postfix_file(context: &Context<'_>, path: &Path) -> bool {
     let directory = &context.config.postfix.config_directory;
     ["main.cf", "master.cf"]
         .iter()
         .any(|name| path == directory.join(name))
+        || sender_login::is_part(context, path)
 }
 
 /// Plans main.cf and master.cf for the certificate that Postfix is to name, and for the SNI map. `coming`: lineages that
@@ -119,6 +121,7 @@ fn planned(
     coming: &HashSet<&str>,
 ) -> Result<PostfixPlan> {
     let sni_map = context.store.layout().sni_map();
+    let login = sender_login::wanted(context, server)?;
     let live = LiveFiles::below(&context.store.layout().live(&certificate.name));
     let request = desired::Request {
         live: &live,
@@ -129,17 +132,23 @@ fn planned(
             source: &sni_map,
             is_wanted: sni::is_wanted(context, coming),
         },
-        policy: policy(context),
+        policy: policy(context, login.maps.clone()),
     };
     let main_cf = MainCf::parse(&server.main_cf);
     let desired = desired::desired(&request, server.version, &main_cf, &server.values).map_err(|error| {
         Error::failed("Postfix cannot be given what the configuration asks for").cause(error)
     })?;
-    Ok(plan::plan(&server.current(), &desired))
+    let mut planned = plan::plan(&server.current(), &desired);
+    if names_login_map(&planned, &login) {
+        // The map comes first: what names it must find it.
+        planned.changes.splice(0..0, login.changes()?);
+        planned.notes.extend(login.notes);
+    }
+    Ok(planned)
 }
 
 /// Returns what is touched only where the configuration says so.
-fn policy(context: &Context<'_>) -> desired::Policy {
+fn policy(context: &Context<'_>, login_maps: desired::submission::LoginMaps) -> desired::Policy {
     let postfix = &context.config.postfix;
     let outgoing = postfix.outgoing;
     desired::Policy {
@@ -152,13 +161,16 @@ fn policy(context: &Context<'_>) -> desired::Policy {
             minimum: postfix.tls_minimum,
         }),
         hide_banner: postfix.hide_banner,
-        submission: submission(context),
+        submission: submission(context, login_maps),
     }
 }
 
 /// Returns which services users submit to, and how.
-fn submission(context: &Context<'_>) -> desired::submission::Request {
-    use desired::submission::{LoginMaps, Port, Request};
+fn submission(
+    context: &Context<'_>,
+    login_maps: desired::submission::LoginMaps,
+) -> desired::submission::Request {
+    use desired::submission::{Port, Request};
     let wanted = &context.config.postfix.submission;
     let ports = [
         (wanted.submission, Port::Submission),
@@ -169,12 +181,21 @@ fn submission(context: &Context<'_>) -> desired::submission::Request {
             .into_iter()
             .filter_map(|(is_wanted, port)| is_wanted.then_some(port))
             .collect(),
-        login_maps: match &wanted.sender_login_maps {
-            SenderLoginMaps::Generated | SenderLoginMaps::None => LoginMaps::None,
-            SenderLoginMaps::Own(maps) => LoginMaps::Own(maps.clone()),
-        },
+        login_maps,
         overrides: wanted.overrides.clone(),
     }
+}
+
+/// Returns whether a service, or main.cf, holds senders against the sender login map of ours.
+fn names_login_map(planned: &PostfixPlan, login: &sender_login::Wanted) -> bool {
+    let name = "smtpd_sender_login_maps";
+    let services = planned
+        .services
+        .iter()
+        .filter(|service| service.command == "smtpd");
+    services
+        .map(|service| submission::effective(service, name, &planned.values))
+        .any(|value| login.is_named(&value))
 }
 
 /// Returns the services that speak TLS, as they are, or as they will be with these changes.

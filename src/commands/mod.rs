@@ -25,6 +25,7 @@ pub mod records;
 pub mod renew;
 pub mod revoke;
 pub mod rollout;
+mod sender_login;
 pub mod sni;
 mod solver;
 pub mod status;

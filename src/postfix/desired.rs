@@ -604,7 +604,10 @@ fn ca_path(request: &Request<'_>, main_cf: &MainCf, values: &Values, desired: &m
 }
 
 /// Returns the path as text that main.cf gives back unchanged.
-fn in_main_cf(path: &Path) -> Result<String, DesiredError> {
+///
+/// # Errors
+/// When it has a character that has a meaning there.
+pub fn in_main_cf(path: &Path) -> Result<String, DesiredError> {
     let fail = || DesiredError::Path(path.to_owned());
     let text = path.to_str().ok_or_else(fail)?;
     let has_meaning = |c: char| c.is_whitespace() || c.is_control() || matches!(c, ',' | '$' | '{' | '}');

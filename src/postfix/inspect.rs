@@ -47,6 +47,8 @@ pub struct Instance {
     pub services: Vec<Service>,
     /// What postconf(1) warned about, such as unused parameters.
     pub warnings: Vec<String>,
+    /// The types of tables that it can read (`postconf -m`).
+    pub table_types: Vec<String>,
     /// What the host has besides Postfix.
     pub host: Host,
     /// The files with the distribution's roots that this host has.
@@ -136,6 +138,7 @@ pub fn inspect(env: &Env, directory: &Path) -> Result<Instance, InspectError> {
     let main_cf = files::read(&directory.join("main.cf"), FILE_LIMIT)?;
     let master_cf = files::read(&directory.join("master.cf"), FILE_LIMIT)?;
     let (values, warnings) = ask(&postconf, directory)?;
+    let (types, _) = run_postconf(&postconf, directory, &["-m"])?;
     let version = values.get("mail_version");
     let version = Version::parse(version).ok_or_else(|| InspectError::Version(version.to_owned()))?;
     Ok(Instance {
@@ -146,6 +149,10 @@ pub fn inspect(env: &Env, directory: &Path) -> Result<Instance, InspectError> {
         main_cf,
         master_cf,
         warnings,
+        table_types: String::from_utf8_lossy(&types)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
         host: host(env)?,
         system_bundles: system_bundles(|path| {
             env.host_path(path).metadata().is_ok_and(|meta| meta.len() > 0)

@@ -13,6 +13,8 @@ pub mod endpoints;
 pub mod inspect;
 pub mod judge;
 pub mod plan;
+pub mod sender_login;
+pub mod sender_map;
 pub mod sni;
 pub mod sni_map;
 pub mod submission;

@@ -132,6 +132,16 @@ impl Layout {
         self.root.join("postfix").join("sni")
     }
 
+    /// Returns the source of the table from alias addresses to logins; the compiled table stands beside it.
+    pub fn sender_login(&self) -> PathBuf {
+        self.root.join("postfix").join("sender-login")
+    }
+
+    /// Returns the rules for every other sender address, as regexp_table(5).
+    pub fn sender_login_rules(&self) -> PathBuf {
+        self.root.join("postfix").join("sender-login.rules")
+    }
+
     /// Returns the directory of the journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")

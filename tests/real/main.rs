@@ -42,6 +42,7 @@ mod revocation;
 mod rollback;
 mod sni;
 mod state_directory;
+mod submission;
 #[cfg(target_arch = "x86_64")]
 mod sweep;
 mod together;

@@ -6,6 +6,7 @@
 //! them all.
 
 pub mod address;
+pub mod auth;
 pub mod authority;
 pub mod bind;
 pub mod faulty_ca;

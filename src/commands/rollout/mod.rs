@@ -22,7 +22,7 @@ pub use unproven::unproven;
 use super::{
     Context, Wanted, hooks,
     mail::{self, NotReloaded},
-    note, order, sni, store_error,
+    note, order, sender_login, sni, store_error,
 };
 use crate::{
     config::{Certificate, Reload},
@@ -435,16 +435,31 @@ impl<'a> Rollout<'_, '_, 'a> {
         self.context
             .progress
             .step("asking Postfix to judge the new configuration");
-        let judged = mail::judge(self.context, server, changes);
-        let written = judged.and_then(|notes| {
-            self.notes.extend(notes);
-            if let Some(entry) = journal {
-                entry.files.extend(changes.iter().cloned());
-                let failed =
-                    |error| store_error("the journal could not be written; nothing was changed", &error);
-                self.context.store.save_entry(entry).map_err(failed)?;
-            }
-            mail::write(changes)
+        let context = self.context;
+        let mut journal = journal;
+        let (maps, others): (Vec<FileChange>, Vec<FileChange>) = changes
+            .iter()
+            .cloned()
+            .partition(|change| sender_login::is_part(context, &change.path));
+        let mut keep = |files: &[FileChange]| {
+            let Some(entry) = &mut journal else { return Ok(()) };
+            entry.files.extend(files.iter().cloned());
+            let failed = |error| store_error("the journal could not be written; nothing was changed", &error);
+            context.store.save_entry(entry).map_err(failed)
+        };
+        // A map is there before anything names it, and before those are asked who will read it.
+        let written = write_maps(context, server, &maps, &mut keep)
+            .and_then(|()| mail::judge(context, server, changes))
+            .and_then(|notes| {
+                self.notes.extend(notes);
+                if !others.is_empty() {
+                    keep(&others)?;
+                }
+                mail::write(&others)
+            });
+        let written = written.map_err(|error| match take_maps_back(context, server, &maps) {
+            Ok(()) => error,
+            Err(failure) => error.cause(failure),
         });
         match written {
             Ok(()) => {
@@ -735,6 +750,35 @@ impl<'a> Rollout<'_, '_, 'a> {
             sni_map_made: self.sni_map_made,
         }
     }
+}
+
+/// Writes the maps among the changes and compiles them.
+fn write_maps(
+    context: &Context<'_>,
+    server: &Instance,
+    maps: &[FileChange],
+    keep: &mut impl FnMut(&[FileChange]) -> Result<()>,
+) -> Result<()> {
+    if maps.is_empty() {
+        return Ok(());
+    }
+    keep(maps)?;
+    sender_login::make_directory(context)?;
+    mail::write(maps)?;
+    sender_login::settle(context, server, maps)
+}
+
+/// Puts maps back whose configuration was not found good.
+fn take_maps_back(context: &Context<'_>, server: &Instance, maps: &[FileChange]) -> Result<()> {
+    let written: Vec<FileChange> = maps
+        .iter()
+        .filter(|change| {
+            files::read_if_exists(&change.path, FILE_LIMIT).is_ok_and(|found| found == change.after)
+        })
+        .cloned()
+        .collect();
+    mail::put_back(&written)?;
+    sender_login::settle(context, server, &written)
 }
 
 /// Marks a journal entry as done, or as taken back.

@@ -1,6 +1,6 @@
 //! The mail server's side of `undo`: configuration comes back, and ports that completed TLS still have to.
 
-use super::{Context, asking, mail, sni};
+use super::{Context, asking, mail, sender_login, sni};
 use crate::config::Certificate;
 use crate::{
     config::Reload,
@@ -51,6 +51,9 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
     };
     mail::write(changes)?;
     let mut restored = Restored::default();
+    if let Some(server) = mail::inspect(context)? {
+        sender_login::settle(context, &server, changes)?;
+    }
     let Some(server) = mail::inspect(context)?.filter(|_| context.config.postfix.reload != Reload::Never)
     else {
         return Ok(restored);

@@ -4,7 +4,7 @@ use time::Duration;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Moving, Rollout, ask_until_proven, close, hooks, mail, order, sni, store_error};
+use super::{Moving, Rollout, ask_until_proven, close, hooks, mail, order, sender_login, sni, store_error};
 use crate::{
     error::Error,
     model::{
@@ -128,6 +128,14 @@ impl Rollout<'_, '_, '_> {
             return (false, error.cause(failure));
         }
         self.written.clear();
+        let settled = mail::inspect(self.context).and_then(|server| match server {
+            Some(server) => sender_login::settle(self.context, &server, &all_written),
+            None => Ok(()),
+        });
+        let error = match settled {
+            Ok(()) => error,
+            Err(failure) => error.cause(failure),
+        };
         match left.map(|(entry, _)| close(self.context, entry, Status::RolledBack)) {
             Some(Err(failure)) => (true, error.cause(failure)),
             _ => (true, error),
