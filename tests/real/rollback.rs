@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use time::Duration;
 
-use crate::support::{Answer, Identity, Port, PostfixOptions, Site, world::HOST};
+use crate::support::{Answer, Identity, Port, PostfixOptions, Site, hooks::Notes, world::HOST};
 
 /// A port of the test's own beside Postfix's.
 const PORT: u16 = 4465;
@@ -116,6 +116,84 @@ fn a_renewal_that_breaks_a_port_goes_back_to_the_old_generation() {
     site.mailcert().run(&["deploy"]).expect(0);
     assert_eq!(site.live_generation(), "2");
     assert_eq!(site.status()["state"], "verified");
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn deploy_hooks_run_again_for_the_generation_that_serves_again() {
+    let site = Site::start();
+    let notes = Notes::new(&site.scratch);
+    let copy = site.scratch.path().join("copy.pem");
+    let copying = format!("cp \"$RENEWED_LINEAGE/cert.pem\" {}", copy.display());
+    let deploy = notes.program(&site.scratch, "copy", &copying);
+    let other = notes.program(&site.scratch, "other", "");
+    let configure = |lines: String| {
+        let hooks = format!(
+            "[hooks]\ndeploy = [{{ style = \"certbot\", run = {deploy:?} }}]\n\
+             failed = [{{ run = {other:?} }}]\npost = [{{ run = {other:?} }}]\n"
+        );
+        site.write_config(|text| text + &lines + &hooks);
+    };
+    let told = |wanted: &[(&str, &str)]| {
+        let noted = notes.read();
+        let seen: Vec<(String, &str)> = noted
+            .iter()
+            .map(|one| {
+                let event = one.args.first().map_or("deploy", String::as_str);
+                (event.to_owned(), one.var("MAILCERT_GENERATION"))
+            })
+            .collect();
+        let wanted: Vec<(String, &str)> = wanted
+            .iter()
+            .map(|(event, n)| ((*event).to_owned(), *n))
+            .collect();
+        assert_eq!(seen, wanted);
+        notes.clear();
+        noted
+    };
+    // A first certificate: nothing of ours serves again, so nobody is told that something does.
+    let snake_oil = site.postfix.leaf_sha256(25);
+    let old = site.issue();
+    let port = break_unless(
+        &site,
+        site.postfix.main_cf(),
+        "snake-oil/cert.pem",
+        &old,
+        Answer::Close,
+    );
+    configure(verify_line(&site, &[("submissions", PORT)]));
+    site.install("first", &old).expect(1);
+    assert_eq!(site.postfix.leaf_sha256(25), snake_oil);
+    told(&[("deploy", "1"), ("failed", "1"), ("post", "")]);
+    drop(port);
+    configure(String::new());
+    site.mailcert().run(&["apply", "--yes"]).expect(0);
+    told(&[("deploy", "1"), ("post", "")]);
+
+    let leaf_line = old.leaf.lines().nth(1).unwrap().to_owned();
+    let live = site.state("live").join(HOST).join("cert.pem");
+    let port = break_unless(&site, live.clone(), &leaf_line, &old, Answer::Close);
+    configure(verify_line(&site, &[("submissions", PORT)]));
+    let new = site.issue();
+    site.install("second", &new).expect(1);
+    let noted = told(&[("deploy", "2"), ("deploy", "1"), ("failed", "1"), ("post", "")]);
+    assert_eq!(noted[0].var("MAILCERT_LEAF_SHA256"), new.sha256());
+    assert_eq!(noted[1].var("MAILCERT_LEAF_SHA256"), old.sha256());
+    assert_eq!(
+        noted[1].var("RENEWED_LINEAGE"),
+        live.parent().unwrap().to_str().unwrap()
+    );
+    assert_eq!(noted[3].var("MAILCERT_FAILED"), HOST);
+    assert_eq!(fs::read_to_string(&copy).unwrap(), old.leaf);
+    assert_eq!(site.postfix.leaf_sha256(25), Ok(old.sha256()));
+
+    // What is tried again is told again.
+    drop(port);
+    configure(String::new());
+    site.mailcert().run(&["deploy"]).expect(0);
+    told(&[("deploy", "2"), ("post", "")]);
+    assert_eq!(fs::read_to_string(&copy).unwrap(), new.leaf);
+    site.mailcert().run(&["status"]).expect(0);
 }
 
 #[test]

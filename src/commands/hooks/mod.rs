@@ -265,7 +265,8 @@ pub fn deploy(context: &Context<'_>, certificate: &Certificate, lineage: &mut Li
 }
 
 /// Runs the deploy hooks once more after a change was taken back, for the generation that serves again, so that what they
-/// have put elsewhere is the same; those of the generation that was taken back count as not run.
+/// have put elsewhere is the same; those of the generation that was taken back count as not run. A first certificate that
+/// went with the configuration leaves nothing of ours in service: there is nothing to tell them then.
 pub fn deploy_taken_back(
     context: &Context<'_>,
     certificate: &Certificate,
@@ -282,7 +283,11 @@ pub fn deploy_taken_back(
         ran
     });
     let mut failures = Vec::new();
-    if !ran {
+    let taken_back = lineage
+        .deployment
+        .as_ref()
+        .map(|deployment| deployment.generation);
+    if !ran || lineage.generation == taken_back {
         return failures;
     }
     let subject = subject(context, certificate, lineage);
