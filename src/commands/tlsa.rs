@@ -71,6 +71,39 @@ pub async fn guard(
     Ok(Choice::Generated)
 }
 
+/// Refuses another CA than the one that issued what is in service, where clients trust that one by a TLSA record and
+/// none names the key.
+///
+/// # Errors
+/// When such a record is published, or nobody can say.
+pub async fn refuse_other_authority(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    directory: &str,
+    key: &PrivateKey,
+) -> Result<()> {
+    let spki = key.public_key_der();
+    let next = Leaf {
+        certificate: None,
+        spki: &spki,
+    };
+    for (Place { host, port }, records) in published(context, certificate).await? {
+        if let Some(pin) = tlsa::pinned_authority(&records, next) {
+            let publish = Tlsa::for_key(&spki);
+            return Err(Error::failed(format!(
+                "{}: no certificate of {directory} goes into service while a TLSA record names a CA",
+                certificate.name
+            ))
+            .cause(format!("_{port}._tcp.{host}. IN TLSA {pin}"))
+            .remedy(format!(
+                "publish the key beside it, which is good for every CA: _{port}._tcp.{host}. IN TLSA {publish}"
+            ))
+            .remedy("or wait until the CA that it names can be reached again"));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a certificate of another client whose key no published record matches.
 ///
 /// # Errors

@@ -77,6 +77,11 @@ impl Tlsa {
         matches!((self.usage, self.selector, self.matching), (1 | 3, 0 | 1, 0..=2))
     }
 
+    /// Returns whether the record speaks about a CA (PKIX-TA, DANE-TA) in a manner that we know.
+    fn names_authority(&self) -> bool {
+        matches!((self.usage, self.selector, self.matching), (0 | 2, 0 | 1, 0..=2))
+    }
+
     /// Returns whether the record matches this leaf.
     pub fn matches(&self, leaf: Leaf<'_>) -> bool {
         let selected = match self.selector {
@@ -145,6 +150,16 @@ pub fn judge(records: &[Tlsa], current: Option<Leaf<'_>>, next: Leaf<'_>) -> Ver
         records: judged.into_iter().cloned().collect(),
         publish,
     }
+}
+
+/// Returns the record by which clients trust a CA and not the key: another CA's certificate for it would not be taken.
+///
+/// Which CAs the records name cannot be said before one of them has issued, so any of them counts (RFC 7671, 5.2).
+pub fn pinned_authority<'r>(records: &'r [Tlsa], next: Leaf<'_>) -> Option<&'r Tlsa> {
+    if records.iter().any(|record| record.matches(next)) {
+        return None;
+    }
+    records.iter().find(|record| record.names_authority())
 }
 
 /// Returns the owner name of a port's TLSA records (RFC 6698, 3).
@@ -260,6 +275,23 @@ mod tests {
                 publish: Tlsa::for_key(NEXT.spki)
             }
         );
+    }
+
+    #[test]
+    fn another_ca_will_not_do_where_one_is_pinned_and_the_key_is_not() {
+        let anchor = tlsa(2, 1, 1, b"a CA");
+        let (other_key, next) = (tlsa(3, 1, 1, b"some key"), tlsa(3, 1, 1, NEXT.spki));
+        let odd = tlsa(2, 1, 9, b"a CA");
+        let check = |records: &[Tlsa], pinned: Option<&Tlsa>| {
+            assert_eq!(pinned_authority(records, NEXT), pinned, "{records:?}");
+        };
+        check(&[], None);
+        check(&[other_key.clone(), odd], None);
+        check(std::slice::from_ref(&anchor), Some(&anchor));
+        check(&[other_key, anchor.clone()], Some(&anchor));
+        check(&[anchor.clone(), next], None);
+        let of_whole = tlsa(0, 0, 2, b"a CA");
+        check(std::slice::from_ref(&of_whole), Some(&of_whole));
     }
 
     #[test]

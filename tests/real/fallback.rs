@@ -10,6 +10,9 @@ use crate::support::{
     world::{HOST, without_postfix},
 };
 
+/// What the second CA has given its customer.
+const EAB_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+
 /// A site with two CAs; the first is behind a front.
 struct TwoCas {
     world: World,
@@ -19,6 +22,10 @@ struct TwoCas {
 
 impl TwoCas {
     fn start(second: &PebbleOptions) -> Self {
+        Self::of(second, without_postfix)
+    }
+
+    fn of(second: &PebbleOptions, edit: fn(String) -> String) -> Self {
         let world = World::start();
         let front = FaultyCa::start(&world.scratch, &world.pebble);
         let second = Pebble::start_as("second", &world.scratch, world.bind.address(), second);
@@ -28,7 +35,7 @@ impl TwoCas {
         let two = Self { world, front, second };
         two.world.write_config(|text| {
             let text = two.front.configure(&text, &two.world.pebble);
-            without_postfix(text)
+            edit(text)
                 .replace(&format!("{:?}", two.front.root_ca_file()), &format!("{both:?}"))
                 .replace(
                     "[acme]\n",
@@ -217,7 +224,7 @@ fn a_second_ca_that_wants_a_customers_account_is_told_and_spends_nothing() {
     let mut bound = PebbleOptions::quiet();
     bound.config = json!({
         "externalAccountBindingRequired": true,
-        "externalAccountMACKeys": { "kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W" },
+        "externalAccountMACKeys": { "kid-1": EAB_KEY },
     });
     let two = TwoCas::start(&bound);
     two.front.fail("GET /dir", Fault::CutBefore);
@@ -225,11 +232,125 @@ fn a_second_ca_that_wants_a_customers_account_is_told_and_spends_nothing() {
     for words in [
         "broke off",
         "wants an account that is bound",
+        "mailcert account register --directory",
         &two.second.directory(),
     ] {
         assert!(told.stderr.contains(words), "{words}: {told}");
     }
     assert_eq!(two.second.count_in_log("POST /sign-me-up"), 0);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn a_second_ca_with_a_registered_account_issues_without_the_customers_key() {
+    let mut bound = PebbleOptions::quiet();
+    bound.config = json!({
+        "externalAccountBindingRequired": true,
+        "externalAccountMACKeys": { "kid-1": EAB_KEY },
+    });
+    let two = TwoCas::start(&bound);
+    let key = two.world.scratch.secret_file("eab-key", EAB_KEY);
+    let second = two.second.directory();
+    let key_file = key.display().to_string();
+    let register = [
+        "account",
+        "register",
+        "--directory",
+        &second,
+        "--eab-key-id",
+        "kid-1",
+    ];
+    let args = [&register[..], &["--eab-hmac-key-file", &key_file]].concat();
+    two.world.mailcert().run(&args).expect(0);
+    // The key is spent: it is for one account.
+    fs::remove_file(&key).unwrap();
+    two.front.fail("GET /dir", Fault::CutBefore);
+    for n in 1..=2 {
+        two.world.mailcert().run(&["renew", "--force"]).expect(0);
+        assert_eq!(two.n(), [(0, 0), (n, n)]);
+    }
+    assert_eq!(two.issued_by(), second.as_str());
+    assert_eq!(two.second.count_in_log("POST /sign-me-up"), 1);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
+fn a_second_ca_that_caa_does_not_let_issue_is_not_asked() {
+    let two = TwoCas::start(&PebbleOptions::quiet());
+    two.world.mailcert().run(&["issue"]).expect(0);
+    // Both are the same CA by name; the account tells them apart (RFC 8657, 3).
+    let accounts = fs::read_dir(two.world.state_directory().join("accounts")).unwrap();
+    let account = accounts
+        .map(|entry| entry.unwrap().path())
+        .find(|path| !path.to_string_lossy().ends_with(".limits.json"))
+        .unwrap();
+    let account: Value = serde_json::from_str(&fs::read_to_string(account).unwrap()).unwrap();
+    let url = account["url"].as_str().unwrap();
+    let caa = format!("0 issue \"pebble.letsencrypt.org; accounturi={url}\"");
+    two.world
+        .bind
+        .nsupdate(&format!("update add {HOST} 60 CAA {caa}"));
+    two.front.fail("GET /dir", Fault::CutBefore);
+    let told = two.world.mailcert().run(&["renew", "--force"]).expect(1);
+    for words in [
+        "broke off",
+        &format!("CAA at {HOST} does not let"),
+        "no order was made",
+    ] {
+        assert!(told.stderr.contains(words), "{words}: {told}");
+    }
+    assert_eq!(two.n(), [(1, 1), (0, 0)]);
+    assert_eq!(two.second.count_in_log("POST /order-plz"), 0);
+    // The first is asked when it is back, and what is served meanwhile stays.
+    two.front.heal();
+    two.world.mailcert().run(&["renew", "--force"]).expect(0);
+    assert_eq!(two.n(), [(2, 2), (0, 0)]);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble, openssl"]
+fn a_second_ca_is_not_asked_while_tlsa_records_name_the_first() {
+    let two = TwoCas::of(&PebbleOptions::quiet(), |text| text);
+    two.world.name_live_files();
+    two.world.mailcert().run(&["issue"]).expect(0);
+    let leaf = two.world.live_sha256(HOST);
+    let owner = format!("_25._tcp.{HOST}");
+    let anchor = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    two.world
+        .bind
+        .nsupdate(&format!("update add {owner} 60 TLSA 2 1 1 {anchor}"));
+    two.front.fail("GET /dir", Fault::CutBefore);
+    let told = two.world.mailcert().run(&["renew", "--force"]).expect(1);
+    let pin = format!("{owner}. IN TLSA 2 1 1 {anchor}");
+    for words in [
+        "broke off",
+        "while a TLSA record names a CA",
+        &pin,
+        &two.second.directory(),
+    ] {
+        assert!(told.stderr.contains(words), "{words}: {told}");
+    }
+    assert_eq!(two.n(), [(1, 1), (0, 0)]);
+    assert_eq!(two.world.live_sha256(HOST), leaf);
+    // With the key published as well, any CA will do; and the key that was told is the one that is used.
+    let line = told
+        .stderr
+        .lines()
+        .find(|line| line.contains("good for every CA"))
+        .unwrap();
+    let record = line.split("IN TLSA ").nth(1).unwrap();
+    two.world
+        .bind
+        .nsupdate(&format!("update add {owner} 60 TLSA {record}"));
+    two.world.mailcert().run(&["renew", "--force"]).expect(0);
+    assert_eq!(two.n(), [(1, 1), (1, 1)]);
+    assert_eq!(two.issued_by(), two.second.directory().as_str());
+    // Once it has issued what is in service, it goes on.
+    two.world
+        .bind
+        .nsupdate(&format!("update delete {owner} TLSA {record}"));
+    two.world.mailcert().run(&["renew", "--force"]).expect(0);
+    assert_eq!(two.n(), [(1, 1), (2, 2)]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) struct Authority {
     /// What may be ordered there.
     pub admission: Admission,
     /// Whether another one comes before it.
-    is_fallback: bool,
+    pub is_fallback: bool,
     /// The session, or why there is none; lineages that come meanwhile wait for the same one.
     opened: OnceCell<Result<Arc<Session>, Refusal>>,
     /// The session of an account that was registered again. Locked while that is done, so that it is done once.

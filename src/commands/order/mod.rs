@@ -34,6 +34,7 @@ use super::{
     Context, ca,
     preflight::{Flight, before_answering, preflight},
     solver::Solvers,
+    tlsa,
 };
 use crate::{
     acme::{
@@ -365,7 +366,15 @@ impl Attempt<'_, '_> {
             let solver = before_answering(context, flight)?;
             return Ok((key, order, solver));
         }
-        match preflight(context, flight).await {
+        let examined = async {
+            let in_service = lineage.live().and_then(|live| live.directory.as_deref());
+            let directory = authority.acme.directory.as_str();
+            if authority.is_fallback && in_service != Some(directory) {
+                tlsa::refuse_other_authority(context, self.certificate, directory, &key).await?;
+            }
+            preflight(context, flight).await
+        };
+        match examined.await {
             Ok(said) => notes.extend(said),
             Err(refused) => {
                 // There is nothing to resume: no order was made.

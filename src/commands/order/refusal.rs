@@ -124,6 +124,11 @@ impl Refusal {
         for other in others {
             self.error.causes.push(other.error.message);
             self.error.causes.extend(other.error.causes);
+            for remedy in other.error.remedies {
+                if !self.error.remedies.contains(&remedy) {
+                    self.error.remedies.push(remedy);
+                }
+            }
             self.retry_at = match (self.retry_at, other.retry_at) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 // One of them does not ask to be left alone.
