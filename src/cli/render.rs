@@ -259,7 +259,19 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
             );
         }
     }
-    if let Some(failure) = &lineage.failure {
+    for (failure, is_second) in lineage
+        .failure
+        .iter()
+        .map(|failure| (failure, false))
+        .chain(lineage.set_aside.iter().map(|failure| (failure, true)))
+    {
+        let lines = failure.message.lines().filter(|_| is_second);
+        for (index, line) in lines.enumerate() {
+            row(
+                if index == 0 { "and" } else { "" },
+                style.paint(Color::Red, &printable_line(line.as_bytes(), 1000)),
+            );
+        }
         let times = match failure.count {
             1 => "once".to_owned(),
             n => format!("{n} times in a row"),
@@ -271,8 +283,15 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
             row("remedy", printable_line(line.as_bytes(), 1000));
         }
     }
-    let failing = lineage.failure.as_ref().map(|failure| failure.step);
-    for step in Step::ALL.into_iter().filter(|step| Some(*step) != failing) {
+    if let Some(held) = &lineage.waiting {
+        let why = printable_line(held.why.as_bytes(), 1000);
+        row("waiting", format!("until {}: {why}", style.date(held.until)));
+    }
+    let failing = [&lineage.failure, &lineage.set_aside].map(|failure| failure.as_ref().map(|one| one.step));
+    for step in Step::ALL
+        .into_iter()
+        .filter(|step| !failing.contains(&Some(*step)))
+    {
         let moments = lineage.steps.of(step);
         let Some(failed) = moments.failed else { continue };
         let since = match moments.succeeded.filter(|succeeded| *succeeded >= failed) {

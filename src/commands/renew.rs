@@ -375,10 +375,11 @@ fn outcome(context: &Context<'_>, work: Work<'_>) -> Done {
             .filter(|_| work.error.is_some())
             .map(|failure| failure.retry_at),
     };
+    let status = status::describe(context, work.certificate, &work.lineage);
     Done {
         action: work.action,
-        status: status::describe(context, work.certificate, &work.lineage),
-        next_try,
+        next_try: next_try.or_else(|| status.waiting.as_ref().map(|held| held.until)),
+        status,
         error: work.error,
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     config::{Certificate, Issuer, Timer},
     error::{Error, ExitCode, Result},
     model::{
-        lineage::{Generation, Lineage, RenewalInfo, State, Step, Verify, Window},
+        lineage::{Failure, Generation, Held, Lineage, RenewalInfo, State, Step, Verify, Window},
         name::Identifier,
         schedule,
         steps::Steps,
@@ -57,6 +57,12 @@ pub struct LineageStatus {
     /// The step that is failing, how often it did in a row, and when it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureStatus>,
+    /// What is failing besides, of the other concern: no certificate comes, or one is not in service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_aside: Option<FailureStatus>,
+    /// Why a certificate that is wanted is not ordered yet, though nothing failed, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Held>,
     /// When each step succeeded and failed last.
     #[serde(skip_serializing_if = "Steps::is_empty")]
     pub steps: Steps,
@@ -85,6 +91,8 @@ pub struct LineageStatus {
 pub struct FailureStatus {
     /// The step.
     pub step: Step,
+    /// The failure with its causes, in one line each.
+    pub message: String,
     /// Failures of it in a row.
     pub count: u32,
     /// When it failed last.
@@ -272,13 +280,9 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             .as_ref()
             .map(|deployment| deployment.endpoints.clone())
             .unwrap_or_default(),
-        failure: lineage.failure.as_ref().map(|failure| FailureStatus {
-            step: failure.step,
-            count: failure.count,
-            at: failure.at,
-            next_try: failure.retry_at,
-            remedies: failure.remedies.clone(),
-        }),
+        failure: lineage.failure.as_ref().map(FailureStatus::of),
+        set_aside: lineage.set_aside.as_ref().map(FailureStatus::of),
+        waiting: schedule::held(lineage, &wanted.policy(), context.now()),
         steps: lineage.steps.clone(),
         renewal_window: ours.and_then(|live| renewal_window(live, lineage.renewal_info.as_ref())),
         fallback: ours.is_some_and(|live| is_by_fallback(context, live)),
@@ -289,6 +293,19 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             .as_ref()
             .map(|deployment| deployment.hooks.clone())
             .unwrap_or_default(),
+    }
+}
+
+impl FailureStatus {
+    fn of(failure: &Failure) -> Self {
+        Self {
+            step: failure.step,
+            message: failure.message.clone(),
+            count: failure.count,
+            at: failure.at,
+            next_try: failure.retry_at,
+            remedies: failure.remedies.clone(),
+        }
     }
 }
 

@@ -36,6 +36,9 @@ impl Lineage {
     /// Keeps a failure and shows it; one of the other concern is set aside.
     pub fn keep_failure(&mut self, failure: Failure) {
         let concern = failure.step.concern();
+        if concern == Concern::Order {
+            self.held = None;
+        }
         let other = [self.failure.take(), self.set_aside.take()]
             .into_iter()
             .flatten()
@@ -74,6 +77,7 @@ impl Lineage {
     pub fn forget_failures(&mut self) {
         self.failure = None;
         self.set_aside = None;
+        self.held = None;
     }
 }
 

@@ -67,6 +67,9 @@ pub struct Lineage {
     /// A failure of the other concern that goes on holding back what it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_aside: Option<Failure>,
+    /// Until when the CA's limits hold an order back that nobody has asked it for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
     /// Certificates of this lineage that were withdrawn on our word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<Revocation>,
@@ -177,6 +180,16 @@ pub struct Failure {
     /// What the operator can do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedies: Vec<String>,
+}
+
+/// Why nothing was asked of the CA, though a certificate is wanted: nothing failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// When the CA may be asked.
+    #[serde(with = "time::serde::rfc3339")]
+    pub until: OffsetDateTime,
+    /// In words.
+    pub why: String,
 }
 
 /// A step of the way that can fail.
@@ -372,6 +385,7 @@ impl Lineage {
             renewal_info: None,
             failure: None,
             set_aside: None,
+            held: None,
             revocations: Vec::new(),
             issued_at: Vec::new(),
             deployment: None,

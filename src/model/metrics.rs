@@ -36,10 +36,28 @@ pub struct LineageFacts<'a> {
     pub good: bool,
     /// When each step succeeded and failed last.
     pub steps: &'a Steps,
+    /// What is failing.
+    pub failing: [Option<Failing>; 2],
+    /// Until when an order that is wanted is held back, though nothing failed.
+    pub held_until: Option<OffsetDateTime>,
+}
+
+/// A step that is failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The step.
+    pub step: Step,
     /// Failures in a row.
-    pub failures: u32,
-    /// When it is tried again after a failure.
-    pub next_try: Option<OffsetDateTime>,
+    pub count: u32,
+    /// When it is tried again.
+    pub next_try: OffsetDateTime,
+}
+
+impl LineageFacts<'_> {
+    /// Returns what is failing.
+    fn failing(&self) -> impl Iterator<Item = Failing> {
+        self.failing.into_iter().flatten()
+    }
 }
 
 /// The last run of each command, as it is kept in `runs.json`.
@@ -208,17 +226,28 @@ fn about_certificates(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io:
 fn about_failures(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io::Result<()> {
     let mut family = Family::new(
         "mailcert_lineage_consecutive_failures",
-        "Failures in a row of the step that failed last; 0 when nothing is failing.",
+        "Failures in a row of the step that failed most often; 0 when nothing is failing.",
     );
     for one in lineages {
-        family.sample(out, &[("lineage", one.name)], one.failures)?;
+        let most = one.failing().map(|failing| failing.count).max();
+        family.sample(out, &[("lineage", one.name)], most.unwrap_or(0))?;
     }
     let mut family = Family::new(
         "mailcert_lineage_next_try_timestamp_seconds",
-        "When the step that failed is tried again.",
+        "When a step that is failing is tried again.",
     );
     for one in lineages {
-        family.instant(out, &[("lineage", one.name)], one.next_try)?;
+        for failing in one.failing() {
+            let labels = [("lineage", one.name), ("step", failing.step.word())];
+            family.instant(out, &labels, Some(failing.next_try))?;
+        }
+    }
+    let mut family = Family::new(
+        "mailcert_lineage_waiting_until_timestamp_seconds",
+        "Until when the limits of the CA or of the configuration hold a wanted order back; absent when none is held back.",
+    );
+    for one in lineages {
+        family.instant(out, &[("lineage", one.name)], one.held_until)?;
     }
     let mut family = Family::new(
         "mailcert_lineage_step_last_failure_timestamp_seconds",
@@ -391,8 +420,19 @@ mod tests {
                     verified: Some(false),
                     good: false,
                     steps: &steps,
-                    failures: 2,
-                    next_try: Some(NOW + Duration::minutes(10)),
+                    failing: [
+                        Some(Failing {
+                            step: Step::Verify,
+                            count: 2,
+                            next_try: NOW + Duration::minutes(10),
+                        }),
+                        Some(Failing {
+                            step: Step::Order,
+                            count: 5,
+                            next_try: NOW + Duration::minutes(20),
+                        }),
+                    ],
+                    held_until: None,
                 },
                 LineageFacts {
                     name: "new",
@@ -403,8 +443,8 @@ mod tests {
                     verified: None,
                     good: false,
                     steps: &never,
-                    failures: 0,
-                    next_try: None,
+                    failing: [None, None],
+                    held_until: Some(NOW),
                 },
             ],
             runs: &runs,
@@ -420,7 +460,11 @@ mod tests {
             "mailcert_lineage_state{lineage=\"new\",state=\"due\"} 1",
             "mailcert_lineage_state{lineage=\"new\",state=\"verified\"} 0",
             "mailcert_lineage_verified{lineage=\"a\\\"\\\\b\\nc\"} 0",
+            "mailcert_lineage_consecutive_failures{lineage=\"a\\\"\\\\b\\nc\"} 5",
             "mailcert_lineage_consecutive_failures{lineage=\"new\"} 0",
+            "mailcert_lineage_next_try_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\",step=\"order\"} 1898598000",
+            "mailcert_lineage_next_try_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\",step=\"verify\"} 1898597400",
+            "mailcert_lineage_waiting_until_timestamp_seconds{lineage=\"new\"} 1898596800",
             "mailcert_lineage_step_last_failure_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\",step=\"verify\"} 1898593200",
             "mailcert_lineage_step_last_success_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\",step=\"order\"} 1898596800",
             "mailcert_last_run_duration_seconds{command=\"renew\"} 1.234",

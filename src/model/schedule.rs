@@ -13,7 +13,7 @@ pub use due::{Due, Reason, choose, due, is_to_be_asked, renew_at};
 pub use retry::{back_off, capped};
 
 use super::failure::Concern;
-use super::lineage::{Failure, Lineage, State};
+use super::lineage::{Failure, Held, Lineage, State};
 
 /// What is to be done for one lineage now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,19 @@ pub fn next(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency
 /// Returns whether a certificate is to be got, be it now or later.
 pub fn wants_order(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> bool {
     matches!(wanted(lineage, policy, now, Urgency::Ordinary), Next::Order(_))
+}
+
+/// Returns until when, and why, nothing is ordered although a certificate is wanted and nothing failed: by the CA's limits, as
+/// the last run found them, or by the caps of the configuration.
+pub fn held(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> Option<Held> {
+    if !wants_order(lineage, policy, now) || lineage.failure_of(Concern::Order).is_some() {
+        return None;
+    }
+    let by_ca = lineage.held.clone().filter(|held| held.until > now);
+    by_ca.or_else(|| match wait_for_cap(lineage, policy, now)? {
+        Next::Wait(until, why) => Some(Held { until, why }),
+        _ => None,
+    })
 }
 
 /// Returns until when the caps of the configuration hold a new order back; an order in flight was counted before.
@@ -181,6 +194,50 @@ mod tests {
             certificate_id: Some("id".into()),
             directory: None,
         }
+    }
+
+    #[test]
+    fn what_is_held_back_is_told_while_it_is_wanted_and_nothing_failed() {
+        let identifiers = vec!["a.example".parse().unwrap()];
+        let policy = Policy {
+            identifiers: &identifiers,
+            ordered_by_us: true,
+            before: None,
+            max_per_day: 1,
+            max_per_week: 0,
+            goal: State::Verified,
+            configuration: "c1",
+        };
+        let now = START + Duration::days(80);
+        let mut lineage = Lineage::new("a.example");
+        assert_eq!(held(&lineage, &policy, now), None);
+        lineage.issued_at.push(now - Duration::hours(1));
+        let by_cap = held(&lineage, &policy, now).unwrap();
+        assert_eq!(by_cap.until, now + Duration::hours(23));
+        let by_ca = Held {
+            until: now + Duration::hours(2),
+            why: "it asked to be left alone".into(),
+        };
+        lineage.held = Some(by_ca.clone());
+        assert_eq!(held(&lineage, &policy, now), Some(by_ca.clone()));
+        assert_eq!(held(&lineage, &policy, by_ca.until), Some(by_cap));
+        // Not due: nothing waits, whatever the CA said.
+        lineage.state = State::Verified;
+        lineage.generation = Some(1);
+        lineage.generations.insert(1, generation(365));
+        assert_eq!(held(&lineage, &policy, now), None);
+        lineage.generations.insert(1, generation(90));
+        assert!(held(&lineage, &policy, now).is_some());
+        lineage.keep_failure(Failure {
+            step: Step::Order,
+            message: String::new(),
+            remedies: Vec::new(),
+            count: 1,
+            at: now,
+            retry_at: now,
+            configuration: String::new(),
+        });
+        assert_eq!((held(&lineage, &policy, now), &lineage.held), (None, &None));
     }
 
     #[test]

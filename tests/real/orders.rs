@@ -230,12 +230,42 @@ fn the_first_limit_of_an_account_stops_the_other_orders_and_the_next_runs() {
         assert_ne!(held.code, 0, "{held}");
         assert_eq!(front.count(step), asked, "{minutes}: {held}");
         assert!(held.stdout.contains(detail), "{held}");
+        // Whoever asks is told which wait, until when and why; nothing of theirs failed.
+        let told = later.run(&["--format", "json", "status"]).expect(3).json();
+        let waiting: Vec<_> = told["lineages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|one| one["waiting"].is_object())
+            .collect();
+        assert!(waiting.len() >= 22, "{told:#}");
+        for one in waiting {
+            assert!(
+                (instant(&one["waiting"]["until"]) - at).abs() < Duration::MINUTE,
+                "{one:#}"
+            );
+            assert!(
+                one["waiting"]["why"].as_str().unwrap().contains(detail),
+                "{one:#}"
+            );
+            assert!(one["failure"].is_null(), "{one:#}");
+        }
+        let text = later.run(&["status"]).stdout;
+        assert!(text.contains("waiting   until "), "{text}");
+        let metrics = fs::read_to_string(world.state_directory().join("metrics.prom")).unwrap();
+        let line = format!(
+            "mailcert_lineage_waiting_until_timestamp_seconds{{lineage=\"{}\"}} ",
+            names[29]
+        );
+        assert!(metrics.contains(&line), "{metrics}");
     }
     world
         .mailcert_at(now + Duration::minutes(121))
         .run(&["renew"])
         .expect(0);
     assert_eq!(world.pebble.n_orders_and_certificates(), (31, 31));
+    let record = world.record(&names[29]);
+    assert!(record["held"].is_null(), "{record}");
 }
 
 #[test]

@@ -356,6 +356,31 @@ fn what_there_is_is_put_into_service_while_the_ca_is_down() {
 
     let now = OffsetDateTime::now_utc() + Duration::days(70);
     front.fail("", Fault::CutBefore);
+    // Both fail now: neither hides the other.
+    let before = at(world.mailcert(), now - Duration::HOUR);
+    before.run(&["renew"]).expect(1);
+    let status = before.run(&["--format", "json", "status"]).expect(3).json();
+    let lineage = &status["lineages"][0];
+    let steps = [&lineage["failure"]["step"], &lineage["set_aside"]["step"]];
+    assert!(
+        steps.contains(&&"order".into()) && steps.contains(&&"verify".into()),
+        "{lineage:#}"
+    );
+    assert!(lineage["set_aside"]["message"].is_string(), "{lineage:#}");
+    let text = before.run(&["status"]).stdout;
+    for words in [
+        "  step      order, ",
+        "  step      verify, ",
+        "broke off",
+        &format!(":{PORT}"),
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let metrics = fs::read_to_string(world.state_directory().join("metrics.prom")).unwrap();
+    for step in ["order", "verify"] {
+        let series = format!("next_try_timestamp_seconds{{lineage=\"{HOST}\",step=\"{step}\"}} ");
+        assert!(metrics.contains(&series), "{series}: {metrics}");
+    }
     let live = world.state_directory().join("live").join(HOST);
     let read = |name: &str| fs::read_to_string(live.join(name)).unwrap();
     let answer = Answer::tls_of(&read("fullchain.pem"), &read("privkey.pem"));

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     model::{
         lineage::{State, Verify},
-        metrics::{Facts, LineageFacts, MailFacts, write as write_facts},
+        metrics::{Facts, Failing, LineageFacts, MailFacts, write as write_facts},
     },
 };
 
@@ -58,7 +58,13 @@ fn facts_of<'a>(seen: &Seen<'a>) -> LineageFacts<'a> {
         verified: (status.verify == Verify::On).then_some(status.state == State::Verified),
         good: status.good && seen.error.is_none(),
         steps: &status.steps,
-        failures: status.failure.as_ref().map_or(0, |failure| failure.count),
-        next_try: status.failure.as_ref().map(|failure| failure.next_try),
+        failing: [&status.failure, &status.set_aside].map(|failure| {
+            failure.as_ref().map(|failure| Failing {
+                step: failure.step,
+                count: failure.count,
+                next_try: failure.next_try,
+            })
+        }),
+        held_until: status.waiting.as_ref().map(|held| held.until),
     }
 }

@@ -162,7 +162,13 @@ async fn one<'a>(
     let result = match attempt.obtain(&mut lineage, &mut notes).await {
         Ok(generation) => Ok(generation),
         // Nobody was asked, so nothing failed: the next run looks again.
-        Err(refusal) if refusal.cause == Cause::Held => Err(not_renewed(&lineage, refusal.error)),
+        Err(refusal) if refusal.cause == Cause::Held => {
+            let held = refusal.to_keep();
+            let is_news = lineage.held != held;
+            lineage.held = held;
+            let saved = if is_news { context.save(&lineage) } else { Ok(()) };
+            saved.and(Err(not_renewed(&lineage, refusal.error)))
+        }
         Err(refusal) => {
             // Who interrupts a run says nothing about the CA: the next run resumes at once.
             if !context.is_interrupted() {

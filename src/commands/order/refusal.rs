@@ -6,7 +6,7 @@ use crate::{
     acme::AcmeError,
     commands::ca,
     error::{Error, Kind},
-    model::{authority::short_name, name::Identifier},
+    model::{authority::short_name, lineage::Held, name::Identifier},
 };
 
 /// How long a limit is taken to hold when the CA does not say; a little less than the timer's hour.
@@ -112,6 +112,15 @@ impl Refusal {
             cause: Cause::Held,
             ..error.into()
         }
+    }
+
+    /// Returns what is kept of a limit by which nobody was asked.
+    pub fn to_keep(&self) -> Option<Held> {
+        let why = std::iter::once(&self.error.message).chain(&self.error.causes);
+        Some(Held {
+            until: self.retry_at?,
+            why: why.cloned().collect::<Vec<_>>().join(": "),
+        })
     }
 
     /// Returns whether another CA may do.
