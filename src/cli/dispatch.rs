@@ -251,13 +251,16 @@ fn apply_changes(
     let context = Context::open(env, path, shown.progress.clone())?;
     let planned = plan::plan(&context, &targets)?;
     if planned.is_empty() && !apply::has_unfinished(&context, &targets)? {
-        return Ok(shown.outcome(
-            env,
-            &commands::outcome::Changes {
-                applied: true,
-                ..commands::outcome::Changes::planned(planned, ExitCode::Done)
-            },
-        ));
+        let done = commands::outcome::Changes {
+            applied: true,
+            ..commands::outcome::Changes::planned(planned, ExitCode::Done)
+        };
+        // A run that works on it meanwhile writes what is seen from outside itself.
+        let done = match context.lock("apply") {
+            Ok(_lock) => watched(&context, "apply", || Ok(done))?,
+            Err(_) => done,
+        };
+        return Ok(shown.outcome(env, &done));
     }
     let preview = commands::outcome::Changes::planned(planned.clone(), ExitCode::Usage);
     if !request.yes {

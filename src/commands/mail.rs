@@ -219,6 +219,22 @@ fn services(context: &Context<'_>, server: &Instance, changes: &[FileChange]) ->
     tls_services(&after.services, &after.values, &server.host).services
 }
 
+/// Returns the endpoints that speak TLS now, each with the lineage of ours that it serves to everybody.
+pub fn served(context: &Context<'_>, server: &Instance) -> Vec<(Endpoint, String)> {
+    let services = server.tls_services().services;
+    let ours = |service: TlsService| Some((service.endpoint.clone(), ours(context, &service)?));
+    services.into_iter().filter_map(ours).collect()
+}
+
+/// Returns the lineage whose live files a service names.
+fn ours(context: &Context<'_>, service: &TlsService) -> Option<String> {
+    let layout = context.store.layout();
+    service
+        .certificate_files
+        .iter()
+        .find_map(|file| layout.lineage_of(file))
+}
+
 /// Returns which lineage each endpoint is to serve, addresses in the place of names; and for each identifier of the
 /// certificates in `in_sni_map`, which is to serve it where a service looks names up in our map.
 ///
@@ -233,13 +249,7 @@ pub async fn expected(
     let services = server
         .map(|server| services(context, server, changes))
         .unwrap_or_default();
-    let layout = context.store.layout();
-    let ours = |service: &TlsService| {
-        service
-            .certificate_files
-            .iter()
-            .find_map(|file| layout.lineage_of(file))
-    };
+    let ours = |service: &TlsService| ours(context, service);
     // An endpoint, the lineage that it serves by default, and whether it serves those of the map.
     let is_named = |service: &TlsService| !in_sni_map.is_empty() && sni::is_named(context, &service.sni_maps);
     let wanted: Vec<(Endpoint, Option<String>, bool)> = match &context.config.postfix.verify {

@@ -80,6 +80,7 @@ pub struct Context<'a> {
     runtime: OnceLock<tokio::runtime::Runtime>,
     ports: OnceLock<BTreeSet<u16>>,
     validation: OnceLock<Validation>,
+    services: OnceLock<Option<rollout::ChangedServices>>,
     places: OnceLock<HashMap<String, usize>>,
     default: OnceLock<Option<usize>>,
     lock: Mutex<Weak<Lock>>,
@@ -108,6 +109,7 @@ impl<'a> Context<'a> {
             runtime: OnceLock::new(),
             ports: OnceLock::new(),
             validation: OnceLock::new(),
+            services: OnceLock::new(),
             places: OnceLock::new(),
             default: OnceLock::new(),
             lock: Mutex::default(),
@@ -161,6 +163,12 @@ impl<'a> Context<'a> {
     /// Returns the ports that are verified. Postfix is asked once for a run, however many certificates are ordered.
     pub fn ports(&self) -> &BTreeSet<u16> {
         self.ports.get_or_init(|| mail::ports(self))
+    }
+
+    /// Returns what Postfix serves, where its files are not those of which all was proven; it is looked at once.
+    pub fn changed_services(&self) -> Option<&rollout::ChangedServices> {
+        let seen = self.services.get_or_init(|| rollout::changed_services(self));
+        seen.as_ref()
     }
 
     /// Returns what says that the run is to end.

@@ -105,6 +105,7 @@ pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
 pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<Run> {
     let _lock = context.lock("renew")?;
     let selected = context.selected(names)?;
+    rollout::keep_proven_services(context);
     let mut loaded = load(context, &selected, urgency, |work| {
         !is_to_be_asked(work, context.now())
     });
@@ -201,7 +202,7 @@ fn decide(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage, u
                 format!("generation {number} is all that is left on disk, and its certificate has expired");
             Next::Wait(context.now(), why)
         }
-        // An endpoint that was added to `verify` is not proven by what was proven before.
+        // An endpoint that was added is not proven by what was proven before.
         (Next::Idle(_), Some(live)) if !rollout::unproven(context, certificate, lineage).is_empty() => {
             Next::Deploy(live)
         }

@@ -244,9 +244,10 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         lineage.state
     };
     let mut last_error = lineage.failure.as_ref().map(|failure| failure.message.clone());
-    if let Some(endpoint) = rollout::unproven(context, certificate, lineage).first() {
+    if let Some(unproven) = rollout::unproven(context, certificate, lineage).first() {
         last_error.get_or_insert(format!(
-            "{endpoint} was added to postfix.verify and has not been asked yet; the next `renew` asks it"
+            "{} was added to {} and has not been asked yet; the next `renew` asks it",
+            unproven.endpoint, unproven.added_to
         ));
     }
     if expired {

@@ -50,6 +50,11 @@ impl Layout {
         self.root.join("last-run")
     }
 
+    /// Returns where it is kept of which configuration of Postfix's every service was proven.
+    pub fn proven_services(&self) -> PathBuf {
+        self.root.join("proven-services")
+    }
+
     /// Returns where the last run of each command is kept.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs.json")

@@ -44,6 +44,17 @@ fn promtool_finds_nothing_wrong_with_the_metrics_of_good_and_failed_runs() {
         );
         assert!(good.contains(&series), "{series} is not in\n{good}");
     }
+    // An apply that finds nothing to do is a run like any other.
+    world.mailcert().run(&["apply", "--yes"]).expect(0);
+    fs::remove_file(&path).unwrap();
+    let again = world.mailcert().run(&["apply"]).expect(0);
+    assert!(again.stdout.contains("nothing to change"), "{again}");
+    let idle = fs::read_to_string(&path).unwrap();
+    promtool(&idle);
+    assert!(
+        idle.contains("mailcert_last_run_success{command=\"apply\"} 1"),
+        "{idle}"
+    );
     world.postfix.stop();
     world.mailcert().run(&["renew", "--force"]).expect(1);
     let bad = fs::read_to_string(&path).unwrap();

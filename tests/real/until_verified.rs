@@ -189,6 +189,64 @@ fn an_endpoint_added_to_verify_is_red_until_it_is_proven() {
     assert_eq!(n_reloads(&site), reloads, "nothing is due");
 }
 
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn a_service_that_is_switched_on_in_master_cf_is_red_until_it_is_proven() {
+    let site = Site::start();
+    site.install("first", &site.issue()).expect(0);
+    let reloads = n_reloads(&site);
+    let quiet = || {
+        site.mailcert().run(&["renew"]).expect(0);
+        site.mailcert().run(&["status"]).expect(0);
+        assert_eq!(n_reloads(&site), reloads, "nothing is due");
+    };
+    quiet();
+    let proven = site.state("proven-services");
+    let before = fs::read(&proven).unwrap();
+    quiet();
+    // What has nothing to do with TLS is looked at once, and asks nobody.
+    let master_cf = site.postfix.config_directory().join("master.cf");
+    let append = |lines: &str| {
+        let text = fs::read_to_string(&master_cf).unwrap();
+        fs::write(&master_cf, text + lines).unwrap();
+    };
+    append("# a comment\n");
+    quiet();
+    let after = fs::read(&proven).unwrap();
+    assert_ne!(after, before);
+
+    let ip = site.address.ip();
+    append(&format!(
+        "{ip}:465 inet n - n - - smtpd\n  -o smtpd_tls_wrappermode=yes\n"
+    ));
+    let told = site.mailcert().run(&["status"]).expect(3);
+    assert!(
+        told.stdout
+            .contains(&format!("submissions://{ip}:465 was added to master.cf")),
+        "{told}"
+    );
+    assert_eq!(fs::read(&proven).unwrap(), after, "status changes nothing");
+    let told = site.mailcert().run(&["renew"]).expect(0);
+    assert!(
+        told.stdout.contains(&format!("ok submissions://{ip}:465")),
+        "{told}"
+    );
+    assert_eq!(n_reloads(&site), reloads + 1);
+    let leaf = site.status()["leaf_sha256"].as_str().unwrap().to_owned();
+    assert_eq!(site.postfix.leaf_sha256(465), Ok(leaf));
+    let settled = n_reloads(&site);
+    site.mailcert().run(&["renew"]).expect(0);
+    assert_ne!(fs::read(&proven).unwrap(), after);
+    // A service that does not work is red, and stays so.
+    append(&format!(
+        "{ip}:587 inet n - n - - smtpd\n  -o smtpd_tls_security_level=may\n  -o smtpd_tls_mandatory_protocols=nonsense\n  -o smtpd_tls_protocols=nonsense\n"
+    ));
+    let told = site.mailcert().run(&["renew"]).expect(1);
+    assert!(told.stderr.contains(":587: does not complete TLS"), "{told}");
+    site.mailcert().run(&["status"]).expect(3);
+    assert_eq!(n_reloads(&site), settled + 1);
+}
+
 /// Adds a service on port 587 that names the live files of a lineage, as an operator does it.
 fn add_service_of(site: &Site, lineage: &str) {
     let master_cf = site.postfix.config_directory().join("master.cf");

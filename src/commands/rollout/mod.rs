@@ -17,7 +17,7 @@ use asking::{ask_until_proven, sight};
 pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
 use taking_back::WORTH_GOING_BACK_TO;
 use unproven::listed;
-pub use unproven::unproven;
+pub use unproven::{ChangedServices, changed_services, keep_proven_services, unproven};
 
 use super::{
     Context, Wanted, hooks,

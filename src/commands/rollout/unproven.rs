@@ -1,35 +1,78 @@
-//! Which endpoints of the configuration no deployment has asked yet.
+//! Which endpoints no deployment has asked yet: added to `postfix.verify`, or switched on in Postfix.
+//!
+//! With `verify = "auto"` Postfix's two files are read in every run, and nobody is asked while they stay as they were when
+//! all was proven. Only what a service serves to everybody is looked at: a lineage of the SNI map is asked for on a new
+//! service with its own next deployment.
+
+use std::net::IpAddr;
+
+use aws_lc_rs::digest;
 
 use crate::{
-    commands::Context,
+    commands::{Context, hex, mail},
     config::{Certificate, Verify as Listed},
+    env::files,
     model::{
         endpoint::Endpoint,
-        lineage::{Lineage, State, Verify},
+        lineage::{Deployment, Lineage, State, Verify},
     },
+    postfix::inspect::FILE_LIMIT,
 };
 
-/// Returns the endpoints that `postfix.verify` lists and that a deployment of this lineage has not asked yet.
-///
-/// A list that grew is seen without asking anybody. With `verify = "auto"` there is none.
-pub fn unproven<'c>(
-    context: &'c Context<'_>,
-    certificate: &Certificate,
-    lineage: &Lineage,
-) -> Vec<&'c Endpoint> {
-    let is_default = || {
-        let default = context.config.default_certificate();
-        default.is_some_and(|default| default.name == certificate.name)
-    };
+/// What Postfix serves, where its files are not those of which all was proven.
+#[derive(Debug)]
+pub struct ChangedServices {
+    /// Digest of the files.
+    digest: String,
+    /// The endpoints that speak TLS, each with the lineage that it serves.
+    served: Vec<(Endpoint, String)>,
+}
+
+/// An endpoint that nobody has asked for a lineage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Where it was added.
+    pub added_to: &'static str,
+}
+
+/// Returns the endpoints that are to serve this lineage and that no deployment of it has asked yet.
+pub fn unproven(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> Vec<Unproven> {
     let Some(deployment) = &lineage.deployment else {
         return Vec::new();
     };
-    if context.goal() != State::Verified || deployment.verify == Verify::Off && !is_default() {
+    if context.goal() != State::Verified {
         return Vec::new();
     }
-    let listed = listed(context).iter();
-    listed
+    let as_added_to = |added_to| {
+        move |endpoint: &Endpoint| Unproven {
+            endpoint: endpoint.clone(),
+            added_to,
+        }
+    };
+    if context.config.postfix.verify == Listed::Auto {
+        let served = context
+            .changed_services()
+            .map_or(&[][..], |changed| &changed.served);
+        return served
+            .iter()
+            .filter(|(endpoint, name)| *name == certificate.name && !was_asked(deployment, endpoint))
+            .map(|(endpoint, _)| endpoint)
+            .map(as_added_to("master.cf"))
+            .collect();
+    }
+    let is_default = || {
+        let default = context.default_certificate();
+        default.is_some_and(|default| default.name == certificate.name)
+    };
+    if deployment.verify == Verify::Off && !is_default() {
+        return Vec::new();
+    }
+    listed(context)
+        .iter()
         .filter(|endpoint| !deployment.listed.contains(endpoint))
+        .map(as_added_to("postfix.verify"))
         .collect()
 }
 
@@ -39,4 +82,58 @@ pub(super) fn listed<'c>(context: &'c Context<'_>) -> &'c [Endpoint] {
         Listed::Endpoints(endpoints) => endpoints,
         Listed::Auto => &[],
     }
+}
+
+/// Looks whether Postfix's files are still those of which all was proven, and asks Postfix what it serves where they are not.
+pub fn changed_services(context: &Context<'_>) -> Option<ChangedServices> {
+    if context.config.postfix.verify != Listed::Auto || context.goal() != State::Verified {
+        return None;
+    }
+    let mut text = Vec::new();
+    for name in ["main.cf", "master.cf"] {
+        let path = context.config.postfix.config_directory.join(name);
+        text.extend(files::read(&path, FILE_LIMIT).ok()?);
+        text.push(0);
+    }
+    let digest = hex(digest::digest(&digest::SHA256, &text).as_ref());
+    if context.store.proven_services().as_ref() == Some(&digest) {
+        return None;
+    }
+    // What cannot be looked at says so where it is needed, and is looked at again by the next run.
+    let server = mail::inspect(context).ok()??;
+    let served = mail::served(context, &server);
+    Some(ChangedServices { digest, served })
+}
+
+/// Keeps that everything that Postfix serves now was asked, so that nobody is asked again until its files change.
+pub fn keep_proven_services(context: &Context<'_>) {
+    let Some(changed) = context.changed_services() else {
+        return;
+    };
+    let is_proven = changed.served.iter().all(|(endpoint, name)| {
+        // What is no lineage of ours, or was never put into service, is not to be asked.
+        let Some(certificate) = context.find_certificate(name) else {
+            return true;
+        };
+        let lineage = context.load(&certificate.name);
+        lineage.is_ok_and(|lineage| {
+            let deployment = lineage.deployment.as_ref();
+            deployment.is_none_or(|deployment| was_asked(deployment, endpoint))
+        })
+    });
+    if is_proven {
+        context.store.note_proven_services(&changed.digest);
+    }
+}
+
+fn was_asked(deployment: &Deployment, endpoint: &Endpoint) -> bool {
+    let address = endpoint.host.parse::<IpAddr>();
+    deployment.endpoints.iter().any(|served| {
+        let is_there = match &address {
+            Ok(address) => served.endpoint.host.parse() == Ok(*address),
+            // A name was asked at its addresses.
+            Err(_) => true,
+        };
+        served.server_name.is_none() && served.endpoint.port == endpoint.port && is_there
+    })
 }
