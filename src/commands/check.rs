@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, certificates, dns, mail, outcome::Findings, plan, sni};
+use super::{Context, certificates, dns, doctor, mail, outcome::Findings, plan, sni};
 use crate::{
     config::Timer,
     dns::{
@@ -205,6 +205,7 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
     findings.extend(certificate_file(&server));
     findings.extend(client_ca(&server));
     findings.extend(sni::findings(context, &server));
+    findings.extend(doctor::findings(context, &server));
     match plan::postfix(context, &HashSet::new()) {
         Err(error) => findings.push(refused(&error)),
         Ok(plan) => {

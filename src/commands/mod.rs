@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod check;
 pub mod deploy;
 pub mod dns;
+mod doctor;
 pub mod heal;
 pub mod hooks;
 pub mod init;

@@ -124,7 +124,8 @@ fn generated(context: &Context<'_>, server: &Instance) -> Result<Wanted> {
     if sni::compiled(kind, &source).is_none() {
         return Err(failed(SenderMapError::Type(kind.to_owned()).to_string()));
     }
-    let has = |kind: &str| server.table_types.iter().any(|known| known == kind);
+    let has =
+        |kind: &str| server.table_types.is_empty() || server.table_types.iter().any(|known| known == kind);
     let Some(rule_kind) = ["regexp", "pcre"].into_iter().find(|kind| has(kind)) else {
         return Err(failed("`postconf -m` lists neither regexp nor pcre".to_owned()));
     };

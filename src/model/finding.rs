@@ -38,28 +38,90 @@ pub const IDS: &[(&str, &str)] = &[
         "the last mail to notify.mail_to could not be sent",
     ),
     ("notify.metrics-missing", "notify.metrics_file is not written"),
+    ("postfix.auth-in-clear", "passwords are taken in clear text"),
+    ("postfix.auth-on-25", "AUTH is offered on port 25"),
+    (
+        "postfix.banner",
+        "the greeting does not begin with the host's name",
+    ),
+    ("postfix.certificate-unusable", "the certificate cannot be read"),
     (
         "postfix.client-ca",
         "smtp_tls_CAfile does not hold the roots that we trust",
     ),
     (
+        "postfix.dane-without-dnssec",
+        "`dane` without smtp_dns_support_level = dnssec",
+    ),
+    ("postfix.encrypt-on-25", "port 25 demands TLS"),
+    ("postfix.key-exposed", "others may read the private key"),
+    (
+        "postfix.key-mismatch",
+        "the key does not belong to the certificate",
+    ),
+    (
+        "postfix.key-unusable",
+        "the key cannot be read, or needs a passphrase",
+    ),
+    (
         "postfix.leaf-only",
         "smtpd_tls_cert_file lacks the intermediate certificates",
     ),
+    ("postfix.loglevel", "a TLS loglevel of 2 or more"),
+    ("postfix.no-roots", "outgoing TLS has no trusted roots"),
     (
         "postfix.not-as-wanted",
         "a file differs from what mailcert.toml wants",
     ),
     ("postfix.note", "something worth knowing about the plan"),
+    (
+        "postfix.obsolete",
+        "a parameter that the installed version calls obsolete",
+    ),
     ("postfix.ok", "Postfix is configured as mailcert.toml wants it"),
+    (
+        "postfix.options-unread",
+        "options of a service that Postfix does not read",
+    ),
+    (
+        "postfix.outgoing-ciphers",
+        "a cipher grade for optional TLS other than `medium`",
+    ),
+    ("postfix.outgoing-clear", "all mail leaves in clear text"),
+    (
+        "postfix.outgoing-mandatory",
+        "mail to hosts without TLS is not delivered",
+    ),
+    (
+        "postfix.protocols-old",
+        "a protocol list that allows what is historic",
+    ),
+    (
+        "postfix.protocols-unknown",
+        "a protocol list that the installed version cannot read",
+    ),
     (
         "postfix.refused",
         "Postfix is not installed, or refuses its own configuration",
     ),
     (
+        "postfix.sasl-local-domain",
+        "smtpd_sasl_local_domain has no effect with Dovecot",
+    ),
+    (
         "postfix.self-signed",
         "smtpd_tls_cert_file is a self-signed certificate",
     ),
+    (
+        "postfix.sender-login-aliases",
+        "an alias map in the place of a sender login map",
+    ),
+    ("postfix.sender-login-missing", "every user may send as everybody"),
+    (
+        "postfix.sender-login-unused",
+        "a sender login map that no list asks",
+    ),
+    ("postfix.service-twice", "master.cf has a service more than once"),
     (
         "postfix.sni-exposed",
         "others may read the SNI map, which holds private keys",
@@ -72,8 +134,35 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.sni-stale",
         "the SNI map holds other certificates than those in use",
     ),
+    ("postfix.submission-clear", "port 587 does not demand TLS"),
+    ("postfix.submission-dns", "users are told of DNS failures"),
+    (
+        "postfix.submission-filters",
+        "filters cannot tell users' mail from the world's",
+    ),
+    (
+        "postfix.submission-leak",
+        "lists for strangers reach a service of users",
+    ),
+    (
+        "postfix.submission-no-relay",
+        "a service of users that relays nothing for them",
+    ),
+    (
+        "postfix.submission-without-auth",
+        "a service of users where nobody can log in",
+    ),
+    (
+        "postfix.submissions-not-wrapped",
+        "port 465 does not begin with TLS",
+    ),
+    (
+        "postfix.table-type",
+        "tables of a type that this Postfix cannot read",
+    ),
     ("postfix.unmanaged", "postfix.manage is false"),
     ("postfix.warning", "postconf warns about something"),
+    ("postfix.wrappermode-on-25", "port 25 begins with TLS at once"),
     ("spf.after-all", "terms behind `all` are never looked at"),
     ("spf.all-neutral", "`?all` says nothing about strangers"),
     ("spf.all-passes", "`+all` lets everybody send"),

@@ -47,7 +47,8 @@ pub struct Instance {
     pub services: Vec<Service>,
     /// What postconf(1) warned about, such as unused parameters.
     pub warnings: Vec<String>,
-    /// The types of tables that it can read (`postconf -m`).
+    /// The types of tables that it can read (`postconf -m`); empty where that cannot be said: postconf then looks at more
+    /// of main.cf than for values.
     pub table_types: Vec<String>,
     /// What the host has besides Postfix.
     pub host: Host,
@@ -138,7 +139,11 @@ pub fn inspect(env: &Env, directory: &Path) -> Result<Instance, InspectError> {
     let main_cf = files::read(&directory.join("main.cf"), FILE_LIMIT)?;
     let master_cf = files::read(&directory.join("master.cf"), FILE_LIMIT)?;
     let (values, warnings) = ask(&postconf, directory)?;
-    let (types, _) = run_postconf(&postconf, directory, &["-m"])?;
+    let types = match run_postconf(&postconf, directory, &["-m"]) {
+        Ok((types, _)) => types,
+        Err(InspectError::Refused { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
     let version = values.get("mail_version");
     let version = Version::parse(version).ok_or_else(|| InspectError::Version(version.to_owned()))?;
     Ok(Instance {

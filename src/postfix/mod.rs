@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod desired;
+pub mod doctor;
 pub mod endpoints;
 pub mod inspect;
 pub mod judge;

@@ -107,6 +107,14 @@ fn places(
             ));
             return None;
         }
+        if let Some(word) = service.unread() {
+            notes.push(format!(
+                "{}: Postfix does not read its options from `{word}` on: a value with blanks needs braces, as in \
+                 -o {{ name = value }} (master(5)); it is left alone until that is mended",
+                service.label()
+            ));
+            return None;
+        }
         let (address, _) = split_service(&service.name);
         // Of services with the same name, Postfix takes the last.
         if let Some(at) = taken.iter().position(|known| *known == address) {
@@ -368,7 +376,7 @@ mod tests {
                 .into_iter()
                 .rev()
                 .take(2)
-                .filter(|one| !one.overrides.is_empty())
+                .filter(|one| !one.overrides.is_empty() && one.unread().is_none())
             {
                 assert_eq!(
                     effective(service, "smtpd_sasl_auth_enable", &values),
@@ -635,6 +643,16 @@ mod tests {
             assert_eq!(completed.notes.len(), n_notes, "{:?}", completed.notes);
         };
         check("submission inet n - n - 1 postscreen\n", false, 1);
+        check(
+            "submission inet n - n - - smtpd\n  -o a=b, c\n  -o d=e\n",
+            false,
+            1,
+        );
+        check(
+            "submission inet n - n - - smtpd\n  -o { a = b, c } -v -o d=e -- x\n",
+            false,
+            1,
+        );
         check("587 inet n n n - - spawn\n  user=x argv=/bin/cat\n", false, 1);
         // The last of several counts, and only that is completed.
         let twice = "submission inet n - n - - smtpd\n587 inet n - n - - smtpd\n";

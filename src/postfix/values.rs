@@ -70,6 +70,11 @@ impl Values {
         self.get(name).eq_ignore_ascii_case("yes")
     }
 
+    /// Returns every parameter that is known, with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Gives the parameter a value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.insert(name.into(), value.into());

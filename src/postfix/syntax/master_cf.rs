@@ -73,6 +73,23 @@ impl Service {
         format!("{}/{}", self.name, self.kind)
     }
 
+    /// Returns the word at which a daemon stops to read options: it and all behind it are not looked at. Mostly the rest of
+    /// a value with blanks that lacks its braces.
+    pub fn unread(&self) -> Option<String> {
+        let mut rest = self.args.iter();
+        while let Some(word) = rest.next() {
+            let letters = word.strip_prefix(b"-").filter(|letters| !letters.is_empty());
+            let Some(letters) = letters.filter(|letters| *letters != b"-") else {
+                return Some(String::from_utf8_lossy(word).into_owned());
+            };
+            let takes = letters.iter().position(|letter| WITH_ARGUMENT.contains(letter));
+            if takes.is_some_and(|at| at + 1 == letters.len()) {
+                rest.next();
+            }
+        }
+        None
+    }
+
     /// Returns the raw value that this service overrides the parameter with.
     pub fn overridden(&self, name: &str) -> Option<&[u8]> {
         self.overrides

@@ -1,0 +1,168 @@
+//! The doctor of `check postfix`: configuration by whatever hand, and the key and certificate files that it names.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use super::Context;
+use crate::{
+    env::files,
+    model::{
+        certificate::Chain,
+        finding::{Finding, Severity},
+        key::{KeyError, PrivateKey},
+    },
+    postfix::{
+        doctor::{Patient, examine},
+        inspect::Instance,
+        sni, sni_map,
+        submission::words,
+        syntax::MainCf,
+    },
+};
+
+/// No file with a key or a chain is larger, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// Looks at an instance, whatever mailcert is to make of it.
+pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
+    let main_cf = MainCf::parse(&server.main_cf);
+    let subject = server.directory.display().to_string();
+    let mut findings = examine(&Patient {
+        subject: &subject,
+        version: server.version,
+        main_cf: &main_cf,
+        values: &server.values,
+        services: &server.services,
+        table_types: &server.table_types,
+        host: &server.host,
+    });
+    let mut seen = BTreeSet::new();
+    for service in server.tls_services().services {
+        if seen.insert(service.certificate_files.clone()) {
+            findings.extend(pair(&service.certificate_files));
+        }
+    }
+    findings.extend(sni_maps(context, server));
+    findings
+}
+
+/// Holds the files of one service against each other.
+fn pair(paths: &[PathBuf]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let (mut keys, mut chains) = (Vec::new(), Vec::new());
+    for path in paths {
+        let subject = path.display().to_string();
+        let bytes = match files::read(path, LIMIT) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                findings.push(
+                    Finding::new(
+                        Severity::Error,
+                        "postfix.certificate-unusable",
+                        subject,
+                        format!("main.cf or master.cf names it, and TLS is off for it: {error}"),
+                    )
+                    .remedy("`mailcert apply postfix` names files that are there")
+                    .reference("postconf(5), smtpd_tls_cert_file"),
+                );
+                continue;
+            }
+        };
+        let is_key = String::from_utf8_lossy(&bytes).contains("PRIVATE KEY-----");
+        if is_key {
+            findings.extend(exposed(path));
+        }
+        match PrivateKey::from_pem(&bytes) {
+            Ok(key) => keys.push((path, key)),
+            Err(error @ (KeyError::Encrypted | KeyError::Malformed)) if is_key => findings.push(
+                Finding::new(
+                    Severity::Error,
+                    "postfix.key-unusable",
+                    subject.clone(),
+                    format!("{error}: STARTTLS is offered, and answered with 454"),
+                )
+                .remedy(
+                    "Postfix needs the key without a passphrase, mode 0600: `openssl pkey -in KEY -out NEW`",
+                )
+                .reference("postconf(5), smtpd_tls_key_file"),
+            ),
+            Err(_) => {}
+        }
+        match Chain::from_pem(&bytes) {
+            Ok(chain) => chains.push((path, chain)),
+            Err(error) if !is_key => findings.push(
+                Finding::new(
+                    Severity::Error,
+                    "postfix.certificate-unusable",
+                    subject,
+                    format!("it holds no certificate: {error}"),
+                )
+                .remedy("`mailcert apply postfix` names a file that does")
+                .reference("postconf(5), smtpd_tls_cert_file"),
+            ),
+            Err(_) => {}
+        }
+    }
+    // Several pairs belong together in an order that only Postfix knows; one key has to fit one chain.
+    if let [(key_path, key)] = keys.as_slice()
+        && !chains.is_empty()
+        && !chains
+            .iter()
+            .any(|(_, chain)| chain.leaf.matches_key(&key.public_key_der()))
+    {
+        findings.push(
+            Finding::new(
+                Severity::Error,
+                "postfix.key-mismatch",
+                key_path.display().to_string(),
+                "the key does not belong to the certificate: STARTTLS is offered, and answered with 454; `postfix check` says \
+                 nothing of it",
+            )
+            .remedy("name the key that the certificate was made for; `mailcert apply postfix` names a pair that fits")
+            .reference("postconf(5), smtpd_tls_key_file"),
+        );
+    }
+    findings
+}
+
+/// A file with a key that others may read.
+fn exposed(path: &Path) -> Option<Finding> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o004 != 0).then(|| {
+        Finding::new(
+            Severity::Error,
+            "postfix.key-exposed",
+            path.display().to_string(),
+            format!("every user of this host may read the private key (mode {mode:04o})"),
+        )
+        .remedy(format!(
+            "`chmod 600 {}`: Postfix reads it as root; think about a new key",
+            path.display()
+        ))
+        .reference("postconf(5), smtpd_tls_key_file")
+    })
+}
+
+/// SNI maps that are not ours: their compiled files hold keys as well.
+fn sni_maps(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
+    let ours = context.store.layout().sni_map();
+    let tables = words(server.values.get("tls_server_sni_maps")).filter_map(|word| {
+        let (kind, path) = word.split_once(':')?;
+        sni::compiled(kind, Path::new(path)).filter(|_| Path::new(path) != ours)
+    });
+    let exposed = |file: PathBuf| {
+        let mode = sni_map::mode(&file).ok().filter(|mode| mode & 0o004 != 0)?;
+        let subject = file.display().to_string();
+        let evidence =
+            format!("every user of this host may read it (mode {mode:04o}), and it holds private keys");
+        Some(
+            Finding::new(Severity::Error, "postfix.sni-exposed", subject, evidence)
+                .remedy("`chmod 600` it and its source: postmap -F gives the map its source's mode; think about new keys")
+                .reference("postmap(1), -F"),
+        )
+    };
+    tables.filter_map(exposed).collect()
+}
