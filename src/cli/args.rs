@@ -146,7 +146,7 @@ pub enum Command {
 fn findings_help() -> String {
     let rows: String = IDS
         .iter()
-        .map(|(id, meaning)| format!("  {id:<26} {meaning}\n"))
+        .map(|(id, meaning)| format!("  {id:<31} {meaning}\n"))
         .collect();
     format!("Findings:\n{rows}\nExample:\n  mailcert check dns example.jp")
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -130,7 +129,7 @@ fn pair(paths: &[PathBuf]) -> Vec<Finding> {
 
 /// A file with a key that others may read.
 fn exposed(path: &Path) -> Option<Finding> {
-    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    let mode = sni_map::mode(path).ok()?;
     (mode & 0o004 != 0).then(|| {
         Finding::new(
             Severity::Error,
