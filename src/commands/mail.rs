@@ -122,6 +122,7 @@ fn planned(
 ) -> Result<PostfixPlan> {
     let sni_map = context.store.layout().sni_map();
     let login = sender_login::wanted(context, server)?;
+    known_overrides(context, server)?;
     let live = LiveFiles::below(&context.store.layout().live(&certificate.name));
     let request = desired::Request {
         live: &live,
@@ -183,6 +184,22 @@ fn submission(
             .collect(),
         login_maps,
         overrides: wanted.overrides.clone(),
+    }
+}
+
+/// Makes sure that Postfix knows the overrides of the configuration: it takes a misspelt one without a word.
+fn known_overrides(context: &Context<'_>, server: &Instance) -> Result<()> {
+    let overrides = &context.config.postfix.submission.overrides;
+    let names = overrides.iter().map(|(name, _)| name.as_str());
+    let unknown = inspect::unknown_parameters(server, names).map_err(|error| inspect_failure(&error))?;
+    match unknown.as_slice() {
+        [] => Ok(()),
+        unknown => Err(Error::failed(format!(
+            "postfix.submission_overrides names what Postfix {} does not know: {}",
+            server.version,
+            unknown.join(", ")
+        ))
+        .remedy("correct the name; `postconf -d` lists every parameter")),
     }
 }
 

@@ -449,6 +449,37 @@ mod tests {
         }
     }
 
+    /// Answers everything, and says that it is proven when it is asked so and `validates`.
+    async fn resolve(server: UdpSocket, validates: bool) {
+        let mut buffer = [0; 1500];
+        loop {
+            let (length, client) = server.recv_from(&mut buffer).await.unwrap();
+            let question = Message::from_vec(&buffer[..length]).unwrap();
+            let is_asked = question.metadata.authentic_data && question.metadata.recursion_desired;
+            let mut answer = question.into_response();
+            answer.metadata.authentic_data = is_asked && validates;
+            server.send_to(&answer.to_vec().unwrap(), client).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn knows_a_validating_resolver() {
+        let check = async |validates: bool| {
+            let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let resolver = Resolver::new(vec![server.local_addr().unwrap()]);
+            tokio::select! {
+                found = resolver.validates() => found,
+                () = resolve(server, validates) => unreachable!(),
+            }
+        };
+        assert_eq!(check(true).await, Ok(()));
+        assert_eq!(
+            check(false).await,
+            Err("the resolver 127.0.0.1 does not validate".to_owned())
+        );
+        assert!(Resolver::new(Vec::new()).validates().await.is_err());
+    }
+
     #[tokio::test]
     async fn follows_a_chain_from_one_server_to_the_next() {
         let alias = UdpSocket::bind("127.0.0.1:0").await.unwrap();

@@ -182,6 +182,25 @@ pub(super) fn ask(postconf: &Path, directory: &Path) -> Result<(Values, Vec<Stri
     Ok((values, warnings))
 }
 
+/// Returns those of the names that the installed Postfix has no parameter for.
+///
+/// # Errors
+/// When postconf(1) cannot be asked.
+pub fn unknown_parameters<'a>(
+    instance: &Instance,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<&'a str>, InspectError> {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return Ok(names);
+    }
+    let args: Vec<&str> = ["-d"].into_iter().chain(names.iter().copied()).collect();
+    let (known, _) = run_postconf(&instance.postconf, &instance.directory, &args)?;
+    let known = Values::parse(&known);
+    let is_unknown = |name: &&str| !known.iter().any(|(found, _)| found == *name);
+    Ok(names.into_iter().filter(is_unknown).collect())
+}
+
 fn run_postconf(
     postconf: &Path,
     directory: &Path,

@@ -260,3 +260,97 @@ fn users_submit_as_themselves_and_nobody_else_relays() {
     assert!(!site.state("postfix/sender-login.db").exists());
     assert!(site.postfix.leaf_sha256(587).is_err());
 }
+
+/// Port 587 as the options of a test have it: TLS and nothing else.
+fn with_service() -> Site {
+    let site = Site::of(|_, _| {
+        PostfixOptions {
+        submission: true,
+        main_cf: "mynetworks = 192.0.2.0/24\nsmtpd_helo_restrictions = check_helo_access inline:{ client.test=REJECT }\n"
+            .to_owned(),
+        ..PostfixOptions::default()
+    }
+    });
+    let socket = site.scratch.path().join("postfix/queue/private/auth");
+    auth::serve(&socket, &[("alice", "secret-alice")]);
+    site
+}
+
+#[test]
+#[ignore = "real: needs postfix, named"]
+fn a_service_in_force_is_completed_and_proven() {
+    let site = with_service();
+    let before = files_of(&site);
+    let identity = site.hold_certificate("submission = true\n");
+    let applied = apply(&site).expect(0);
+    assert_eq!(site.postfix.leaf_sha256(587), Ok(identity.sha256()), "{applied}");
+    let master_cf = String::from_utf8(files_of(&site).1).unwrap();
+    // What was there stands as it stood; what was missing follows it.
+    let old = format!(
+        "{}:587 inet n - n - - smtpd\n  -o syslog_name=postfix/submission\n  -o smtpd_tls_security_level=encrypt\n  \
+         -o smtpd_sasl_auth_enable=yes\n",
+        site.address.ip()
+    );
+    assert!(master_cf.contains(&old), "{master_cf}");
+    assert!(
+        master_cf.contains("\n  -o smtpd_helo_restrictions=\n"),
+        "{master_cf}"
+    );
+    assert_eq!(master_cf.matches(":587 ").count(), 1);
+    site.mailcert().run(&["undo"]).expect(0);
+    assert_eq!(files_of(&site), before);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named"]
+fn what_makes_a_service_mute_is_taken_back() {
+    let site = with_service();
+    let before = files_of(&site);
+    let snake_oil = site.postfix.leaf_sha256(587);
+    // A word that Postfix does not know is seen by nobody until a recipient is named.
+    site.hold_certificate(
+        "submission = true\nsubmission_overrides = [\"smtpd_client_restrictions=permit_sasl_autenticated,reject\"]\n",
+    );
+    let applied = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(1);
+    assert!(applied.stderr.contains("taken back"), "{applied}");
+    assert_eq!(files_of(&site), before);
+    assert_eq!(site.postfix.leaf_sha256(587), snake_oil);
+    assert!(!site.state("postfix/sender-login").exists());
+}
+
+#[test]
+#[ignore = "real: needs postfix, named"]
+fn what_cannot_work_is_refused_untouched() {
+    let site = with_service();
+    let before = files_of(&site);
+    site.hold_certificate("");
+    let check = |lines: &str, code: i32, expected: &str| {
+        site.write_config(|text| format!("{text}{lines}\n"));
+        let applied = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(code);
+        let told = applied.stdout.clone() + &applied.stderr;
+        assert!(told.contains(expected), "{lines}: {applied}");
+        assert_eq!(files_of(&site), before, "{lines}");
+    };
+    let own = |map: &str| format!("submission = true\nsender_login_maps = \"{map}\"");
+    check(&own("hash:/nonexistent/senders"), 1, "/nonexistent/senders");
+    check(
+        &own("mysql:/etc/senders"),
+        1,
+        "take a type that `postconf -m` lists",
+    );
+    check(&own("senders"), 2, "write generated, none, or tables");
+    let with = |one: &str| format!("submission = true\nsubmission_overrides = [\"{one}\"]");
+    check(&with("smtpd_tls_cert_file=/x"), 2, "for `[[certificate]]` to say");
+    check(&with("not an override"), 2, "write name=value");
+    check(
+        &with("smtpd_recipient_limit=many"),
+        1,
+        "bad numerical configuration",
+    );
+    check(
+        &with("smtpd_no_such_thing=1"),
+        1,
+        "does not know: smtpd_no_such_thing",
+    );
+    check(&with("smtpd_client_restrictions={{ template }}"), 1, "says:");
+}

@@ -713,10 +713,42 @@ const EXAMPLES: &[(&str, &str)] = &[
         "local-test",
         include_str!("../../../examples/config/local-test.toml"),
     ),
+    (
+        "mail-server",
+        include_str!("../../../examples/config/mail-server.toml"),
+    ),
     ("hooks", include_str!("../../../examples/config/hooks.toml")),
     ("two-cas", include_str!("../../../examples/config/two-cas.toml")),
     ("zerossl", include_str!("../../../examples/config/zerossl.toml")),
 ];
+
+#[test]
+fn the_mail_server_can_be_had_as_the_guide_has_it() {
+    let text = include_str!("../../../examples/config/mail-server.toml");
+    let config = read(text).unwrap();
+    assert!(config.postfix.submission.submission && config.postfix.submission.submissions);
+    assert_eq!(
+        config.postfix.submission.sender_login_maps,
+        SenderLoginMaps::Generated
+    );
+    // The commented lines are the last ones, and good as well.
+    let (head, tail) = text.split_once("# outgoing_ciphers").unwrap();
+    let uncommented = format!("{head}# outgoing_ciphers{tail}").replace("\n# ", "\n");
+    let literal = uncommented
+        .split_once("[postfix]")
+        .unwrap()
+        .1
+        .replace("The guide's", "# The guide's");
+    let guide = format!("{}[postfix]{literal}", text.split_once("[postfix]").unwrap().0);
+    let config = read(&guide).unwrap();
+    assert_eq!(config.postfix.outgoing.ciphers, CipherGrade::High);
+    assert_eq!(config.postfix.outgoing.loglevel, 2);
+    assert_eq!(
+        config.postfix.submission.sender_login_maps,
+        SenderLoginMaps::Own("hash:/etc/aliases".to_owned())
+    );
+    assert_eq!(config.postfix.submission.overrides.len(), 2);
+}
 
 #[test]
 fn reads_what_an_account_is_bound_by_and_how_names_are_proven() {
