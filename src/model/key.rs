@@ -2,7 +2,9 @@
 //!
 //! Keys are made and read here, never stored. Making one takes randomness from the crypto provider, the only thing in
 //! this file that is not a function of its arguments. A key that was read is normalized to PKCS#8 (RFC 5958), whatever
-//! form it came in: SEC 1 (RFC 5915), PKCS#1 (RFC 8017, A.1.2) or PKCS#8. Encrypted keys are not read.
+//! form it came in: SEC 1 (RFC 5915), PKCS#1 (RFC 8017, A.1.2) or PKCS#8. Keys under a passphrase are in [`encrypted`].
+
+pub mod encrypted;
 
 use std::fmt;
 
@@ -58,6 +60,8 @@ impl fmt::Debug for PrivateKey {
 /// Why a key could not be made or read, or a request not signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
+    /// The key is encrypted in a manner that we do not read.
+    Cipher,
     /// The PEM holds an encrypted key.
     Encrypted,
     /// The crypto provider failed: no randomness, no memory.
@@ -66,6 +70,10 @@ pub enum KeyError {
     Malformed,
     /// There is no private key in the PEM.
     Missing,
+    /// The passphrase does not open it.
+    Passphrase,
+    /// Opening it would take longer than any honest key does.
+    TooCostly,
     /// A key of another kind or size than we can use.
     Unsupported,
 }
@@ -73,10 +81,16 @@ pub enum KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Cipher => {
+                "the private key is encrypted in a manner that is not read here (PBES2 with PBKDF2 and AES-CBC is; \
+                 `openssl pkcs8 -topk8 -v2 aes256` writes it)"
+            }
             Self::Encrypted => "the private key is encrypted with a passphrase",
             Self::Failed => "the crypto library failed",
             Self::Malformed => "the private key is damaged",
             Self::Missing => "there is no private key in PEM form",
+            Self::Passphrase => "the passphrase is wrong, or the private key is damaged",
+            Self::TooCostly => "the private key wants more rounds of PBKDF2 than any honest one",
             Self::Unsupported => {
                 "the private key is neither ECDSA on P-256 or P-384 nor RSA of at least 2048 bits"
             }
@@ -215,6 +229,14 @@ impl PrivateKey {
         let names: Vec<String> = identifiers.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).map_err(|_| KeyError::Failed)?;
         params.distinguished_name = DistinguishedName::new();
+        self.sign_request(&params)
+    }
+
+    /// Signs a request for what these parameters say, as DER.
+    ///
+    /// # Errors
+    /// [`KeyError::Failed`] when signing fails.
+    pub(super) fn sign_request(&self, params: &CertificateParams) -> Result<Vec<u8>, KeyError> {
         let request = params
             .serialize_request(&self.pair)
             .map_err(|_| KeyError::Failed)?;

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod authority;
 pub mod certificate;
+pub mod der;
 pub mod endpoint;
 pub mod failure;
 pub mod finding;
