@@ -3,8 +3,8 @@
 use std::io::{BufRead, Read};
 
 use crate::{
-    commands::init::Ask,
-    env::{Env, Sink},
+    commands::{init::Ask, passphrase::AskHidden},
+    env::{Env, Sink, terminal::Silence},
     error::{Error, Result},
 };
 
@@ -58,5 +58,63 @@ impl Ask for Asker {
     fn yes(&mut self, question: &str) -> Result<bool> {
         let answer = self.ask(&format!("{question} (yes or no)"), "no")?;
         Ok(matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+impl AskHidden for Asker {
+    fn hidden(&mut self, question: &str) -> Result<Vec<u8>> {
+        let failed = |error| Error::failed("nothing could be asked at the terminal").cause(error);
+        // Before the question: what is typed ahead is not shown either.
+        let silence = Silence::begin().map_err(failed)?;
+        self.stderr.write(&format!("{question}: "));
+        let line = hidden_line(&mut self.stdin);
+        drop(silence);
+        self.stderr.write("\n");
+        line.ok_or_else(|| Error::usage("no passphrase was given; nothing was done"))
+    }
+}
+
+/// Reads one line key by key, as the terminal would edit it: it shows nothing and edits nothing meanwhile. Returns nothing when
+/// the person gives up (Ctrl-C, Ctrl-D on an empty line, the end of input).
+fn hidden_line(stdin: &mut impl Read) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    loop {
+        let mut key = [0];
+        stdin.read_exact(&mut key).ok()?;
+        match key[0] {
+            b'\n' | b'\r' => return Some(line),
+            // Ctrl-C, Ctrl-\.
+            0x03 | 0x1c => return None,
+            0x04 if line.is_empty() => return None,
+            // Backspace takes a whole character, which may be several octets of UTF-8.
+            0x08 | 0x7f => while line.pop().is_some_and(|octet| octet & 0xc0 == 0x80) {},
+            // Ctrl-U.
+            0x15 => line.clear(),
+            octet if (line.len() as u64) < LIMIT => line.push(octet),
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_unseen_can_be_corrected_and_given_up() {
+        let check = |typed: &[u8], expected: Option<&str>| {
+            let line = hidden_line(&mut &*typed).map(|line| String::from_utf8(line).unwrap());
+            assert_eq!(line.as_deref(), expected, "{typed:?}");
+        };
+        check(b"secret\nmore", Some("secret"));
+        check(b"secret\r", Some("secret"));
+        check(b"\n", Some(""));
+        check("abcé\x7f\x7fd\n".as_bytes(), Some("abd"));
+        check(b"\x7f\x7fa\n", Some("a"));
+        check(b"wrong\x15right\n", Some("right"));
+        check(b"abc\x03", None);
+        check(b"\x04", None);
+        check(b"abc", None);
+        check(&vec![b'a'; 5000], None);
     }
 }

@@ -5,6 +5,7 @@ mod ask;
 mod dispatch;
 mod events;
 mod nagios;
+pub mod passphrase;
 mod render;
 
 use clap::{CommandFactory, FromArgMatches, error::ErrorKind};

@@ -19,6 +19,7 @@ mod note;
 pub mod notify;
 pub mod order;
 pub mod outcome;
+pub mod passphrase;
 pub mod plan;
 pub mod preflight;
 pub mod probe;

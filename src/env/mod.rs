@@ -9,6 +9,7 @@ pub mod log;
 pub mod process;
 pub mod progress;
 pub mod secret;
+pub mod terminal;
 pub mod threads;
 
 use std::{

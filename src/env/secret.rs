@@ -1,6 +1,7 @@
-//! Secrets that the operator keeps in a file, a variable or a systemd credential. Their text is never in an error.
+//! Secrets that the operator keeps in a file, a variable or a systemd credential, or hands over by a descriptor. Their text is
+//! never in an error.
 
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
 use super::{Env, files};
 
@@ -12,6 +13,8 @@ const LIMIT: u64 = 4096;
 pub enum Place<'a> {
     /// A file of this name in `$CREDENTIALS_DIRECTORY` (systemd.exec(5), LoadCredential).
     Credential(&'a str),
+    /// A descriptor that the caller opened for us, by its number.
+    Descriptor(u32),
     /// A variable.
     Env(&'a str),
     /// A file, owned by root or the running user and not writable by others.
@@ -60,6 +63,7 @@ pub fn read(env: &Env, place: Place<'_>) -> Result<Secret, Unreadable> {
             }
             read_file(&Path::new(directory).join(name))
         }
+        Place::Descriptor(number) => read_descriptor(number),
         Place::Env(name) => match env.var(name) {
             Some(text) => Ok(Secret {
                 text: text.to_owned(),
@@ -69,6 +73,24 @@ pub fn read(env: &Env, place: Place<'_>) -> Result<Secret, Unreadable> {
         },
         Place::File(path) => read_file(path),
     }
+}
+
+/// Reads what the caller handed over: who could give us a descriptor is trusted with what is in it.
+fn read_descriptor(number: u32) -> Result<Secret, Unreadable> {
+    let place = format!("descriptor {number}");
+    let unread = |error| Unreadable::Place(format!("{place} cannot be read: {error}"));
+    let file = File::open(format!("/dev/fd/{number}")).map_err(unread)?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Unreadable::Place(format!(
+            "{place} holds more than {LIMIT} bytes"
+        )));
+    }
+    Ok(Secret {
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        place,
+    })
 }
 
 fn read_file(path: &Path) -> Result<Secret, Unreadable> {
