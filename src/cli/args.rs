@@ -1,6 +1,7 @@
 //! The command line: commands, options, and the help that is their manual.
 
 pub mod authority;
+pub mod request;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -93,14 +94,21 @@ pub enum Command {
     /// Deploy and verify again, or go back to an older generation
     #[command(after_help = "Example:\n  mailcert deploy mail.example.jp --generation 3")]
     Deploy(Deploy),
-    /// Put the certificate that another client renewed into service
+    /// Make a key and the request for a CA that works by mail or web form
     ///
-    /// DIR is certbot's live directory of the lineage, or the directory of lego's files. The files are copied, deployed and
-    /// verified; DIR is left as it is. The shipped hooks call this.
-    #[command(
-        after_help = "Example:\n  mailcert install mail.example.jp --from /etc/letsencrypt/live/mail.example.jp"
-    )]
-    Install(Install),
+    /// The key of a lineage waits in the state directory until `install` brings the certificate for it; asked again, the same
+    /// request is printed. The request goes to stdout. Needs no configuration when names are given, and a directory for the
+    /// files: then they are NAME.key, csr_NAME.pem and, with a passphrase, nopass_NAME.key, and nothing is written over.
+    #[command(after_help = "Example:\n  mailcert csr mail.example.jp --subject C=JP,O=Example")]
+    Csr(Box<request::Csr>),
+    /// Put a certificate that mailcert did not order into service
+    ///
+    /// FILE is what a CA sent for a request of `csr`: the certificate alone or with its chain, in any order and form; or a
+    /// PKCS#12 file with its key. With --from, DIR is certbot's live directory of the lineage, or the directory of lego's
+    /// files; the shipped hooks call this. The files are copied, deployed and verified, and left as they are. A certificate
+    /// that has expired, is for other names or for no key that is known is refused.
+    #[command(after_help = "Example:\n  mailcert install mail.example.jp mail-server.pem intermediate.pem")]
+    Install(request::Install),
     /// Show lineages, their state and expiry, and when renewal is due
     ///
     /// Exits with 3 when a lineage is not verified, or the timer is not enabled.
@@ -283,17 +291,6 @@ pub struct Deploy {
     /// The generation to go back to (with exactly one lineage)
     #[arg(long, value_name = "N", requires = "lineages")]
     pub generation: Option<u64>,
-}
-
-/// `install`.
-#[derive(Debug, Args)]
-pub struct Install {
-    /// The lineage
-    #[arg(value_name = "LINEAGE")]
-    pub lineage: String,
-    /// Where the other client keeps the files
-    #[arg(long, value_name = "DIR")]
-    pub from: PathBuf,
 }
 
 /// `check`.

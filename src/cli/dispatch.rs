@@ -1,6 +1,7 @@
 //! From a parsed command line to the command that does it, and from its outcome to the streams.
 
 mod authority;
+mod request;
 
 use std::path::PathBuf;
 
@@ -12,8 +13,8 @@ use super::{
 };
 use crate::{
     commands::{
-        self, Context, apply, check, deploy, init, init::Ask, install, notify::watched, plan, probe, records,
-        renew, status, target::Target, undo,
+        self, Context, apply, check, deploy, init, init::Ask, notify::watched, plan, probe, records, renew,
+        status, target::Target, undo,
     },
     env::{Env, log::Log, progress::Progress},
     error::{Error, ExitCode, Result},
@@ -40,6 +41,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         command: name(&cli.command),
         format: cli.global.format,
         style,
+        quiet: cli.global.quiet,
         progress: progress.clone(),
     };
     match &cli.command {
@@ -50,6 +52,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             return Ok(shown.outcome(env, &report));
         }
         Command::Check(request) => return check_all(env, request, &path, &shown),
+        Command::Csr(args) => return request::make_request(env, args, &path, &shown),
+        Command::Install(args) => return request::install(env, args, &path, &shown),
         Command::Revoke(request) => return authority::revoke(env, request, &path, &shown),
         Command::Account(request) => return authority::account(env, &request.command, &path, &shown),
         _ => {}
@@ -79,11 +83,6 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             let run = || deploy::run(&context, &request.lineages, request.generation);
             shown.outcome(env, &watched(&context, "deploy", run)?)
         }
-        Command::Install(request) => {
-            context.certificate(&request.lineage)?;
-            let run = || install::run(&context, &request.lineage, &request.from);
-            shown.outcome(env, &watched(&context, "install", run)?)
-        }
         Command::Status => shown.outcome(env, &status::run(&context)?),
         Command::Plan(request) => {
             let code = if request.expect_no_changes {
@@ -108,6 +107,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         | Command::Apply(_)
         | Command::Probe(_)
         | Command::Check(_)
+        | Command::Csr(_)
+        | Command::Install(_)
         | Command::Revoke(_)
         | Command::Account(_) => ExitCode::Done,
     })
@@ -119,6 +120,7 @@ pub fn name(command: &Command) -> &'static str {
         Command::Account(_) => "account",
         Command::Apply(_) => "apply",
         Command::Check(_) => "check",
+        Command::Csr(_) => "csr",
         Command::Deploy(_) => "deploy",
         Command::Init(_) => "init",
         Command::Install(_) => "install",
@@ -166,6 +168,7 @@ struct Show {
     command: &'static str,
     format: Format,
     style: Style,
+    quiet: bool,
     progress: Progress,
 }
 

@@ -1,4 +1,7 @@
-//! `install LINEAGE --from DIR`: takes over what another client renewed. DIR is left as it is.
+//! `install`: puts a certificate into service that we did not order. From another client's directory here, from files that a
+//! CA sent in [`sent`]. The files are left as they are.
+
+pub mod sent;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +15,11 @@ use crate::{
     config::Certificate,
     env::files,
     error::{Error, Result},
-    model::{certificate::Chain, lineage::State},
+    model::{
+        certificate::Chain,
+        key::PrivateKey,
+        lineage::{Lineage, State},
+    },
 };
 
 /// No key or chain is larger, in bytes.
@@ -39,45 +46,87 @@ pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
     })?;
     judge(context, certificate, &chain, &key.public_key_der())
         .map_err(|reason| Error::failed(refused.clone()).cause(reason))?;
-    let mut lineage = heal::load(context, certificate)?;
-    let generation = order::describe(&chain, None);
-    if let Some(live) = lineage.live() {
-        if live.leaf_sha256 == generation.leaf_sha256 {
-            let number = lineage.generation.unwrap_or(lineage.newest);
-            // The same certificate again: look whether it is served, as the other client's hook expects.
-            let work = renew::deploying(certificate, lineage, number, Action::Deployed);
-            return Ok(renew::carry_out(context, vec![work], Configuration::Leave));
-        }
-        if generation.not_before < live.not_before {
-            return Err(Error::failed(refused)
-                .cause(format!(
-                    "its certificate is older ({}) than the one in use ({})",
-                    generation.not_before.date(),
-                    live.not_before.date()
-                ))
-                .remedy(format!(
-                    "to go back on purpose: `mailcert deploy {name} --generation N`"
-                )));
-        }
-    }
-    context.wait(tlsa::refuse_unpublished(context, certificate, &chain))??;
-    let first = lineage.newest_complete().is_none();
-    let number = context.store.next_number(&lineage);
-    let access = order::key_access(certificate)?;
-    order::write_generation(context, name, number, &chain, &key.to_pem(), access)?;
-    lineage.newest = number;
-    lineage.generations.insert(number, generation);
-    lineage.renewal_info = None;
-    lineage.state = State::Issued;
-    lineage.forget_failures();
-    context.save(&lineage)?;
-    let configuration = if first {
-        Configuration::Write
-    } else {
-        Configuration::Leave
+    let installed = Installed {
+        certificate,
+        chain: &chain,
+        key: &key,
+        refused: &refused,
     };
-    let work = renew::deploying(certificate, lineage, number, Action::Installed);
-    Ok(renew::carry_out(context, vec![work], configuration))
+    installed.put_into_service(context, |_| Ok(()))
+}
+
+/// A key and chain that belong together and are good for the lineage.
+struct Installed<'a> {
+    certificate: &'a Certificate,
+    chain: &'a Chain,
+    key: &'a PrivateKey,
+    /// What is told when it is refused all the same.
+    refused: &'a str,
+}
+
+impl Installed<'_> {
+    /// Makes a generation of it, deploys and verifies it. `saved` is done once it is on disk and in the record: nothing is
+    /// lost from then on.
+    fn put_into_service(
+        &self,
+        context: &Context<'_>,
+        saved: impl FnOnce(&Context<'_>) -> Result<()>,
+    ) -> Result<Run> {
+        let Self {
+            certificate,
+            chain,
+            key,
+            refused,
+        } = *self;
+        let name = &certificate.name;
+        let mut lineage = heal::load(context, certificate)?;
+        let generation = order::describe(chain, None);
+        if let Some(live) = lineage.live() {
+            if live.leaf_sha256 == generation.leaf_sha256 && is_on_disk(context, &lineage, chain) {
+                let number = lineage.generation.unwrap_or(lineage.newest);
+                // The same certificate again: look whether it is served, as the other client's hook expects.
+                let work = renew::deploying(certificate, lineage, number, Action::Deployed);
+                return Ok(renew::carry_out(context, vec![work], Configuration::Leave));
+            }
+            if generation.not_before < live.not_before {
+                return Err(Error::failed(refused)
+                    .cause(format!(
+                        "its certificate is older ({}) than the one in use ({})",
+                        generation.not_before.date(),
+                        live.not_before.date()
+                    ))
+                    .remedy(format!(
+                        "to go back on purpose: `mailcert deploy {name} --generation N`"
+                    )));
+            }
+        }
+        context.wait(tlsa::refuse_unpublished(context, certificate, chain))??;
+        let first = lineage.newest_complete().is_none();
+        let number = context.store.next_number(&lineage);
+        let access = order::key_access(certificate)?;
+        order::write_generation(context, name, number, chain, &key.to_pem(), access)?;
+        lineage.newest = number;
+        lineage.generations.insert(number, generation);
+        lineage.renewal_info = None;
+        lineage.state = State::Issued;
+        lineage.forget_failures();
+        context.save(&lineage)?;
+        saved(context)?;
+        let configuration = if first {
+            Configuration::Write
+        } else {
+            Configuration::Leave
+        };
+        let work = renew::deploying(certificate, lineage, number, Action::Installed);
+        Ok(renew::carry_out(context, vec![work], configuration))
+    }
+}
+
+/// Returns whether the generation in use has this very chain: with the same leaf, an intermediate may have come since.
+fn is_on_disk(context: &Context<'_>, lineage: &Lineage, chain: &Chain) -> bool {
+    let number = lineage.generation.unwrap_or(lineage.newest);
+    let there = context.store.load_fullchain(&lineage.name, number);
+    there.is_ok_and(|there| there == chain.to_pem())
 }
 
 /// Finds key and full chain: as certbot's live directory has them, or as lego's `certificates` directory.
@@ -117,6 +166,23 @@ fn judge(context: &Context<'_>, certificate: &Certificate, chain: &Chain, spki: 
     }
     if leaf.not_before > now {
         return Err(format!("its certificate is valid only from {}", leaf.not_before));
+    }
+    let usages = &leaf.extended_key_usages;
+    if !usages.is_empty()
+        && !usages
+            .iter()
+            .any(|usage| usage == "serverAuth" || usage == "anyExtendedKeyUsage")
+    {
+        return Err(format!(
+            "its certificate is not for servers: its extended key usage is {}, and lacks serverAuth",
+            usages.join(", ")
+        ));
+    }
+    if leaf.dns_names.is_empty() {
+        return Err(format!(
+            "its certificate has no name in subjectAltName, and clients look nowhere else; its subject is `{}`",
+            leaf.subject
+        ));
     }
     let missing: Vec<String> = certificate
         .identifiers

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod ca;
 pub mod certificates;
 pub mod check;
+pub mod csr;
 pub mod deploy;
 pub mod dns;
 mod doctor;

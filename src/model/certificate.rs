@@ -379,21 +379,26 @@ impl Chain {
         }
         let index = leaf_index(&certificates)?;
         let leaf = certificates.remove(index);
+        Ok(Self::of(leaf, certificates))
+    }
+
+    /// Brings the issuers of a leaf into order; what does not lead from it to a root is left out, and so is the root.
+    pub fn of(leaf: Certificate, mut others: Vec<Certificate>) -> Self {
         let mut intermediates: Vec<Certificate> = Vec::new();
         loop {
             let last = intermediates.last().unwrap_or(&leaf);
             if last.self_issued {
                 break;
             }
-            let issuer = certificates
-                .iter()
-                .position(|other| !other.self_issued && last.may_be_issued_by(other));
+            let issuer = others.iter().position(|other| {
+                !other.self_issued && other.sha256 != leaf.sha256 && last.may_be_issued_by(other)
+            });
             match issuer {
-                Some(index) => intermediates.push(certificates.remove(index)),
+                Some(index) => intermediates.push(others.remove(index)),
                 None => break,
             }
         }
-        Ok(Self { leaf, intermediates })
+        Self { leaf, intermediates }
     }
 
     /// Returns the leaf, then the intermediates.

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod authority;
+pub mod bundle;
 pub mod certificate;
 pub mod der;
 pub mod endpoint;
@@ -16,6 +17,7 @@ pub mod notice;
 pub mod plan;
 pub mod public_suffix;
 pub mod record;
+pub mod request;
 pub mod revocation;
 pub mod rrset;
 pub mod schedule;

@@ -19,6 +19,8 @@ pub mod file {
     pub const FULLCHAIN: &str = "fullchain.pem";
     /// Key, leaf and chain, as `smtpd_tls_chain_files` wants it.
     pub const COMBINED: &str = "combined.pem";
+    /// A request for a certificate, beside its key.
+    pub const REQUEST: &str = "request.pem";
 }
 
 /// The paths below one state directory.
@@ -100,6 +102,16 @@ impl Layout {
     /// Returns where a record is kept that could not be used.
     pub fn damaged_state(&self, name: &str, n: u64) -> PathBuf {
         self.lineage(name).join(format!("state.json.damaged-{n}"))
+    }
+
+    /// Returns the directory of a lineage's requests that no CA has answered yet.
+    pub fn requests(&self, name: &str) -> PathBuf {
+        self.lineage(name).join("requests")
+    }
+
+    /// Returns one request with its key.
+    pub fn request(&self, name: &str, number: u64) -> PathBuf {
+        self.requests(name).join(number.to_string())
     }
 
     /// Returns one complete generation.

@@ -7,6 +7,7 @@ pub mod layout;
 pub mod lock;
 pub mod mend;
 pub mod notices;
+pub mod requests;
 pub mod selinux;
 pub mod state;
 

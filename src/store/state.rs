@@ -64,7 +64,7 @@ impl Store {
         )?)
     }
 
-    fn make_lineage_directory(&self, name: &str) -> Result<(), StoreError> {
+    pub(super) fn make_lineage_directory(&self, name: &str) -> Result<(), StoreError> {
         files::make_directory(self.layout().root(), layout::WALKABLE)?;
         let parts = [
             self.layout().lineages(),
