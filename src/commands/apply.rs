@@ -195,8 +195,11 @@ where
 }
 
 /// Returns whether another run has made a change since the plan.
+///
+/// One that changes nothing is not: what is derived from the file is lost.
 fn is_made(change: &FileChange) -> bool {
-    files::read_if_exists(&change.path, FILE_LIMIT).is_ok_and(|found| found == change.after)
+    change.before != change.after
+        && files::read_if_exists(&change.path, FILE_LIMIT).is_ok_and(|found| found == change.after)
 }
 
 struct Applying<'c, 'e> {

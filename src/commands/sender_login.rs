@@ -14,7 +14,7 @@ use crate::{
         sender_login::{Entry, Input, read_aliases, read_virtual},
         sender_map::{self, SenderMap, SenderMapError},
         sni,
-        submission::words,
+        submission::{effective, words},
     },
     store::layout::PRIVATE,
 };
@@ -25,6 +25,9 @@ pub struct Wanted {
     pub maps: LoginMaps,
     /// The files of ours that it names, with their content.
     files: Vec<(PathBuf, String)>,
+    /// Whether the first of them is to be compiled, also where it is as it should be: its table is lost, or of the type
+    /// that new tables had before an upgrade.
+    is_uncompiled: bool,
     /// What is not in it.
     pub notes: Vec<String>,
 }
@@ -36,10 +39,11 @@ impl Wanted {
     /// When one cannot be read.
     pub fn changes(&self) -> Result<Vec<FileChange>> {
         let mut changes = Vec::new();
-        for (path, text) in &self.files {
+        for (index, (path, text)) in self.files.iter().enumerate() {
             let before = files::read_if_exists(path, FILE_LIMIT)
                 .map_err(|error| Error::failed("the sender login map cannot be read").cause(error))?;
-            if before.as_deref() != Some(text.as_bytes()) {
+            let is_lost = self.is_uncompiled && index == 0;
+            if is_lost || before.as_deref() != Some(text.as_bytes()) {
                 changes.push(FileChange {
                     path: path.clone(),
                     before,
@@ -75,6 +79,7 @@ pub fn wanted(context: &Context<'_>, server: &Instance) -> Result<Wanted> {
     let nothing = |maps| Wanted {
         maps,
         files: Vec::new(),
+        is_uncompiled: false,
         notes: Vec::new(),
     };
     if !submission.submission && !submission.submissions {
@@ -121,9 +126,9 @@ fn generated(context: &Context<'_>, server: &Instance) -> Result<Wanted> {
     let kind = server.values.get("default_database_type");
     let source = context.store.layout().sender_login();
     let rules = context.store.layout().sender_login_rules();
-    if sni::compiled(kind, &source).is_none() {
+    let Some(compiled) = sni::compiled(kind, &source) else {
         return Err(failed(SenderMapError::Type(kind.to_owned()).to_string()));
-    }
+    };
     let has =
         |kind: &str| server.table_types.is_empty() || server.table_types.iter().any(|known| known == kind);
     let Some(rule_kind) = ["regexp", "pcre"].into_iter().find(|kind| has(kind)) else {
@@ -145,6 +150,7 @@ fn generated(context: &Context<'_>, server: &Instance) -> Result<Wanted> {
     let generated = input.generate();
     Ok(Wanted {
         maps: LoginMaps::Ours(maps),
+        is_uncompiled: !compiled.is_file() || named_kind(server, &source) != kind,
         files: vec![(source, generated.source()), (rules, generated.rules_file())],
         notes,
     })
@@ -201,6 +207,27 @@ pub fn make_directory(context: &Context<'_>) -> Result<()> {
         .map_err(failed)
 }
 
+/// Compiles what the changes are about to write: killed in between, a run leaves a table that the next one takes for
+/// none, never a source without its table.
+///
+/// # Errors
+/// When it cannot be compiled; what is in use was not touched.
+pub fn prepare(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<()> {
+    let source = context.store.layout().sender_login();
+    let text = changes
+        .iter()
+        .find(|change| change.path == source)
+        .and_then(|change| change.after.as_ref());
+    text.map_or(Ok(()), |text| {
+        compile(
+            context,
+            server,
+            server.values.get("default_database_type"),
+            &String::from_utf8_lossy(text),
+        )
+    })
+}
+
 /// Makes the compiled table that of the source on disk, after these changes were written or put back.
 ///
 /// # Errors
@@ -212,16 +239,34 @@ pub fn settle(context: &Context<'_>, server: &Instance, changes: &[FileChange]) 
     let source = context.store.layout().sender_login();
     let failed = |error| Error::failed("the sender login map could not be read").cause(error);
     match files::read_if_exists(&source, FILE_LIMIT).map_err(failed)? {
-        Some(bytes) => compile(context, server, &String::from_utf8_lossy(&bytes)),
+        Some(bytes) => compile(
+            context,
+            server,
+            &named_kind(server, &source),
+            &String::from_utf8_lossy(&bytes),
+        ),
         None => SenderMap::remove(&source).map_err(|error| failure(&error)),
     }
 }
 
-fn compile(context: &Context<'_>, server: &Instance, text: &str) -> Result<()> {
+/// Returns the type by which the configuration names the table; that of new tables where it does not.
+fn named_kind(server: &Instance, source: &Path) -> String {
+    let name = "smtpd_sender_login_maps";
+    let services = server
+        .services
+        .iter()
+        .filter(|service| service.command == "smtpd");
+    let kind = services
+        .map(|service| effective(service, name, &server.values))
+        .find_map(|maps| sni::named_type(&maps, source).map(str::to_owned));
+    kind.unwrap_or_else(|| server.values.get("default_database_type").to_owned())
+}
+
+fn compile(context: &Context<'_>, server: &Instance, kind: &str, text: &str) -> Result<()> {
     let source = context.store.layout().sender_login();
     let map = SenderMap {
         config_directory: &server.directory,
-        kind: server.values.get("default_database_type"),
+        kind,
         source: &source,
     };
     map.build(context.env, text).map_err(|error| failure(&error))

@@ -255,7 +255,10 @@ impl Completion<'_> {
             Manner::IfAbsent if self.is_new => wanted.filter(|_| !own),
             Manner::IfAbsent | Manner::IfLeaks => wanted.filter(|_| !own && !inherits && !present.is_empty()),
             Manner::LoginMaps => {
-                if present.is_empty() || is_alias_map(&present, self.values) {
+                // The same tables by another type are ours, from before an upgrade of Postfix.
+                let is_ours = names_of(&present).eq(names_of(&value));
+                if present.is_empty() || is_alias_map(&present, self.values) || (is_ours && present != value)
+                {
                     return wanted;
                 }
                 if present != value {
@@ -317,6 +320,11 @@ impl Completion<'_> {
         let reason = format!("{}: -o {}={value}: {}", service.label(), one.name, one.reason);
         self.completed.reasons.push(reason);
     }
+}
+
+/// Returns the names of tables without their types.
+fn names_of(tables: &str) -> impl Iterator<Item = &str> {
+    words(tables).map(|word| word.split_once(':').map_or(word, |(_, name)| name))
 }
 
 /// Returns whether two values say the same, whatever stands between their words.
@@ -602,6 +610,9 @@ mod tests {
         );
         let own = "-o smtpd_sender_login_maps=mysql:/etc/senders";
         check("", &[secure, auth, strangers, own, sender], &[], &[]);
+        // Ours, from before the type of new tables changed.
+        let former = "-o smtpd_sender_login_maps=lmdb:/m";
+        check("", &[secure, auth, strangers, former, sender], &[maps], &[former]);
         // A list of the operator's gets the check in front; one that has it stays.
         let list = "-o smtpd_sender_restrictions=reject_unknown_sender_domain";
         check(

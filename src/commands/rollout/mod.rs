@@ -764,8 +764,10 @@ fn write_maps(
     }
     keep(maps)?;
     sender_login::make_directory(context)?;
+    sender_login::prepare(context, server, maps)?;
     mail::write(maps)?;
-    sender_login::settle(context, server, maps)
+    // Once more, so that the table is not older than its source: Postfix warns of that.
+    sender_login::prepare(context, server, maps)
 }
 
 /// Puts maps back whose configuration was not found good.
