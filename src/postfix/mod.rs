@@ -2,8 +2,11 @@
 //!
 //! The way through it: [`inspect`] asks the installed program, [`desired`] says what should be, [`plan`] compares,
 //! [`judge`] has a staged copy judged by Postfix itself, [`apply`] writes, reloads and takes back. [`endpoints`] names
-//! the ports that then have to prove it. This module never edits with `postconf -e` (it loses mode and owner, replaces a
-//! symbolic link, and corrupts a file without a final newline) and never signals the master (a broken file ends it).
+//! the ports that then have to prove it. [`submission`] completes the services of users, [`sender_login`] says who may
+//! send as whom, [`doctor`] finds what is wrong whoever wrote it.
+//!
+//! This module never edits with `postconf -e` (it loses mode and owner, replaces a symbolic link, and corrupts a file without
+//! a final newline) and never signals the master (a broken file ends it).
 //!
 //! Rules: postconf(1), postconf(5), master(5), `design` section 6, rule 3.
 
