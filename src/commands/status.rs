@@ -56,19 +56,25 @@ pub struct LineageStatus {
     pub endpoints: Vec<crate::model::lineage::Served>,
     /// The step that is failing, how often it did in a row, and when it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<FailureStatus>,
+    pub failure: Option<Box<FailureStatus>>,
     /// What is failing besides, of the other concern: no certificate comes, or one is not in service.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub set_aside: Option<FailureStatus>,
+    pub set_aside: Option<Box<FailureStatus>>,
     /// Why a certificate that is wanted is not ordered yet, though nothing failed, and until when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<Held>,
+    pub waiting: Option<Box<Held>>,
     /// When each step succeeded and failed last.
     #[serde(skip_serializing_if = "Steps::is_empty")]
     pub steps: Steps,
     /// The CA's renewal window for the certificate in use, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renewal_window: Option<Window>,
+    /// When the certificate in use was withdrawn, where it was.
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub revoked_at: Option<OffsetDateTime>,
     /// The directory of the CA that issued the certificate in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
@@ -253,7 +259,8 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     if expired {
         last_error.get_or_insert("the certificate in use has expired".to_owned());
     }
-    if let Some(revocation) = live.and_then(|live| lineage.revocation_of(live)) {
+    let revocation = live.and_then(|live| lineage.revocation_of(live));
+    if let Some(revocation) = revocation {
         let date = revocation.at.date();
         last_error.get_or_insert(format!(
             "the certificate in use was revoked on {date} ({})",
@@ -281,10 +288,11 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             .as_ref()
             .map(|deployment| deployment.endpoints.clone())
             .unwrap_or_default(),
-        failure: lineage.failure.as_ref().map(FailureStatus::of),
-        set_aside: lineage.set_aside.as_ref().map(FailureStatus::of),
-        waiting: schedule::held(lineage, &wanted.policy(), context.now()),
+        failure: lineage.failure.as_ref().map(FailureStatus::of).map(Box::new),
+        set_aside: lineage.set_aside.as_ref().map(FailureStatus::of).map(Box::new),
+        waiting: schedule::held(lineage, &wanted.policy(), context.now()).map(Box::new),
         steps: lineage.steps.clone(),
+        revoked_at: revocation.map(|revocation| revocation.at),
         renewal_window: ours.and_then(|live| renewal_window(live, lineage.renewal_info.as_ref())),
         fallback: ours.is_some_and(|live| is_by_fallback(context, live)),
         directory: live.and_then(|live| live.directory.clone()),

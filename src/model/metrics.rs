@@ -30,6 +30,8 @@ pub struct LineageFacts<'a> {
     pub not_after: Option<OffsetDateTime>,
     /// When it is to be renewed.
     pub renew_at: Option<OffsetDateTime>,
+    /// When the certificate in use was withdrawn, where it was.
+    pub revoked_at: Option<OffsetDateTime>,
     /// Whether every port proved it; `None` where none is asked.
     pub verified: Option<bool>,
     /// Whether all is well with it: what `status` shows in green.
@@ -121,11 +123,13 @@ pub struct MailFacts {
     pub sent_at: Option<OffsetDateTime>,
 }
 
+/// Goes through the lineages of the configuration once more.
+pub type Walk<'a> = dyn Fn() -> Box<dyn Iterator<Item = LineageFacts<'a>> + 'a> + 'a;
+
 /// Everything that is told.
-#[derive(Debug)]
 pub struct Facts<'a> {
-    /// The lineages of the configuration.
-    pub lineages: Vec<LineageFacts<'a>>,
+    /// The lineages of the configuration: none is kept, however many there are.
+    pub lineages: &'a Walk<'a>,
     /// The last run of each command.
     pub runs: &'a Runs,
     /// How mail goes; `None` where none is wanted.
@@ -134,24 +138,13 @@ pub struct Facts<'a> {
     pub version: &'a str,
 }
 
-/// Every state, for the one-hot series.
-const STATES: [State; 7] = [
-    State::Due,
-    State::Ordered,
-    State::Issued,
-    State::Installed,
-    State::Deployed,
-    State::Verified,
-    State::RolledBack,
-];
-
 /// Writes all families.
 ///
 /// # Errors
 /// What the writer fails with.
 pub fn write(out: &mut dyn Write, facts: &Facts<'_>) -> io::Result<()> {
-    about_certificates(out, &facts.lineages)?;
-    about_failures(out, &facts.lineages)?;
+    about_certificates(out, facts.lineages)?;
+    about_failures(out, facts.lineages)?;
     about_runs(out, facts.runs)?;
     if let Some(mail) = facts.mail {
         let mut family = Family::new(
@@ -169,23 +162,30 @@ pub fn write(out: &mut dyn Write, facts: &Facts<'_>) -> io::Result<()> {
     family.sample(out, &[("version", facts.version)], 1)
 }
 
-fn about_certificates(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io::Result<()> {
+fn about_certificates(out: &mut dyn Write, lineages: &Walk<'_>) -> io::Result<()> {
     let mut family = Family::new(
         "mailcert_certificate_not_after_timestamp_seconds",
         "When the certificate in use expires.",
     );
-    for one in lineages {
+    for one in lineages() {
         family.instant(out, &[("lineage", one.name)], one.not_after)?;
     }
     let mut family = Family::new(
         "mailcert_certificate_renew_at_timestamp_seconds",
         "When the certificate in use is to be renewed.",
     );
-    for one in lineages {
+    for one in lineages() {
         family.instant(out, &[("lineage", one.name)], one.renew_at)?;
     }
+    let mut family = Family::new(
+        "mailcert_certificate_revoked_timestamp_seconds",
+        "When the certificate in use was revoked on our word; absent when it was not.",
+    );
+    for one in lineages() {
+        family.instant(out, &[("lineage", one.name)], one.revoked_at)?;
+    }
     let mut family = Family::new("mailcert_lineage_generation", "The generation in use.");
-    for one in lineages {
+    for one in lineages() {
         if let Some(generation) = one.generation {
             family.sample(out, &[("lineage", one.name)], generation)?;
         }
@@ -194,28 +194,21 @@ fn about_certificates(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io:
         "mailcert_lineage_good",
         "Whether all is well with the lineage, as mailcert status shows it.",
     );
-    for one in lineages {
+    for one in lineages() {
         family.sample(out, &[("lineage", one.name)], flag(one.good))?;
     }
     let mut family = Family::new(
         "mailcert_lineage_state",
-        "How far the newest generation has come: 1 for the state that it is in.",
+        "How far the newest generation has come: 1 for the state that it is in; the others are absent.",
     );
-    for one in lineages {
-        for state in STATES {
-            let word = state.word();
-            family.sample(
-                out,
-                &[("lineage", one.name), ("state", word)],
-                flag(one.state == state),
-            )?;
-        }
+    for one in lineages() {
+        family.sample(out, &[("lineage", one.name), ("state", one.state.word())], 1)?;
     }
     let mut family = Family::new(
         "mailcert_lineage_verified",
         "Whether every port was seen serving the generation in use; absent where no port is asked.",
     );
-    for one in lineages {
+    for one in lineages() {
         if let Some(verified) = one.verified {
             family.sample(out, &[("lineage", one.name)], flag(verified))?;
         }
@@ -223,12 +216,12 @@ fn about_certificates(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io:
     Ok(())
 }
 
-fn about_failures(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io::Result<()> {
+fn about_failures(out: &mut dyn Write, lineages: &Walk<'_>) -> io::Result<()> {
     let mut family = Family::new(
         "mailcert_lineage_consecutive_failures",
         "Failures in a row of the step that failed most often; 0 when nothing is failing.",
     );
-    for one in lineages {
+    for one in lineages() {
         let most = one.failing().map(|failing| failing.count).max();
         family.sample(out, &[("lineage", one.name)], most.unwrap_or(0))?;
     }
@@ -236,7 +229,7 @@ fn about_failures(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io::Res
         "mailcert_lineage_next_try_timestamp_seconds",
         "When a step that is failing is tried again.",
     );
-    for one in lineages {
+    for one in lineages() {
         for failing in one.failing() {
             let labels = [("lineage", one.name), ("step", failing.step.word())];
             family.instant(out, &labels, Some(failing.next_try))?;
@@ -246,14 +239,14 @@ fn about_failures(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io::Res
         "mailcert_lineage_waiting_until_timestamp_seconds",
         "Until when the limits of the CA or of the configuration hold a wanted order back; absent when none is held back.",
     );
-    for one in lineages {
+    for one in lineages() {
         family.instant(out, &[("lineage", one.name)], one.held_until)?;
     }
     let mut family = Family::new(
         "mailcert_lineage_step_last_failure_timestamp_seconds",
         "When the step failed last.",
     );
-    for one in lineages {
+    for one in lineages() {
         for step in Step::ALL {
             let labels = [("lineage", one.name), ("step", step.word())];
             family.instant(out, &labels, one.steps.of(step).failed)?;
@@ -263,7 +256,7 @@ fn about_failures(out: &mut dyn Write, lineages: &[LineageFacts<'_>]) -> io::Res
         "mailcert_lineage_step_last_success_timestamp_seconds",
         "When the step succeeded last.",
     );
-    for one in lineages {
+    for one in lineages() {
         for step in Step::ALL {
             let labels = [("lineage", one.name), ("step", step.word())];
             family.instant(out, &labels, one.steps.of(step).succeeded)?;
@@ -409,44 +402,47 @@ mod tests {
         runs.note("renew", NOW - Duration::hours(1), 9, 0);
         runs.note("renew", NOW, 1234, 1);
         let never = Steps::default();
+        let lineages = [
+            LineageFacts {
+                name: "a\"\\b\nc",
+                state: State::Deployed,
+                generation: Some(3),
+                not_after: Some(NOW + Duration::days(30)),
+                renew_at: None,
+                revoked_at: Some(NOW),
+                verified: Some(false),
+                good: false,
+                steps: &steps,
+                failing: [
+                    Some(Failing {
+                        step: Step::Verify,
+                        count: 2,
+                        next_try: NOW + Duration::minutes(10),
+                    }),
+                    Some(Failing {
+                        step: Step::Order,
+                        count: 5,
+                        next_try: NOW + Duration::minutes(20),
+                    }),
+                ],
+                held_until: None,
+            },
+            LineageFacts {
+                name: "new",
+                state: State::Due,
+                generation: None,
+                not_after: None,
+                renew_at: None,
+                revoked_at: None,
+                verified: None,
+                good: false,
+                steps: &never,
+                failing: [None, None],
+                held_until: Some(NOW),
+            },
+        ];
         let facts = Facts {
-            lineages: vec![
-                LineageFacts {
-                    name: "a\"\\b\nc",
-                    state: State::Deployed,
-                    generation: Some(3),
-                    not_after: Some(NOW + Duration::days(30)),
-                    renew_at: None,
-                    verified: Some(false),
-                    good: false,
-                    steps: &steps,
-                    failing: [
-                        Some(Failing {
-                            step: Step::Verify,
-                            count: 2,
-                            next_try: NOW + Duration::minutes(10),
-                        }),
-                        Some(Failing {
-                            step: Step::Order,
-                            count: 5,
-                            next_try: NOW + Duration::minutes(20),
-                        }),
-                    ],
-                    held_until: None,
-                },
-                LineageFacts {
-                    name: "new",
-                    state: State::Due,
-                    generation: None,
-                    not_after: None,
-                    renew_at: None,
-                    verified: None,
-                    good: false,
-                    steps: &never,
-                    failing: [None, None],
-                    held_until: Some(NOW),
-                },
-            ],
+            lineages: &|| Box::new(lineages.iter().copied()),
             runs: &runs,
             mail: Some(MailFacts {
                 failed: true,
@@ -458,7 +454,7 @@ mod tests {
         for line in [
             "mailcert_certificate_not_after_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\"} 1901188800",
             "mailcert_lineage_state{lineage=\"new\",state=\"due\"} 1",
-            "mailcert_lineage_state{lineage=\"new\",state=\"verified\"} 0",
+            "mailcert_certificate_revoked_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\"} 1898596800",
             "mailcert_lineage_verified{lineage=\"a\\\"\\\\b\\nc\"} 0",
             "mailcert_lineage_consecutive_failures{lineage=\"a\\\"\\\\b\\nc\"} 5",
             "mailcert_lineage_consecutive_failures{lineage=\"new\"} 0",
@@ -478,6 +474,11 @@ mod tests {
                 "{line} is not in\n{text}"
             );
         }
+        assert_eq!(text.matches("mailcert_lineage_state{").count(), 2, "{text}");
+        assert!(
+            !text.contains("revoked_timestamp_seconds{lineage=\"new\"}"),
+            "{text}"
+        );
         assert!(!text.contains("renew_at"), "{text}");
         assert!(!text.contains("mail_last_success"), "{text}");
         assert!(!text.contains("verified{lineage=\"new\"}"), "{text}");

@@ -78,8 +78,13 @@ fn a_revoked_certificate_is_red_and_replaced_by_the_next_run() {
     );
     let told = revoke(&world, &[]).expect(0);
     assert!(told.stdout.contains("had been revoked before"), "{told}");
+    world.mailcert().run(&["apply", "--yes"]).expect(0);
+    let metrics = || fs::read_to_string(world.state_directory().join("metrics.prom")).unwrap();
+    let series = format!("mailcert_certificate_revoked_timestamp_seconds{{lineage=\"{HOST}\"}} ");
+    assert!(metrics().contains(&series), "{}", metrics());
 
     world.mailcert().run(&["renew"]).expect(0);
+    assert!(!metrics().contains("revoked"), "{}", metrics());
     assert_eq!(world.record(HOST)["generation"], 2);
     assert_eq!(status_at_the_ca(&world, &cert_of(&world, 2))["Status"], "Valid");
     world.mailcert().run(&["status"]).expect(0);

@@ -30,7 +30,7 @@ pub(super) fn write(
     runs.note(ended.command, now, took, ended.exit_code.code());
     let saved = context.store.save_runs(&runs);
     let facts = Facts {
-        lineages: lineages.iter().map(|seen| facts_of(&seen)).collect(),
+        lineages: &|| Box::new(lineages.iter().map(|seen| facts_of(&seen))),
         runs: &runs,
         mail,
         version: env!("CARGO_PKG_VERSION"),
@@ -55,6 +55,7 @@ fn facts_of<'a>(seen: &Seen<'a>) -> LineageFacts<'a> {
         generation: status.generation,
         not_after: status.not_after,
         renew_at: status.renew_at,
+        revoked_at: status.revoked_at,
         verified: (status.verify == Verify::On).then_some(status.state == State::Verified),
         good: status.good && seen.error.is_none(),
         steps: &status.steps,
