@@ -24,6 +24,9 @@ use crate::model::{
 Exit codes: 0 done, or nothing to do; 1 failed; 2 wrong use or configuration, or a yes was needed;
 3 findings of severity error, changes pending, or something not verified; 4 not yet, try again later.
 
+Variables: MAILCERT_CONFIG (the configuration file), NO_COLOR, and MAILCERT_LOG (journal, syslog or
+none: where a line for each event goes; when not set, to the journal if stderr leads there).
+
 Example:
   mailcert init --host mail.example.jp --domain example.jp")]
 pub struct Cli {
@@ -194,6 +197,12 @@ pub struct Init {
     /// Agree to the CA's terms of service
     #[arg(long)]
     pub agree_to_terms: bool,
+    /// The key identifier that the CA gave its customer, where accounts are bound to one
+    #[arg(long, value_name = "KID", requires = "eab_hmac_key_file")]
+    pub eab_key_id: Option<String>,
+    /// A file with the key that belongs to it, base64url
+    #[arg(long, value_name = "FILE", requires = "eab_key_id")]
+    pub eab_hmac_key_file: Option<PathBuf>,
     /// How the CA checks the names: http-01, tls-alpn-01 or dns-01
     #[arg(long, value_enum, value_name = "TYPE")]
     pub challenge: Option<ChallengeKind>,

@@ -374,6 +374,7 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
         root_ca_file: request.root_ca_file.clone(),
         contact: request.contact.clone(),
         agree_to_terms: request.agree_to_terms,
+        external_account: request.eab_key_id.clone().zip(request.eab_hmac_key_file.clone()),
         challenge,
         listen: request.listen.iter().map(address).collect::<Result<_>>()?,
         postfix_config_directory: request.postfix_config_directory.clone(),

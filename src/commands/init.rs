@@ -17,7 +17,8 @@ use super::{
 use crate::{
     acme::directory::Directory,
     config::{
-        Acme, Challenge, Config, Http01, Issuer, MirroredLimits, Publish, Timer,
+        Acme, Challenge, Config, ExternalAccount, Http01, Issuer, MirroredLimits, Publish, SecretSource,
+        Timer,
         template::{self, Answers},
     },
     env::{Env, files, progress::Progress},
@@ -48,6 +49,8 @@ pub struct Request {
     pub contact: Vec<String>,
     /// `--agree-to-terms`.
     pub agree_to_terms: bool,
+    /// `--eab-key-id` and `--eab-hmac-key-file`.
+    pub external_account: Option<(String, PathBuf)>,
     /// `--challenge`.
     pub challenge: Option<ChallengeType>,
     /// `--listen`.
@@ -367,7 +370,17 @@ fn take_flags(answers: &mut Answers, request: &Request) {
         answers.issuer = issuer;
     }
     if let Some(directory) = &request.directory {
+        if answers.directory != *directory {
+            // What another CA has given is nothing to this one.
+            answers.external_account = None;
+        }
         answers.directory.clone_from(directory);
+    }
+    if let Some((key_id, file)) = &request.external_account {
+        answers.external_account = Some(ExternalAccount {
+            key_id: key_id.clone(),
+            hmac_key: SecretSource::File(std::path::absolute(file).unwrap_or_else(|_| file.clone())),
+        });
     }
     if !request.contact.is_empty() {
         answers.contact.clone_from(&request.contact);
@@ -463,6 +476,14 @@ fn agree_to_terms(
     let fetched =
         fetched.map_err(|error| ca::failure(&format!("the CA at {directory} cannot be used"), &error))?;
     let _ = env;
+    if fetched.meta().external_account_required && answers.external_account.is_none() {
+        return Err(Error::usage(format!(
+            "the CA at {directory} wants an account that is bound to a customer's (RFC 8555, 7.3.4)"
+        ))
+        .remedy(
+            "get a key identifier and a key from it, then give --eab-key-id KID --eab-hmac-key-file FILE",
+        ));
+    }
     let terms = fetched.meta().terms_of_service.clone();
     let Some(terms) = terms else {
         answers.terms_of_service_agreed = true;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Array, Value};
 
 use super::{
-    Certificate, Challenge, Config, Http01, Issuer, Provider, Publish, SecretSource, Timer, TsigAlgorithm,
+    Certificate, Challenge, Config, ExternalAccount, Http01, Issuer, Provider, Publish, SecretSource, Timer,
+    TsigAlgorithm,
     v1::schema::{self, Key},
 };
 use crate::model::{
@@ -42,6 +43,8 @@ pub struct Answers {
     pub contact: Vec<String>,
     /// The operator has read the CA's terms and agrees.
     pub terms_of_service_agreed: bool,
+    /// The customer's account that the CA binds ours to.
+    pub external_account: Option<ExternalAccount>,
     /// How names are proven.
     pub challenge: Challenge,
     /// What wakes `renew`.
@@ -73,6 +76,7 @@ impl Answers {
             root_ca_file: None,
             contact: Vec::new(),
             terms_of_service_agreed: false,
+            external_account: None,
             challenge: Challenge::Http01(Http01::Listen(Vec::new())),
             timer: Timer::Auto,
             postfix_config_directory: default_path("postfix", "config_directory"),
@@ -102,6 +106,7 @@ fn answers_for(config: &Config, certificate: Option<&Certificate>) -> Answers {
         answers.root_ca_file.clone_from(&acme.root_ca_file);
         answers.contact.clone_from(&acme.contact);
         answers.terms_of_service_agreed = acme.terms_of_service_agreed;
+        answers.external_account.clone_from(&acme.external_account);
         answers.challenge = acme.challenge.clone();
     }
     answers.timer = config.renew.timer;
@@ -163,6 +168,7 @@ fn wanted(answers: &Answers) -> Vec<Wanted> {
     ];
     if is_by_acme(answers) {
         keys.extend(wanted_of_acme(answers));
+        keys.extend(wanted_of_external_account(answers.external_account.as_ref()));
     }
     if !answers.identifiers.is_empty() {
         let issuer = match answers.issuer {
@@ -226,15 +232,31 @@ fn wanted_of_acme(answers: &Answers) -> [Wanted; 7] {
     ]
 }
 
-fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 7] {
-    let text = |value: &str| Some(Value::from(value));
-    let provider = provider.map(|Provider::Rfc2136(provider)| provider);
-    let (secret_file, secret_env, secret_credential) = match provider.map(|provider| &provider.secret) {
-        Some(SecretSource::Credential(name)) => (None, None, text(name)),
-        Some(SecretSource::Env(name)) => (None, text(name), None),
+fn wanted_of_external_account(account: Option<&ExternalAccount>) -> [Wanted; 4] {
+    let key = |name, value| Wanted::new("acme.eab", name, value);
+    let (file, env, credential) = wanted_of_secret(account.map(|account| &account.hmac_key));
+    [
+        key("key_id", account.map(|account| account.key_id.as_str().into())),
+        key("hmac_key_file", file),
+        key("hmac_key_env", env),
+        key("hmac_key_credential", credential),
+    ]
+}
+
+/// Returns where a secret comes from: a file, a variable, or a credential.
+fn wanted_of_secret(source: Option<&SecretSource>) -> (Option<Value>, Option<Value>, Option<Value>) {
+    match source {
+        Some(SecretSource::Credential(name)) => (None, None, Some(name.into())),
+        Some(SecretSource::Env(name)) => (None, Some(name.into()), None),
         Some(SecretSource::File(file)) => (Some(path(file)), None, None),
         None => (None, None, None),
-    };
+    }
+}
+
+fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 7] {
+    let provider = provider.map(|Provider::Rfc2136(provider)| provider);
+    let (secret_file, secret_env, secret_credential) =
+        wanted_of_secret(provider.map(|provider| &provider.secret));
     let algorithm = provider.map(|provider| match provider.algorithm {
         TsigAlgorithm::HmacSha256 => "hmac-sha256",
         TsigAlgorithm::HmacSha384 => "hmac-sha384",
@@ -309,6 +331,7 @@ pub fn render(answers: &Answers) -> String {
         "",
         "host",
         "acme",
+        "acme.eab",
         "acme.challenge",
         "certificate",
         "renew",
@@ -326,7 +349,7 @@ pub fn render(answers: &Answers) -> String {
             _ => format!("\n[{table}]\n"),
         };
         let is_left_out = match table {
-            "acme" | "acme.challenge" => !is_by_acme(answers),
+            "acme" | "acme.challenge" | "acme.eab" => !is_by_acme(answers),
             "certificate" => answers.identifiers.is_empty(),
             _ => false,
         };
@@ -442,6 +465,10 @@ mod tests {
             Answers {
                 challenge: Challenge::TlsAlpn01(Vec::new()),
                 directory: "zerossl".to_owned(),
+                external_account: Some(ExternalAccount {
+                    key_id: "kid-1".to_owned(),
+                    hmac_key: SecretSource::File("/etc/mailcert/eab".into()),
+                }),
                 ..answers()
             },
             Answers {

@@ -15,13 +15,19 @@ fn the_help_of_every_command_is_reviewed() {
     let mut program = Cli::command().term_width(100);
     program.build();
     let mut text = format!("{}\n", program.render_long_help());
-    for command in program.get_subcommands_mut() {
-        let name = command.get_name().to_owned();
-        let help = command.clone().term_width(100).render_long_help();
-        text += &format!("\n=== mailcert {name}\n\n{help}\n");
+    for command in program.get_subcommands() {
+        text += &help_of(command, "mailcert");
     }
     let text: Vec<&str> = text.lines().map(str::trim_end).collect();
     golden("cli_reference.txt", &(text.join("\n") + "\n"));
+}
+
+/// Returns the help of a command, and of those below it.
+fn help_of(command: &clap::Command, above: &str) -> String {
+    let name = format!("{above} {}", command.get_name());
+    let help = command.clone().term_width(100).render_long_help();
+    let below = command.get_subcommands().map(|one| help_of(one, &name));
+    format!("\n=== {name}\n\n{help}\n{}", below.collect::<String>())
 }
 
 #[test]
@@ -55,6 +61,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["csr", "a", "--passphrase"], "--out-dir"),
     (&["init", "--host", "no name"], "no name"),
     (&["init", "--challenge", "http-02"], "http-02"),
+    (&["init", "--eab-key-id", "kid-1"], "--eab-hmac-key-file"),
     (&["status", "--quiet", "--verbose"], "--verbose"),
     (&["status", "extra"], "extra"),
 ];

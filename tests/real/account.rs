@@ -129,6 +129,49 @@ fn a_new_account_is_bound_to_a_customer_s_and_what_is_wrong_with_that_is_told() 
 
 #[test]
 #[ignore = "real: needs postfix, named, pebble"]
+fn init_takes_what_the_ca_gave_its_customer() {
+    let world = bound_world();
+    let mailcert = world.mailcert();
+    world.write_answers();
+    let begun = fs::read_to_string(world.config_file()).unwrap();
+    let args = world.init_args();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let disagreeing: Vec<&str> = args
+        .iter()
+        .copied()
+        .filter(|arg| *arg != "--agree-to-terms")
+        .collect();
+    let told = mailcert.run(&disagreeing).expect(2);
+    for words in ["bound to a customer's", "--eab-key-id KID"] {
+        assert!(told.stderr.contains(words), "{words}: {told}");
+    }
+    assert_eq!(fs::read_to_string(world.config_file()).unwrap(), begun);
+    let key = world.scratch.secret_file("eab-key", EAB_KEY);
+    let with = |key_id: &str| {
+        let more = [
+            "--eab-key-id",
+            key_id,
+            "--eab-hmac-key-file",
+            key.to_str().unwrap(),
+        ];
+        mailcert.run(&[&args[..], &more].concat())
+    };
+    let told = with("kid 1").expect(2);
+    assert!(told.stderr.contains("no blanks"), "{told}");
+    with("kid-1").expect(0);
+    let text = fs::read_to_string(world.config_file()).unwrap();
+    assert!(
+        text.contains("key_id = \"kid-1\"") && !text.contains(EAB_KEY),
+        "{text}"
+    );
+    assert_eq!(world.record(HOST)["state"], "verified");
+    // The file is the answers: nothing has to be said twice.
+    mailcert.run(&args).expect(0);
+    assert_eq!(fs::read_to_string(world.config_file()).unwrap(), text);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble"]
 fn registers_at_a_ca_that_wants_a_customer_s_account_and_orders_need_nothing_more() {
     let world = bound_world();
     world.write_config(without_postfix);

@@ -143,6 +143,11 @@ pub fn edit(file: &Path, existing: &str, answers: &Answers) -> Result<String, Ed
     {
         dns.remove("provider");
     }
+    if answers.external_account.is_none()
+        && let Some(acme) = document.get_mut("acme").and_then(Item::as_table_like_mut)
+    {
+        acme.remove("eab");
+    }
     let text = format!("{mark}{}", document.to_string().replace('\n', line_end));
     let config = v1::parse(file, &text).map_err(EditError::Edited)?;
     let read_back = wanted(&answers_for(&config, config.certificates.get(index.unwrap_or(0))));
