@@ -239,7 +239,7 @@ pub enum IssuerKind {
     Acme,
     /// The private CA (not yet supported).
     Ca,
-    /// Another client; certificates come by `install`.
+    /// Another client, or a CA that works by mail or web form: certificates come by `csr` and `install`.
     External,
 }
 

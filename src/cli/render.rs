@@ -226,6 +226,11 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
     if let (Some(at), Some(reason)) = (lineage.renew_at, &lineage.renew_reason) {
         row("renewal", format!("{}: {reason}", style.date(at)));
     }
+    if let Some(advice) = &lineage.advice {
+        row("renewal", style.paint(Color::Yellow, advice));
+    } else if let Some(at) = lineage.requested_at {
+        row("requested", style.date(at));
+    }
     if let Some(window) = &lineage.renewal_window {
         let why = window.explanation_url.as_ref();
         let why = why.map_or_else(String::new, |url| {

@@ -78,7 +78,9 @@ fn judge(status: &LineageStatus, issuer: Issuer, expiry: Option<&Expiry>, now: O
     let renewal = match issuer {
         Issuer::Acme => format!("`mailcert renew --force {name}` tries at once and tells what is wrong"),
         Issuer::External => {
-            format!("let the client that renews it do so, then `mailcert install {name} --from DIR`")
+            status.advice.clone().unwrap_or_else(|| {
+                format!("`mailcert install {name} FILE` with what the CA sent, or `--from DIR` of the client that renews it")
+            })
         }
     };
     let left = expiry.map(|expiry| expiry.left);

@@ -428,7 +428,7 @@ fn ask_rest(answers: &mut Answers, request: &Request, ask: &mut dyn Ask) -> Resu
         answers.identifiers = names;
     }
     if request.directory.is_none() && request.issuer.is_none() {
-        let question = "CA: letsencrypt or another known one, an https URL, or `external` for another client's certificates";
+        let question = "CA: letsencrypt or another known one, an https URL, or `external` for another client's certificates or a CA that works by mail";
         let answer = ask_until(ask, question, "letsencrypt", |text| {
             let known =
                 text == "external" || authority::by_name(text).is_some() || text.starts_with("https://");

@@ -117,6 +117,13 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
         .collect();
     let mut run = finish(context, loaded, Configuration::Leave);
     run.notes.extend(passed);
+    // A person is told; the hourly runs would fill the log for weeks. Those without any certificate were told why they wait.
+    let is_told = |done: &&Done| context.env.streams.stdout_is_terminal && done.status.not_after.is_some();
+    let elsewhere = run.lineages.iter().filter(is_told);
+    let advised: Vec<String> = elsewhere
+        .filter_map(|done| Some(format!("{}: {}", done.status.name, done.status.advice.as_ref()?)))
+        .collect();
+    run.notes.extend(advised);
     note_last_run(context);
     Ok(run)
 }

@@ -81,6 +81,15 @@ pub struct LineageStatus {
     /// Whether that is another CA than `acme.directory`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
+    /// When the request was made that a CA has not answered yet.
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub requested_at: Option<OffsetDateTime>,
+    /// What only the operator can do, where the next certificate comes from elsewhere and its time has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// When the certificate in use should be replaced, whoever does it.
     #[serde(skip)]
     pub due: Option<OffsetDateTime>,
@@ -240,6 +249,11 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
     let replaced = live.map(|live| schedule::due(lineage, live, wanted.policy().before));
     let due = replaced.clone().filter(|_| ours.is_some());
+    let is_elsewhere = certificate.issuer == Issuer::External;
+    let requested_at = is_elsewhere
+        .then(|| context.store.requested_at(&certificate.name))
+        .flatten();
+    let is_time = replaced.as_ref().is_none_or(|due| due.at <= context.now());
     let goal = wanted.policy().goal;
     let expired = live.is_some_and(|live| live.not_after <= context.now());
     let reached =
@@ -296,12 +310,28 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         renewal_window: ours.and_then(|live| renewal_window(live, lineage.renewal_info.as_ref())),
         fallback: ours.is_some_and(|live| is_by_fallback(context, live)),
         directory: live.and_then(|live| live.directory.clone()),
+        requested_at,
+        advice: (is_elsewhere && is_time).then(|| advice(&certificate.name, requested_at)),
         due: replaced.map(|due| due.at),
         hooks: lineage
             .deployment
             .as_ref()
             .map(|deployment| deployment.hooks.clone())
             .unwrap_or_default(),
+    }
+}
+
+/// Tells what the operator can do about a certificate that comes from elsewhere.
+fn advice(name: &str, requested_at: Option<OffsetDateTime>) -> String {
+    match requested_at {
+        Some(at) => format!(
+            "the request of {} waits for the CA's answer: `mailcert install {name} FILE`; `mailcert csr {name}` prints it again",
+            at.date()
+        ),
+        None => format!(
+            "ask your CA for the next certificate: `mailcert csr {name}`, then `mailcert install {name} FILE`; or have the \
+             client that renews it bring one: `mailcert install {name} --from DIR`"
+        ),
     }
 }
 

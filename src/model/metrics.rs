@@ -32,6 +32,8 @@ pub struct LineageFacts<'a> {
     pub renew_at: Option<OffsetDateTime>,
     /// When the certificate in use was withdrawn, where it was.
     pub revoked_at: Option<OffsetDateTime>,
+    /// When it should be replaced, whoever does it.
+    pub due: Option<OffsetDateTime>,
     /// Whether every port proved it; `None` where none is asked.
     pub verified: Option<bool>,
     /// Whether all is well with it: what `status` shows in green.
@@ -183,6 +185,13 @@ fn about_certificates(out: &mut dyn Write, lineages: &Walk<'_>) -> io::Result<()
     );
     for one in lineages() {
         family.instant(out, &[("lineage", one.name)], one.revoked_at)?;
+    }
+    let mut family = Family::new(
+        "mailcert_certificate_due_timestamp_seconds",
+        "When the certificate in use should be replaced, by us or by whoever brings the next one.",
+    );
+    for one in lineages() {
+        family.instant(out, &[("lineage", one.name)], one.due)?;
     }
     let mut family = Family::new("mailcert_lineage_generation", "The generation in use.");
     for one in lineages() {
@@ -409,6 +418,7 @@ mod tests {
                 generation: Some(3),
                 not_after: Some(NOW + Duration::days(30)),
                 renew_at: None,
+                due: Some(NOW + Duration::days(20)),
                 revoked_at: Some(NOW),
                 verified: Some(false),
                 good: false,
@@ -433,6 +443,7 @@ mod tests {
                 generation: None,
                 not_after: None,
                 renew_at: None,
+                due: None,
                 revoked_at: None,
                 verified: None,
                 good: false,
@@ -453,6 +464,7 @@ mod tests {
         let text = text(&facts);
         for line in [
             "mailcert_certificate_not_after_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\"} 1901188800",
+            "mailcert_certificate_due_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\"} 1900324800",
             "mailcert_lineage_state{lineage=\"new\",state=\"due\"} 1",
             "mailcert_certificate_revoked_timestamp_seconds{lineage=\"a\\\"\\\\b\\nc\"} 1898596800",
             "mailcert_lineage_verified{lineage=\"a\\\"\\\\b\\nc\"} 0",

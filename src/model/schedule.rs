@@ -147,7 +147,9 @@ fn wanted(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime, urgency: 
         } else {
             Next::Wait(
                 now,
-                "the certificate comes from elsewhere: `mailcert install` puts it into service".to_owned(),
+                "the certificate comes from elsewhere: `mailcert csr` makes the request for a CA, and `mailcert install` puts the \
+                 answer, or what another client got, into service"
+                    .to_owned(),
             )
         };
     };

@@ -21,4 +21,5 @@ mod init;
 mod outside;
 mod past_failures;
 mod reports;
+mod request;
 mod scratch;

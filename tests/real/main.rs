@@ -40,6 +40,7 @@ mod postfix;
 mod preflight;
 mod recovery;
 mod renewal;
+mod request;
 mod revocation;
 mod rollback;
 mod sni;

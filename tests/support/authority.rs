@@ -54,6 +54,11 @@ impl Authority {
         self.root.pem()
     }
 
+    /// Returns the intermediate and its key as PEM, for a foreign program to sign with.
+    pub fn intermediate(&self) -> (String, String) {
+        (self.intermediate.pem(), self.intermediate.key().serialize_pem())
+    }
+
     /// Issues a certificate that was made a day ago and is valid for this long from now; it may be over already.
     pub fn issue(&self, name: &str, left: Duration) -> Identity {
         let now = OffsetDateTime::now_utc();

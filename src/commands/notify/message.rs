@@ -244,7 +244,7 @@ impl Letter<'_> {
                 .collect(),
             (None, Some(failed)) => failed.lines().collect(),
             (None, None) if external => {
-                vec!["the client that renews it has brought no new certificate; its time to do so has come"]
+                vec!["no new certificate was installed, although its time has come"]
             }
             (None, None) => vec!["no new certificate was ordered, although its time has come"],
         };
@@ -260,16 +260,21 @@ impl Letter<'_> {
             remedies.into_iter().flatten().map(String::as_str),
         );
         let name = &status.name;
-        let command = if external {
-            format!(
-                "{} install {name} --from DIRECTORY-OF-THE-NEW-FILES",
-                self.program
-            )
-        } else {
-            format!("{} renew --force {name}", self.program)
-        };
+        if external {
+            if let Some(advice) = status.advice.as_ref().filter(|_| error.is_none()) {
+                wrap(text, "  ", advice);
+            }
+            wrap(
+                text,
+                "  ",
+                "With what the CA sent, or where another client keeps the new files:",
+            );
+            verbatim(text, &format!("{} install {name} FILE", self.program));
+            verbatim(text, &format!("{} install {name} --from DIRECTORY", self.program));
+            return;
+        }
         wrap(text, "  ", "To try at once:");
-        verbatim(text, &command);
+        verbatim(text, &format!("{} renew --force {name}", self.program));
     }
 }
 

@@ -56,6 +56,7 @@ fn facts_of<'a>(seen: &Seen<'a>) -> LineageFacts<'a> {
         not_after: status.not_after,
         renew_at: status.renew_at,
         revoked_at: status.revoked_at,
+        due: status.due,
         verified: (status.verify == Verify::On).then_some(status.state == State::Verified),
         good: status.good && seen.error.is_none(),
         steps: &status.steps,
