@@ -706,6 +706,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         include_str!("../../../examples/config/dns-01-rfc2136.toml"),
     ),
     (
+        "ca-by-mail",
+        include_str!("../../../examples/config/ca-by-mail.toml"),
+    ),
+    (
         "keep-my-client",
         include_str!("../../../examples/config/keep-my-client.toml"),
     ),
