@@ -4,6 +4,9 @@
 //! CAA let this CA, account and method (RFC 8659, RFC 8657), is a token seen at every address of every name. For dns-01:
 //! does every server of the zone answer for it, and may our key change the name. A wrong answer refuses. A connection that
 //! fails only from this host is a note: behind NAT it often does.
+//!
+//! A refusal costs none of the CA's limits, and backs off like any other failure all the same (1, 10, 100 minutes, then
+//! daily, sooner towards the end of the certificate): a zone is mended by a person, who then types `renew --force`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
