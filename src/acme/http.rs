@@ -18,10 +18,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::Url;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{
-    error::{AcmeError, Problem},
-    poll,
-};
+use super::{error::AcmeError, poll, problem::Problem};
 
 /// Which roots the CA's own HTTPS is verified by.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ mod jws;
 mod link;
 pub mod order;
 pub mod poll;
+pub mod problem;
 pub mod renewal_info;
 pub mod revocation;
 #[cfg(test)]

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     acme::{
         challenge::{ChallengeResponse, ChallengeType, is_token},
-        error::{AcmeError, ChallengeFailure, Problem},
+        error::{AcmeError, ChallengeFailure},
+        problem::Problem,
         wire::call,
     },
     model::name::DomainName,

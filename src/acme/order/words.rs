@@ -2,7 +2,7 @@
 
 use crate::acme::{
     challenge::ChallengeType,
-    error::{Problem, ProblemIdentifier},
+    problem::{Problem, ProblemIdentifier},
 };
 
 /// Converts the crate's problem document.
