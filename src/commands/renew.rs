@@ -2,6 +2,8 @@
 //!
 //! Nothing due: no network, no fsync. One lineage's failure never stops the others.
 
+mod asking;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -11,28 +13,21 @@ use super::{
     outcome::{Action, Done, Run},
     plan, rollout, sni, status, store_error,
 };
+use asking::{ask_when_to_renew, is_to_be_asked};
 use hooks::Errand;
 
 use crate::{
-    acme::{directory::Directory, http::Http},
     config::{Certificate, Issuer},
-    env::threads,
     error::{Error, Result},
     model::{
         authority,
         failure::Concern,
         key::PrivateKey,
-        lineage::{Lineage, State, Step, Verify},
+        lineage::{Lineage, State, Verify},
         schedule::{self, Next, Urgency},
     },
     store::{Store, journal::Status},
 };
-
-/// How long the CA is asked when to renew, all certificates together.
-const PATIENCE_FOR_ASKING: std::time::Duration = std::time::Duration::from_secs(120);
-
-/// How many CAs and certificates are asked for renewal information at the same time.
-const ASKS_AT_ONCE: usize = 16;
 
 /// Whether configuration files may be written in the same step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,93 +241,6 @@ fn passed_by_force(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
             .format(&Rfc3339)
             .unwrap_or_default()
     ))
-}
-
-/// Asks the CAs about certificates whose last answer is no longer good, and decides again.
-///
-/// Each is asked of the CA that issued it, whatever CA the configuration names by now.
-fn ask_when_to_renew(context: &Context<'_>, works: &mut [Work<'_>], urgency: Urgency) -> Result<()> {
-    let now = context.now();
-    let Some(acme) = context.config.acme.as_ref() else {
-        return Ok(());
-    };
-    let mut asked: BTreeMap<String, Vec<&mut Work<'_>>> = BTreeMap::new();
-    for work in works.iter_mut().filter(|work| is_to_be_asked(work, now)) {
-        let issuer = work
-            .lineage
-            .current()
-            .and_then(|(_, current)| current.directory.clone());
-        if let Some(issuer) = issuer {
-            asked.entry(issuer).or_default().push(work);
-        }
-    }
-    if asked.is_empty() {
-        return Ok(());
-    }
-    context.progress.step("asking the CA when to renew");
-    let deadline = tokio::time::Instant::now() + PATIENCE_FOR_ASKING;
-    let mut asks = Vec::new();
-    for (directory, works) in &mut asked {
-        let http = ca::http(&acme.at(directory))?;
-        asks.push(ask_one(http, directory, works, now, deadline));
-    }
-    context.wait(order::concurrently(asks.into_iter(), ASKS_AT_ONCE))?;
-    let asked: Vec<&mut Work<'_>> = asked.into_values().flatten().collect();
-    threads::on_each(asked, |work| {
-        if let Err(error) = context.save(&work.lineage) {
-            work.error = Some(error);
-            work.action = Action::Failed;
-        }
-        work.next = decide(context, work.certificate, &work.lineage, urgency);
-    });
-    Ok(())
-}
-
-/// Asks one CA about certificates of its own.
-async fn ask_one(
-    http: Http,
-    directory: &str,
-    works: &mut [&mut Work<'_>],
-    now: OffsetDateTime,
-    deadline: tokio::time::Instant,
-) {
-    // A CA that is down must not stop anything: the remaining lifetime decides then.
-    let directory = Directory::fetch(&http, directory).await.ok();
-    let asks = works.iter_mut().map(|work| async {
-        if tokio::time::Instant::now() > deadline {
-            // A CA that takes its time must not keep thousands from being renewed: the next run asks on.
-            return;
-        }
-        let Some((_, generation)) = work.lineage.current() else {
-            return;
-        };
-        let earlier = work.lineage.renewal_info.as_ref();
-        let info = order::ask_renewal_info(&http, directory.as_ref(), generation, earlier, now).await;
-        if info.is_some() {
-            work.lineage.renewal_info = info;
-        }
-    });
-    order::concurrently(asks, ASKS_AT_ONCE).await;
-}
-
-/// Returns whether the CA may change what is to be done for a lineage, and may be asked.
-fn is_to_be_asked(work: &Work<'_>, now: OffsetDateTime) -> bool {
-    let failed = work.lineage.failure.as_ref().map(|failure| failure.step);
-    let is_open = match work.next {
-        Next::Deploy(_) | Next::Idle(_) => true,
-        // Due by an answer that does not hold any more: the window may have moved.
-        Next::Order(_) => {
-            let is_unfinished = work.lineage.order.is_some() || !work.lineage.kept_orders.is_empty();
-            work.urgency == Urgency::Ordinary && !is_unfinished
-        }
-        Next::Wait(..) => failed.is_some_and(|step| step != Step::Order),
-    };
-    let current = work.lineage.current().map(|(_, current)| current);
-    is_open
-        && work.error.is_none()
-        && work.certificate.issuer == Issuer::Acme
-        && current
-            .is_some_and(|current| schedule::is_to_be_asked(current, work.lineage.renewal_info.as_ref(), now))
 }
 
 /// Orders, deploys and verifies; several lineages at once, one reload.
