@@ -13,7 +13,7 @@
 //! - [`mod@env`]: arguments, streams, clock, files, child processes.
 //!
 //! Floor 1, adapters that do not know each other:
-//! - [`store`]: what is kept on disk: accounts, lineages, the live links, the journal, the lock.
+//! - [`store`]: what is kept on disk: accounts, lineages, requests, the live links, the journal, the lock.
 //! - [`acme`]: conversations with a CA (RFC 8555, RFC 9773).
 //! - [`dns`]: questions to authoritative servers, dynamic updates, SPF checked and planned.
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.

@@ -303,6 +303,18 @@ fn choose(
             .any(|known| known.spki_sha256 == spki);
         !is_used && lineage.compromise_of(&spki).is_none()
     };
+    if let Some(answered) = waiting.iter().find(|one| !is_open(one)) {
+        let unremoved = |error| {
+            store_error(
+                format!("an answered request of {name} could not be taken away"),
+                &error,
+            )
+        };
+        context
+            .store
+            .remove_requests(name, answered.number)
+            .map_err(unremoved)?;
+    }
     let newest = waiting.into_iter().find(is_open);
     match newest {
         Some(newest) if request.choice == KeyChoice::Waiting => {

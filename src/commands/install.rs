@@ -65,8 +65,8 @@ struct Installed<'a> {
 }
 
 impl Installed<'_> {
-    /// Makes a generation of it, deploys and verifies it. `saved` is done once it is on disk and in the record: nothing is
-    /// lost from then on.
+    /// Makes a generation of it, deploys and verifies it. `saved` is done once it is on disk and in the record, be it
+    /// by an earlier run: nothing is lost from then on.
     fn put_into_service(
         &self,
         context: &Context<'_>,
@@ -84,6 +84,7 @@ impl Installed<'_> {
         if let Some(live) = lineage.live() {
             if live.leaf_sha256 == generation.leaf_sha256 && is_on_disk(context, &lineage, chain) {
                 let number = lineage.generation.unwrap_or(lineage.newest);
+                saved(context)?;
                 // The same certificate again: look whether it is served, as the other client's hook expects.
                 let work = renew::deploying(certificate, lineage, number, Action::Deployed);
                 return Ok(renew::carry_out(context, vec![work], Configuration::Leave));

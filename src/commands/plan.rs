@@ -114,7 +114,8 @@ fn waiting(context: &Context<'_>) -> Result<Vec<String>> {
     {
         if context.load(&certificate.name)?.newest_complete().is_none() {
             notes.push(format!(
-                "{0} has no certificate yet: `mailcert install {0} --from DIR` takes over another client's",
+                "{0} has no certificate yet: `mailcert csr {0}` makes the request for a CA, and `mailcert install {0} FILE` takes \
+                 its answer; `mailcert install {0} --from DIR` takes over another client's",
                 certificate.name
             ));
         }

@@ -1,4 +1,4 @@
-//! What is kept on disk: lineages and their generations, accounts, the live links, the journal, the lock.
+//! What is kept on disk: lineages and their generations, requests, accounts, the live links, the journal, the lock.
 //!
 //! The state file is the record; links are its output and are mended from it. Nothing here asks the network.
 

@@ -1,6 +1,10 @@
 //! `csr` and `install FILE` where no server and no foreign program is needed.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use mailcert::{
     model::{bundle, request},
@@ -120,6 +124,40 @@ fn a_request_waits_and_is_printed_again_until_its_answer_is_installed() {
     let again = answer(&host, "again.pem", &in_use, &[HOST], -DAY, DAY * 400);
     host.run(&["install", HOST, &again]).expect(0);
     assert_eq!(host.load(HOST).generation, Some(2));
+}
+
+#[test]
+fn what_a_killed_run_left_of_an_answered_request_is_not_asked_for_again() {
+    let host = host();
+    let ask = || host.run(&["csr", HOST, "--no-check"]).expect(0).stdout;
+    let first = ask();
+    let directory = requests(&host).join("1");
+    let kept = host.scratch.path().join("kept");
+    copy(&directory, &kept);
+    let pem = answer(&host, "one.pem", &key(&host, 1), &[HOST], -DAY, DAY * 90);
+    host.run(&["install", HOST, &pem]).expect(0);
+    assert!(!directory.exists());
+    // Killed after the record was saved and before the request was taken away: install again, or ask for the next.
+    copy(&kept, &directory);
+    host.run(&["install", HOST, &pem]).expect(0);
+    assert!(!directory.exists());
+    assert_eq!(host.load(HOST).newest, 1);
+    copy(&kept, &directory);
+    assert!(ask() != first);
+    assert!(
+        host.run(&["install", HOST, &pem])
+            .expect(0)
+            .stdout
+            .contains("deployed")
+    );
+    assert_eq!(host.load(HOST).newest, 1);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for name in [file::PRIVKEY, file::REQUEST] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
 }
 
 fn key_pem_of(lineage: &mailcert::model::lineage::Lineage, host: &Host) -> String {
@@ -351,4 +389,22 @@ fn it_is_told_when_the_next_one_is_to_be_asked_for() {
     };
     check(50, false);
     check(61, true);
+    // When half of the time from then to the expiry is gone, by mail.
+    let host = host();
+    let mail = host.scratch.path().join("mail.txt");
+    let sendmail = host
+        .scratch
+        .program("sendmail", format!("#!/bin/sh\n/bin/cat > {}\n", mail.display()));
+    let config = fs::read_to_string(host.config_file()).unwrap();
+    let notify = format!("[notify]\nmail_to = [\"root@example.test\"]\nsendmail = {sendmail:?}\n");
+    host.write_config(&config.replace("[[certificate]]", &format!("{notify}[[certificate]]")));
+    host.save(&verified(HOST, 1, DAY * 80));
+    host.run(&["renew"]);
+    let mail = fs::read_to_string(mail).unwrap();
+    assert!(
+        mail.contains("no new certificate was installed, although its time has come"),
+        "{mail}"
+    );
+    assert!(mail.contains(&format!("mailcert csr {HOST}")), "{mail}");
+    assert!(mail.contains(&format!("install {HOST} FILE")), "{mail}");
 }

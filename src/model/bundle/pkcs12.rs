@@ -20,6 +20,8 @@ const MOST_ROUNDS: u64 = 10_000_000;
 
 /// The most bags that are looked at, and how deep they may lie in each other.
 const MOST_BAGS: usize = 256;
+/// An encrypted part counts for so many bags: each costs its rounds, and an honest file has two.
+const ENCRYPTED: usize = 32;
 const DEEPEST: usize = 4;
 
 /// 1.2.840.113549.1.7.1 and .6: data, and encrypted data.
@@ -113,6 +115,7 @@ pub fn open(der: &[u8], passphrase: &[u8]) -> Result<Contents, Pkcs12Error> {
             let bags = inner.read(der::OCTET_STRING).ok_or(malformed)?;
             read_bags(bags, passphrase, 0, &mut budget, &mut contents)?;
         } else if kind == ENCRYPTED_DATA {
+            budget = budget.checked_sub(ENCRYPTED).ok_or(Pkcs12Error::TooCostly)?;
             let bags = decrypt(inner, passphrase)?;
             read_bags(&bags, passphrase, 0, &mut budget, &mut contents)?;
         } else {
@@ -180,6 +183,7 @@ fn read_bags(
             Some([1]) => contents.keys.push(Zeroizing::new(value.to_vec())),
             // A key under the passphrase.
             Some([2]) => {
+                *budget = budget.checked_sub(ENCRYPTED).ok_or(Pkcs12Error::TooCostly)?;
                 let mut info = Reader::new(value).sequence().ok_or(malformed)?;
                 let algorithm = info.read(der::SEQUENCE).ok_or(malformed)?;
                 let data = info.read(der::OCTET_STRING).ok_or(malformed)?;
