@@ -5,32 +5,29 @@
 //! wants the files in hand, they are written as the guide of 2013 has them: `NAME.key` under a passphrase, `nopass_NAME.key`,
 //! `csr_NAME.pem`. What is there is never written over.
 
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod files;
+mod key;
+
+use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use time::{Date, OffsetDateTime, macros::date};
 
-use super::{Context, hex, new_runtime, store_error, tlsa};
+pub use files::Out;
+use files::{refuse_existing, write_out};
+use key::{choose, generate};
+
+use super::{Context, hex, new_runtime, store_error};
 use crate::{
-    config::{Certificate, Issuer, ReuseKey},
+    config::{Certificate, Issuer},
     dns::resolver::Resolver,
-    env::{Env, files, progress::Progress},
+    env::{Env, progress::Progress},
     error::{Error, ExitCode, Result},
     model::{
-        key::{
-            KeyType, PrivateKey,
-            encrypted::{self, Passphrase},
-        },
-        lineage::Lineage,
+        key::{KeyType, PrivateKey, encrypted::Passphrase},
         name::Identifier,
         request::{self, Subject},
     },
-    store::requests::{self, Request as Waiting},
 };
 
 /// How long names and TLSA records are looked up, all together.
@@ -77,14 +74,6 @@ pub enum Check {
     Names,
     /// Nothing: no network is needed.
     Nothing,
-}
-
-/// Where files go that the operator wants in hand.
-pub struct Out {
-    /// The directory; made when it is missing.
-    pub directory: PathBuf,
-    /// The middle of their names.
-    pub basename: String,
 }
 
 /// A request that was made.
@@ -269,157 +258,6 @@ fn refuse_other_names(certificate: &Certificate, given: &[Identifier]) -> Result
     )
 }
 
-/// The key of a request.
-struct Chosen {
-    key: PrivateKey,
-    /// Whether it was there already.
-    reused: bool,
-    /// Whether it is to wait in the state directory; the one in use is there anyway.
-    waits: bool,
-    /// The request that it waits in.
-    number: Option<u64>,
-    /// That request.
-    der: Option<Vec<u8>>,
-}
-
-/// Chooses between the key of a request that waits, the key in use, and a new one.
-fn choose(
-    context: &Context<'_>,
-    certificate: &Certificate,
-    lineage: &Lineage,
-    request: &Request,
-    notes: &mut Vec<String>,
-) -> Result<Chosen> {
-    let name = &certificate.name;
-    let wanted = request.key.unwrap_or(certificate.key);
-    let unread = |error| store_error(format!("the requests of {name} could not be read"), &error);
-    let waiting = context.store.load_requests(name).map_err(unread)?;
-    // A run that was killed may have left the request of a key that is in service by now.
-    let is_open = |one: &Waiting| {
-        let spki = hex(&one.key.public_key_sha256());
-        let is_used = lineage
-            .generations
-            .values()
-            .any(|known| known.spki_sha256 == spki);
-        !is_used && lineage.compromise_of(&spki).is_none()
-    };
-    if let Some(answered) = waiting.iter().find(|one| !is_open(one)) {
-        let unremoved = |error| {
-            store_error(
-                format!("an answered request of {name} could not be taken away"),
-                &error,
-            )
-        };
-        context
-            .store
-            .remove_requests(name, answered.number)
-            .map_err(unremoved)?;
-    }
-    let newest = waiting.into_iter().find(is_open);
-    match newest {
-        Some(newest) if request.choice == KeyChoice::Waiting => {
-            if newest.key.key_type() == wanted {
-                return Ok(Chosen {
-                    key: newest.key,
-                    reused: true,
-                    waits: true,
-                    number: Some(newest.number),
-                    der: newest.der,
-                });
-            }
-            notes.push(format!(
-                "the request that waits has a key of another kind ({}); it is kept until an answer is installed",
-                newest.key.key_type().name()
-            ));
-        }
-        Some(_) => {
-            notes.push("the earlier request waits on: an answer to it can still be installed".to_owned());
-        }
-        None => {}
-    }
-    let in_use = key_in_use(context, lineage)?;
-    let chosen = |key, reused| Chosen {
-        key,
-        reused,
-        waits: !reused,
-        number: None,
-        der: None,
-    };
-    let of_the_kind = in_use.filter(|key| request.key.is_none() || key.key_type() == wanted);
-    if request.choice == KeyChoice::New || certificate.reuse_key == ReuseKey::Never {
-        let key = generate(&context.progress, name, wanted)?;
-        notes.extend(warn_of_tlsa(context, certificate, lineage, None, &key, request.check)?.1);
-        return Ok(chosen(key, false));
-    }
-    if let (ReuseKey::Always, Some(_)) = (certificate.reuse_key, &of_the_kind) {
-        notes.push("the key in use is asked for again: reuse_key is \"always\"".to_owned());
-        let key = of_the_kind.ok_or_else(|| Error::failed("the key in use is gone"))?;
-        return Ok(chosen(key, true));
-    }
-    let key = generate(&context.progress, name, wanted)?;
-    let (keep, note) = warn_of_tlsa(
-        context,
-        certificate,
-        lineage,
-        of_the_kind.as_ref(),
-        &key,
-        request.check,
-    )?;
-    notes.extend(note);
-    match (keep, of_the_kind) {
-        (true, Some(in_use)) => Ok(chosen(in_use, true)),
-        _ => Ok(chosen(key, false)),
-    }
-}
-
-/// Returns the key in use, unless somebody else may have it.
-fn key_in_use(context: &Context<'_>, lineage: &Lineage) -> Result<Option<PrivateKey>> {
-    let Some(number) = lineage.generation else {
-        return Ok(None);
-    };
-    let pem = context
-        .store
-        .load_key(&lineage.name, number)
-        .map_err(|error| store_error(format!("the key of {} could not be read", lineage.name), &error))?;
-    let key = pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok());
-    Ok(key.filter(|key| lineage.compromise_of(&hex(&key.public_key_sha256())).is_none()))
-}
-
-/// Returns whether a published TLSA record wants the key in use kept, and what to say about it. Nothing is refused here: a
-/// request harms nobody, and `install` looks again.
-fn warn_of_tlsa(
-    context: &Context<'_>,
-    certificate: &Certificate,
-    lineage: &Lineage,
-    in_use: Option<&PrivateKey>,
-    generated: &PrivateKey,
-    check: Check,
-) -> Result<(bool, Option<String>)> {
-    if check == Check::Nothing {
-        return Ok((false, None));
-    }
-    let guarded = tlsa::guard(context, certificate, lineage, in_use, generated);
-    let guarded = context.wait(async { tokio::time::timeout(PATIENCE, guarded).await })?;
-    Ok(match guarded {
-        Ok(Ok(tlsa::Choice::Generated)) => (false, None),
-        Ok(Ok(tlsa::Choice::InUse(note))) => (true, Some(note)),
-        Ok(Err(error)) => {
-            let remedies = error.remedies.join("; ");
-            (false, Some(format!("{error}; {remedies}")))
-        }
-        Err(_) => (
-            false,
-            Some("whether TLSA records name the key could not be found out in time".to_owned()),
-        ),
-    })
-}
-
-fn generate(progress: &Progress, name: &str, key_type: KeyType) -> Result<PrivateKey> {
-    progress.step(&format!("making a key ({})", key_type.name()));
-    PrivateKey::generate(key_type)
-        .map_err(|error| Error::failed(format!("no key could be made for {name}")).cause(error))
-}
-
 fn sign(name: &str, key: &PrivateKey, identifiers: &[Identifier], subject: &Subject) -> Result<Vec<u8>> {
     request::make(key, identifiers, subject)
         .map_err(|error| Error::failed(format!("no request could be made for {name}")).cause(error))
@@ -487,70 +325,6 @@ fn public_lifetime(today: Date) -> u32 {
         _ if today < date!(2029 - 03 - 15) => 100,
         _ => 47,
     }
-}
-
-/// Returns the names of the files, as the guide of 2013 has them.
-fn names(out: &Out, passphrase: Option<&Passphrase>) -> Vec<String> {
-    let base = &out.basename;
-    let mut names = vec![format!("{base}.key")];
-    if passphrase.is_some() {
-        names.push(format!("nopass_{base}.key"));
-    }
-    names.push(format!("csr_{base}.pem"));
-    names
-}
-
-/// Refuses before a key is made what would be refused after.
-fn refuse_existing(out: &Out, passphrase: Option<&Passphrase>) -> Result<()> {
-    let base = &out.basename;
-    if base.is_empty() || base.starts_with('.') || base.contains(['/', '\0']) || base.len() > 200 {
-        return Err(Error::usage(format!(
-            "--basename `{}` cannot be part of a file's name",
-            base.escape_debug()
-        ))
-        .remedy("take letters, digits, hyphens and dots, such as mail-server"));
-    }
-    let there = names(out, passphrase)
-        .into_iter()
-        .map(|name| out.directory.join(name))
-        .find(|path| fs::symlink_metadata(path).is_ok());
-    match there {
-        Some(path) => Err(exists(&path)),
-        None => Ok(()),
-    }
-}
-
-fn exists(path: &Path) -> Error {
-    Error::failed("no request was made: nothing is written over")
-        .cause(format!("{} exists", path.display()))
-        .remedy("move it away, or choose another --out-dir or --basename")
-}
-
-/// Writes the files that the operator wants in hand.
-fn write_out(
-    out: &Out,
-    key: &PrivateKey,
-    passphrase: Option<&Passphrase>,
-    der: &[u8],
-) -> Result<Vec<PathBuf>> {
-    let failed = |error: &files::FileError| match error.reason.kind() {
-        ErrorKind::AlreadyExists => exists(&error.path),
-        _ => Error::failed("the key and its request could not be written").cause(error),
-    };
-    let clear = zeroize::Zeroizing::new(key.to_pem());
-    let mut texts = Vec::new();
-    if let Some(passphrase) = passphrase {
-        texts.push(
-            encrypted::encrypt(key, passphrase)
-                .map_err(|error| Error::failed("the key could not be encrypted").cause(error))?,
-        );
-    }
-    texts.push(clear.to_string());
-    texts.push(request::to_pem(der));
-    let wanted: Vec<(String, String)> = names(out, passphrase).into_iter().zip(texts).collect();
-    files::make_directory(&out.directory, crate::store::layout::PRIVATE).map_err(|error| failed(&error))?;
-    requests::write_out(&out.directory, &wanted).map_err(|error| failed(&error))?;
-    Ok(wanted.iter().map(|(name, _)| out.directory.join(name)).collect())
 }
 
 #[cfg(test)]

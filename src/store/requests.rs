@@ -5,6 +5,7 @@
 use std::{fs, path::Path};
 
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use super::{Store, StoreError, layout, layout::file, state::LIMIT};
 use crate::{
@@ -115,7 +116,7 @@ impl Store {
 ///
 /// # Errors
 /// When one of them is there already, or cannot be written.
-pub fn write_out(directory: &Path, wanted: &[(String, String)]) -> Result<(), files::FileError> {
+pub fn write_out(directory: &Path, wanted: &[(String, Zeroizing<String>)]) -> Result<(), files::FileError> {
     let mut written = Vec::new();
     for (name, text) in wanted {
         let path = directory.join(name);
@@ -178,10 +179,10 @@ mod tests {
     fn files_are_written_all_or_none_and_never_over_another() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
-        let files = |names: &[&str]| -> Vec<(String, String)> {
+        let files = |names: &[&str]| -> Vec<(String, Zeroizing<String>)> {
             names
                 .iter()
-                .map(|name| ((*name).to_owned(), "text".to_owned()))
+                .map(|name| ((*name).to_owned(), Zeroizing::new("text".to_owned())))
                 .collect()
         };
         write_out(directory.path(), &files(&["a", "b"])).unwrap();
