@@ -8,6 +8,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
+    endpoint::Peer,
     finding::IDS,
     name::{DomainName, Identifier},
 };
@@ -119,8 +120,9 @@ pub enum Command {
     Status,
     /// Look at everything from outside and inside, and print findings; change nothing
     ///
-    /// Targets are certificates, tls, postfix, dns and timer; without one, all of them. `check dns DOMAIN...` checks any domain
-    /// and needs no configuration. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring
+    /// Targets are certificates, tls, postfix, dns, outbound and timer; without one, all of them. `check dns DOMAIN...` checks any
+    /// domain and needs no configuration. `check outbound` asks port 25 of a few hosts whether mail can leave, and needs none
+    /// either; as a part of everything it asks only the relayhost, or the hosts of outbound.probe. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring
     /// plug-ins do (0, 1, 2, 3), with the days left of each certificate as performance data. `check certificates timer` asks
     /// no network. `mailcert check --help` lists every finding.
     #[command(after_help = "Example:\n  mailcert check dns example.jp", after_long_help = findings_help())]
@@ -305,9 +307,12 @@ pub struct Deploy {
 /// `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// tls, postfix, dns, timer; and domains after dns
+    /// certificates, tls, postfix, dns, outbound, timer; and domains after dns
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
+    /// A host that `outbound` asks on ports 25, 587 and 465, or on the one that is named (may be repeated)
+    #[arg(long = "to", value_name = "HOST[:PORT]")]
+    pub to: Vec<Peer>,
 }
 
 /// `plan`.

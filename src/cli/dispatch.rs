@@ -296,7 +296,11 @@ fn yes_needed(command: &str) -> Error {
 }
 
 fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -> Result<ExitCode> {
-    let findings = check::run(env, path, &shown.progress, &request.targets);
+    let wanted = check::Request {
+        words: &request.targets,
+        to: &request.to,
+    };
+    let findings = check::run(env, path, &shown.progress, wanted);
     if shown.format != Format::Nagios {
         return Ok(shown.outcome(env, &findings?));
     }

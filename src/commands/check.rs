@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, certificates, dns, doctor, mail, outcome::Findings, plan, sni};
+use super::{Context, certificates, dns, doctor, mail, outbound, outcome::Findings, plan, sni};
 use crate::{
     config::Timer,
     dns::{
@@ -16,7 +16,7 @@ use crate::{
     model::{
         authority,
         certificate::Chain,
-        endpoint::Asked,
+        endpoint::{Asked, Peer},
         finding::{Finding, Severity},
         name::DomainName,
         plan::Change,
@@ -40,21 +40,40 @@ const VERY_LATE: time::Duration = time::Duration::days(1);
 enum Family {
     Certificates,
     Dns,
+    Outbound,
     Postfix,
     Timer,
     Tls,
 }
 
-/// Checks the targets; without one, everything. Words after `dns` are domains, which need no configuration.
+/// What to check.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Targets; words after `dns` are domains, which need no configuration.
+    pub words: &'a [String],
+    /// Hosts for `outbound`.
+    pub to: &'a [Peer],
+}
+
+/// Checks the targets; without one, everything.
 ///
 /// # Errors
 /// Exit 2 for a word that is no target; when the configuration is needed and wrong.
-pub fn run(env: &Env, config: &Path, progress: &Progress, words: &[String]) -> Result<Findings> {
-    let (families, domains) = parse(words)?;
+pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) -> Result<Findings> {
+    let (families, domains) = parse(request.words)?;
+    if !request.to.is_empty() && !families.contains(&Family::Outbound) {
+        return Err(Error::usage(
+            "--to names hosts for `mailcert check outbound`, which was not asked for",
+        ));
+    }
     if !domains.is_empty() {
         let runtime = super::new_runtime()?;
         let checked = runtime.block_on(any_domains(env, config, &domains, progress));
         return Ok(Findings::sorted(checked));
+    }
+    if families == [Family::Outbound] {
+        let found = outbound::run(env, config, progress, request.to)?;
+        return Ok(Findings::sorted(found));
     }
     let context = Context::open(env, config, progress.clone())?;
     let (mut findings, mut expiries) = (Vec::new(), Vec::new());
@@ -66,6 +85,10 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, words: &[String]) -> R
                 expiries.extend(dates);
             }
             Family::Dns => findings.extend(context.wait(own_domains(&context))?),
+            Family::Outbound if request.words.is_empty() => {
+                findings.extend(outbound::with_everything(&context)?);
+            }
+            Family::Outbound => findings.extend(outbound::run(env, config, progress, request.to)?),
             Family::Postfix => findings.extend(postfix(&context)),
             Family::Timer => findings.extend(timer_findings(&context)),
             Family::Tls => findings.extend(tls(&context)?),
@@ -84,10 +107,11 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
         match word.as_str() {
             "certificates" => families.push(Family::Certificates),
             "dns" => families.push(Family::Dns),
+            "outbound" => families.push(Family::Outbound),
             "postfix" => families.push(Family::Postfix),
             "timer" => families.push(Family::Timer),
             "tls" => families.push(Family::Tls),
-            "dovecot" | "outbound" | "firewall" => {
+            "dovecot" | "firewall" => {
                 return Err(Error::usage(format!("`check {word}` is not yet supported")));
             }
             text if families.last() == Some(&Family::Dns) => {
@@ -101,7 +125,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
                     "`{}` is nothing that can be checked",
                     text.escape_debug()
                 ))
-                .remedy("name certificates, tls, postfix, dns or timer; domains may follow dns"));
+                .remedy("name certificates, tls, postfix, dns, outbound or timer; domains may follow dns"));
             }
         }
     }
@@ -116,6 +140,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
             Family::Tls,
             Family::Postfix,
             Family::Dns,
+            Family::Outbound,
             Family::Timer,
         ];
     }

@@ -19,6 +19,7 @@ pub mod mail;
 mod note;
 pub mod notify;
 pub mod order;
+pub mod outbound;
 pub mod outcome;
 pub mod passphrase;
 pub mod plan;

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::model::{
     address::MailAddress,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, Peer},
     name::{DomainName, Identifier},
 };
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub postfix: Postfix,
     /// How to ask the DNS, and what to publish.
     pub dns: Dns,
+    /// Which hosts show whether mail can leave.
+    pub outbound: Outbound,
     /// Whom to tell, and how.
     pub notify: Notify,
     /// Programs to run around orders and deployments.
@@ -342,6 +344,13 @@ pub enum Verify {
     Auto,
     /// These; empty switches verifying off.
     Endpoints(Vec<Endpoint>),
+}
+
+/// `[outbound]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// Hosts whose ports are asked; empty: those of well-known providers, when `check outbound` is asked for by name.
+    pub probe: Vec<Peer>,
 }
 
 /// `[notify]`.

@@ -22,13 +22,13 @@ use toml_edit::{Document, Item, TableLike};
 
 use super::{
     Acme, Certificate, Challenge, CipherGrade, ClientCa, Config, Dns, ExternalAccount, Host, Http01, Issuer,
-    KeyType, MirroredLimits, Notify, Outgoing, OutgoingLevel, Postfix, Provider, Publish, Reload, Renew,
-    RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion,
-    TsigAlgorithm, Verify, hook::ChallengeHook,
+    KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel, Postfix, Provider, Publish, Reload,
+    Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout,
+    TlsVersion, TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
-    endpoint::EndpointError,
+    endpoint::{EndpointError, Peer},
     name::{DomainName, Identifier},
 };
 use batches::Batches;
@@ -48,6 +48,8 @@ pub fn directory(text: &str) -> Result<String, String> {
 const VERSION: i64 = 1;
 /// TTLs above a week are refused: a mistake in a record should not stay that long.
 const MAX_TTL: i64 = 7 * 86400;
+/// All are asked at the same time, which should not look like an attack.
+const MAX_PROBED: usize = 16;
 
 /// Reads a configuration; `file` is only used to name it in errors.
 ///
@@ -146,6 +148,7 @@ fn read(
     let hooks = hook::hooks(&root.section("hooks"), &certificates, &mut report);
     let host = host(&root.section("host"), &mut report);
     let state_directory = root.path("state_directory").unwrap_or_default();
+    let outbound = outbound(&root.section("outbound"), &mut report);
     let notify = notify(&root.section("notify"), &state_directory, &mut report);
     Some(match host {
         Some(host) if report.n_errors() == 0 => Ok(Config {
@@ -156,6 +159,7 @@ fn read(
             renew,
             postfix,
             dns,
+            outbound,
             notify,
             hooks,
         }),
@@ -585,6 +589,17 @@ fn dns(section: &Section<'_>, provider: &Section<'_>, report: &mut Report<'_>) -
         spf: section.parsed("spf", report, value::spf).unwrap_or_default(),
         ttl: section.number("ttl", 1..=MAX_TTL, report),
         timeout: timeout.unwrap_or_default(),
+    }
+}
+
+fn outbound(section: &Section<'_>, report: &mut Report<'_>) -> Outbound {
+    let peer = |text: &str| text.parse::<Peer>().map_err(|error| format!("is wrong: {error}"));
+    let probe = section.distinct("probe", report, peer);
+    if let Some((_, at)) = probe.get(MAX_PROBED) {
+        section.refuse("probe", at, &format!("has more than {MAX_PROBED} hosts"), report);
+    }
+    Outbound {
+        probe: without_places(probe),
     }
 }
 

@@ -1,6 +1,10 @@
 //! A port of the mail server that speaks TLS: `smtp://`, `submission://`, `submissions://` HOST:PORT. Pure.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +120,56 @@ impl FromStr for Endpoint {
                 .ok_or_else(|| fail("the port is 1 to 65535"))?,
         };
         Ok(Self { scheme, host, port })
+    }
+}
+
+/// Another host, and a port of it where one is said: `HOST`, `HOST:PORT`, `[IPv6]:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Name or IP address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: Option<u16>,
+}
+
+impl FromStr for Peer {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let fail = |reason: &str| {
+            EndpointError(format!(
+                "`{}` is not HOST or HOST:PORT: {reason}",
+                text.escape_debug()
+            ))
+        };
+        let (host, port) =
+            split_host_port(text).ok_or_else(|| fail("an IPv6 address has brackets before a port"))?;
+        let host = match host.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => host
+                .parse::<DomainName>()
+                .map_err(|error| fail(&error.to_string()))?
+                .to_string(),
+        };
+        let port = port
+            .map(|port| {
+                port.parse()
+                    .ok()
+                    .filter(|port| *port != 0)
+                    .ok_or_else(|| fail("the port is 1 to 65535"))
+            })
+            .transpose()?;
+        Ok(Self { host, port })
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            None => f.write_str(&self.host),
+            Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
+            Some(port) => write!(f, "{}:{port}", self.host),
+        }
     }
 }
 

@@ -38,6 +38,27 @@ pub const IDS: &[(&str, &str)] = &[
         "the last mail to notify.mail_to could not be sent",
     ),
     ("notify.metrics-missing", "notify.metrics_file is not written"),
+    (
+        "outbound.bind-address",
+        "mail is to leave from an address that this host does not have",
+    ),
+    ("outbound.blocked", "no port of other hosts answers"),
+    ("outbound.no-route", "an address family has no way out"),
+    ("outbound.not-asked", "no host was asked over an address family"),
+    ("outbound.ok", "mail can leave"),
+    ("outbound.port-25-blocked", "port 25 alone is blocked (OP25B)"),
+    (
+        "outbound.relay-login",
+        "the relay wants a login that Postfix cannot give",
+    ),
+    ("outbound.relay-ok", "the relay answers"),
+    (
+        "outbound.relay-tls",
+        "TLS to the relay is not set right for its port",
+    ),
+    ("outbound.relay-unreachable", "the relay does not answer"),
+    ("outbound.turned-away", "a host greets this one with a refusal"),
+    ("outbound.unresolved", "the hosts to ask have no address"),
     ("postfix.auth-in-clear", "passwords are taken in clear text"),
     ("postfix.auth-on-25", "AUTH is offered on port 25"),
     (

@@ -3,7 +3,7 @@
 //! The way through it: [`inspect`] asks the installed program, [`desired`] says what should be, [`plan`] compares,
 //! [`judge`] has a staged copy judged by Postfix itself, [`apply`] writes, reloads and takes back. [`endpoints`] names
 //! the ports that then have to prove it. [`submission`] completes the services of users, [`sender_login`] says who may
-//! send as whom, [`doctor`] finds what is wrong whoever wrote it.
+//! send as whom, [`relay`] reads who takes all mail, [`doctor`] finds what is wrong whoever wrote it.
 //!
 //! This module never edits with `postconf -e` (it loses mode and owner, replaces a symbolic link, and corrupts a file without
 //! a final newline) and never signals the master (a broken file ends it).
@@ -17,6 +17,7 @@ pub mod endpoints;
 pub mod inspect;
 pub mod judge;
 pub mod plan;
+pub mod relay;
 pub mod sender_login;
 pub mod sender_map;
 pub mod sni;

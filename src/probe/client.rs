@@ -19,6 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
+    dial::{self, Sources},
     sighting::{Handshake, Outcome, Sighting, Stage, Transaction},
     smtp::{Conversation, seconds},
     target::Target,
@@ -39,6 +40,7 @@ pub struct Client {
     ehlo_name: DomainName,
     mail_domain: DomainName,
     limits: Limits,
+    sources: Sources,
     tls: TlsConnector,
     turns: Arc<Semaphore>,
 }
@@ -85,6 +87,7 @@ impl Client {
             mail_domain: ehlo_name.clone(),
             ehlo_name,
             limits: Limits::default(),
+            sources: Sources::default(),
             tls: TlsConnector::from(config),
             turns: Arc::new(Semaphore::new(CONCURRENT)),
         })
@@ -101,6 +104,13 @@ impl Client {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets the addresses that it connects from.
+    #[must_use]
+    pub fn sources(mut self, sources: Sources) -> Self {
+        self.sources = sources;
         self
     }
 
@@ -185,7 +195,8 @@ impl Talk<'_> {
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<TcpStream, String> {
-        match timeout(self.client.limits.connect, TcpStream::connect(address)).await {
+        let connecting = dial::connect(address, &self.client.sources);
+        match timeout(self.client.limits.connect, connecting).await {
             Ok(Ok(stream)) => {
                 // Without it a failure here would only cost speed.
                 let _ = stream.set_nodelay(true);

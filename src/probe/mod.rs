@@ -3,14 +3,17 @@
 //! [`Client`] holds one conversation: connect, greeting, EHLO, STARTTLS, handshake, EHLO, perhaps MAIL and RCPT, QUIT.
 //! It shows every chain and refuses none, so that an expired or self-made certificate is seen and not only "failed".
 //! [`judge`] and [`trust`] decide about what was seen, and [`verify`] asks until a deployment is proven or time is up.
-//! [`http01`] and [`tls_alpn01`] look at a challenge as a CA does. Nothing here changes a server, authenticates, or sends mail.
+//! [`http01`] and [`tls_alpn01`] look at a challenge as a CA does; [`reach`] and [`outbound`] tell whether mail can leave. Nothing here changes a server, authenticates, or sends mail.
 //!
 //! RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 5321 (replies), RFC 9525 (names).
 
 pub mod check;
 mod client;
+pub mod dial;
 pub mod http01;
 pub mod judge;
+pub mod outbound;
+pub mod reach;
 pub mod report;
 mod roots;
 mod sighting;

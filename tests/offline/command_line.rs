@@ -144,7 +144,11 @@ fn what_is_unknown_or_not_yet_there_is_told() {
         ),
         (&["plan", "dovecot"], &["dovecot is not yet supported"]),
         (&["check", "nothing"], &["`nothing`", "postfix"]),
-        (&["check", "outbound"], &["`check outbound` is not yet supported"]),
+        (&["check", "firewall"], &["`check firewall` is not yet supported"]),
+        (
+            &["check", "postfix", "--to", "a.test"],
+            &["--to", "check outbound"],
+        ),
         (&["check", "dns", "example.test", "postfix"], &["alone"]),
         (
             &["init", "--host", "a.test", "--issuer", "ca"],

@@ -35,6 +35,7 @@ mod many;
 mod operator_hooks;
 mod orders;
 mod other_clients;
+mod outbound;
 mod outside;
 mod postfix;
 mod preflight;

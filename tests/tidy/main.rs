@@ -286,6 +286,7 @@ fn every_finding_is_in_the_manual_and_every_id_there_is_found() {
         "mta-sts",
         "mx",
         "notify",
+        "outbound",
         "postfix",
         "spf",
         "srv",

@@ -243,6 +243,7 @@ pub const KEYS: &[Key] = &[
     later(key("", "ca", Table, Nothing, "{ }", "the private CA")),
     key("", "dns", Table, Nothing, "{ }", "how to ask the DNS, and what to publish"),
     key("", "firewall", Table, Nothing, "{ }", "what to do with the firewall"),
+    key("", "outbound", Table, Nothing, "{ }", "how to see whether mail can leave"),
     key("", "hooks", Table, Nothing, "{ }", "programs to run"),
     key("", "notify", Table, Nothing, "{ }", "whom to tell"),
 
@@ -335,6 +336,8 @@ pub const KEYS: &[Key] = &[
     key("dns.provider", "secret_credential", Text, Nothing, r#""tsig-secret""#, "a systemd credential that holds it"),
 
     later_than("false", key("firewall", "manage", Boolean, Default("false"), "true", "firewalld or ufw where one of them runs")),
+
+    key("outbound", "probe", List, Default("[]"), r#"["mx.example.net", "relay.example.net:587"]"#, "hosts asked on 25, 587 and 465; empty: well-known ones, by `check outbound` alone"),
 
     key("hooks", "pre", Tables, Default("[]"), r#"[{ run = "/usr/local/libexec/pre" }]"#, "before anything is ordered or deployed; a failure stops the orders"),
     key("hooks", "deploy", Tables, Default("[]"), r#"[{ run = "/usr/local/libexec/deploy" }]"#, "after the reload, for each lineage; tried again until it succeeds"),
