@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod request;
+pub mod send_test;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -153,6 +154,17 @@ pub enum Command {
     /// Port 465 is implicit TLS; every other port is asked for STARTTLS. Needs no configuration.
     #[command(after_help = "Example:\n  mailcert probe mail.example.jp:25")]
     Probe(Probe),
+    /// Send a test message through the submission service, and tell what became of it
+    ///
+    /// Submits it as a mail program does: port 587 with STARTTLS, or 465 with TLS from the first byte; the certificate verified; with
+    /// a login when --user is given. Then follows it through the mail log (maillog_file, /var/log/mail.log, /var/log/maillog, the
+    /// journal) and the queue. Exits with 0 when it was delivered, 1 when it was refused or came back, 4 when it still waits.
+    /// The password is never an argument: it is read from a file, a descriptor or a credential, or asked for at the terminal.
+    /// Needs no configuration when the server is named.
+    #[command(
+        after_help = "Example:\n  mailcert send-test alice@example.jp someone@example.net --user alice"
+    )]
+    SendTest(Box<send_test::SendTest>),
 }
 
 /// Lists every finding, and ends with the example.

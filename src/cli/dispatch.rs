@@ -2,6 +2,7 @@
 
 mod authority;
 mod request;
+mod send_test;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         Command::Check(request) => return check_all(env, request, &path, &shown),
         Command::Csr(args) => return request::make_request(env, args, &path, &shown),
         Command::Install(args) => return request::install(env, args, &path, &shown),
+        Command::SendTest(args) => return send_test::send(env, args, &path, &shown),
         Command::Revoke(request) => return authority::revoke(env, request, &path, &shown),
         Command::Account(request) => return authority::account(env, &request.command, &path, &shown),
         _ => {}
@@ -110,6 +112,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         | Command::Csr(_)
         | Command::Install(_)
         | Command::Revoke(_)
+        | Command::SendTest(_)
         | Command::Account(_) => ExitCode::Done,
     })
 }
@@ -130,6 +133,7 @@ pub fn name(command: &Command) -> &'static str {
         Command::Records => "records",
         Command::Renew(_) => "renew",
         Command::Revoke(_) => "revoke",
+        Command::SendTest(_) => "send-test",
         Command::Status => "status",
         Command::Undo(_) => "undo",
     }

@@ -47,7 +47,7 @@ impl PassphraseOptions {
 }
 
 /// Returns a file's place; what a shell hands over by `<(command)` is a descriptor.
-fn place_of(path: &Path) -> Place<'_> {
+pub fn place_of(path: &Path) -> Place<'_> {
     let text = path.to_str().unwrap_or_default();
     let number = match text {
         "-" | "/dev/stdin" => Some(0),

@@ -2,6 +2,7 @@
 
 mod authority;
 pub mod request;
+mod send_test;
 
 use std::fmt::Write as _;
 

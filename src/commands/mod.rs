@@ -29,6 +29,7 @@ pub mod records;
 pub mod renew;
 pub mod revoke;
 pub mod rollout;
+pub mod send_test;
 mod sender_login;
 pub mod sni;
 mod solver;

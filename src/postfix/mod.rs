@@ -14,6 +14,7 @@ pub mod apply;
 pub mod desired;
 pub mod doctor;
 pub mod endpoints;
+pub mod follow;
 pub mod inspect;
 pub mod judge;
 pub mod plan;
@@ -24,6 +25,7 @@ pub mod sni;
 pub mod sni_map;
 pub mod submission;
 pub mod syntax;
+pub mod trail;
 pub mod values;
 
 #[cfg(test)]

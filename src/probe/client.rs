@@ -130,6 +130,27 @@ impl Client {
         sightings.into_iter().map(|(_, sighting)| sighting).collect()
     }
 
+    /// Connects, asks for TLS where it does not begin at once, and shakes hands; what is said then is the caller's business.
+    pub(super) async fn begin(
+        &self,
+        target: &Target,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<(TlsStream<TcpStream>, AfterHandshake), Ended> {
+        let mut talk = Talk {
+            client: self,
+            deadline,
+            dialogue: Dialogue::Greet,
+            transaction: None,
+        };
+        talk.encrypt(target, address).await
+    }
+
+    /// Returns the name that it calls itself by.
+    pub(super) fn ehlo_name(&self) -> &DomainName {
+        &self.ehlo_name
+    }
+
     /// Asks one target, once.
     pub async fn ask(&self, target: &Target, dialogue: Dialogue) -> Sighting {
         // The semaphore is never closed; without a turn the conversation is held all the same.
@@ -168,7 +189,7 @@ impl Client {
 }
 
 /// Where a conversation ended, and why.
-type Ended = (Stage, String);
+pub(super) type Ended = (Stage, String);
 
 /// One conversation.
 struct Talk<'a> {
@@ -180,6 +201,17 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     async fn hold(&mut self, target: &Target, address: SocketAddr) -> Result<Handshake, Ended> {
+        let (stream, after) = self.encrypt(target, address).await?;
+        let mut handshake = describe(&stream).map_err(|reason| (Stage::Handshake, reason))?;
+        handshake.mute = self.talk_within(stream, after).await.err();
+        Ok(handshake)
+    }
+
+    async fn encrypt(
+        &mut self,
+        target: &Target,
+        address: SocketAddr,
+    ) -> Result<(TlsStream<TcpStream>, AfterHandshake), Ended> {
         let stream = self
             .connect(address)
             .await
@@ -188,10 +220,7 @@ impl Talk<'_> {
             Scheme::Submissions => (stream, AfterHandshake::Greeting),
             Scheme::Smtp | Scheme::Submission => (self.start_tls(stream).await?, AfterHandshake::Ehlo),
         };
-        let stream = self.shake_hands(stream, target, address.ip()).await?;
-        let mut handshake = describe(&stream).map_err(|reason| (Stage::Handshake, reason))?;
-        handshake.mute = self.talk_within(stream, after).await.err();
-        Ok(handshake)
+        Ok((self.shake_hands(stream, target, address.ip()).await?, after))
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<TcpStream, String> {
@@ -327,7 +356,7 @@ impl Talk<'_> {
 
 /// What the server says first once TLS is up.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum AfterHandshake {
+pub(super) enum AfterHandshake {
     /// Nothing: it waits for EHLO.
     Ehlo,
     /// The greeting, which implicit TLS puts within.
@@ -335,7 +364,7 @@ enum AfterHandshake {
 }
 
 /// Reads from the session what was negotiated.
-fn describe(stream: &TlsStream<TcpStream>) -> Result<Handshake, String> {
+pub(super) fn describe(stream: &TlsStream<TcpStream>) -> Result<Handshake, String> {
     let (_, session) = stream.get_ref();
     let chain: Vec<Vec<u8>> = session
         .peer_certificates()

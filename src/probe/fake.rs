@@ -260,6 +260,7 @@ async fn talk(
     smtp: &Smtp,
     heard: &Heard,
 ) -> Option<Next> {
+    let mut is_message = false;
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
@@ -271,6 +272,17 @@ async fn talk(
             "MAIL" => ("250 2.1.0 Ok\r\n", None),
             "RCPT" => (smtp.rcpt, None),
             "RSET" => ("250 2.0.0 Ok\r\n", None),
+            "AUTH" if command == "AUTH LOGIN" => ("334 VXNlcm5hbWU6\r\n", None),
+            "AUTH" => ("235 2.7.0 Authentication successful\r\n", None),
+            // The two answers of AUTH LOGIN.
+            "YWxpY2U=" => ("334 UGFzc3dvcmQ6\r\n", None),
+            "c2VjcmV0" => ("235 2.7.0 Authentication successful\r\n", None),
+            "DATA" => ("354 End data with <CR><LF>.<CR><LF>\r\n", None),
+            _ if is_message => {
+                is_message = command != ".";
+                let taken = "250 2.0.0 Ok: queued as 4ABC\r\n";
+                (if is_message { "" } else { taken }, None)
+            }
             "STARTTLS" => (
                 smtp.starttls,
                 smtp.starttls.starts_with("220").then_some(Next::Tls),
@@ -278,6 +290,7 @@ async fn talk(
             "QUIT" => ("221 2.0.0 Bye\r\n", Some(Next::Quit)),
             _ => ("500 5.5.2 what?\r\n", None),
         };
+        is_message |= command == "DATA";
         heard.lock().unwrap().push(command);
         stream.write_all(answer.as_bytes()).await.ok()?;
         stream.flush().await.ok()?;

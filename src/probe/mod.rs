@@ -3,7 +3,8 @@
 //! [`Client`] holds one conversation: connect, greeting, EHLO, STARTTLS, handshake, EHLO, perhaps MAIL and RCPT, QUIT.
 //! It shows every chain and refuses none, so that an expired or self-made certificate is seen and not only "failed".
 //! [`judge`] and [`trust`] decide about what was seen, and [`verify`] asks until a deployment is proven or time is up.
-//! [`http01`] and [`tls_alpn01`] look at a challenge as a CA does; [`reach`] and [`outbound`] tell whether mail can leave. Nothing here changes a server, authenticates, or sends mail.
+//! [`http01`] and [`tls_alpn01`] look at a challenge as a CA does; [`reach`] and [`outbound`] tell whether mail can leave.
+//! Nothing of this changes a server, authenticates, or sends mail; [`submit`] does the last two, for a test that was asked for.
 //!
 //! RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 5321 (replies), RFC 9525 (names).
 
@@ -18,6 +19,7 @@ pub mod report;
 mod roots;
 mod sighting;
 mod smtp;
+pub mod submit;
 mod target;
 mod tls;
 pub mod tls_alpn01;

@@ -64,10 +64,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// # Errors
     /// In words, when the connection is lost, time runs out, or the answer is no SMTP reply.
     pub async fn command(&mut self, command: &str) -> Result<Reply, String> {
+        self.send(format!("{command}\r\n").as_bytes()).await
+    }
+
+    /// Sends octets as they are, a line or a whole message, and reads the reply to them.
+    ///
+    /// # Errors
+    /// As [`Conversation::command`].
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<Reply, String> {
         let until = self.until(self.patience);
-        let line = format!("{command}\r\n");
         let sent = timeout_at(until, async {
-            self.stream.write_all(line.as_bytes()).await?;
+            self.stream.write_all(bytes).await?;
             self.stream.flush().await
         });
         match sent.await {
@@ -153,6 +160,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 }
 
+/// Returns a message as it follows DATA: lines ended by CR LF, a dot before each that begins with one, and the dot that ends it
+/// (RFC 5321, 4.5.2).
+pub fn stuffed(message: &str) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(message.len() + 64);
+    for line in message.lines() {
+        if line.starts_with('.') {
+            wire.push(b'.');
+        }
+        // A carriage return within a line would be taken for its end by some.
+        wire.extend(line.bytes().filter(|byte| *byte != b'\r'));
+        wire.extend(b"\r\n");
+    }
+    wire.extend(b".\r\n");
+    wire
+}
+
 /// One line of a reply.
 struct ReplyLine {
     code: u16,
@@ -214,6 +237,23 @@ pub fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_cannot_end_itself() {
+        let check = |message: &str, expected: &str| {
+            assert_eq!(
+                String::from_utf8(stuffed(message)).unwrap(),
+                expected,
+                "{message:?}"
+            );
+        };
+        check("", ".\r\n");
+        check("a\nb\n", "a\r\nb\r\n.\r\n");
+        check("a\r\nb", "a\r\nb\r\n.\r\n");
+        check("a\n.\nb\n", "a\r\n..\r\nb\r\n.\r\n");
+        check("..a\n.b", "...a\r\n..b\r\n.\r\n");
+        check("a\r.\rb", "a.b\r\n.\r\n");
+    }
 
     #[test]
     fn reads_reply_lines() {

@@ -44,6 +44,7 @@ mod renewal;
 mod request;
 mod revocation;
 mod rollback;
+mod send_test;
 mod sni;
 mod state_directory;
 mod submission;
