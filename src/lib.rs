@@ -19,6 +19,7 @@
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.
 //! - [`probe`]: connects as a client does, and judges what is served.
 //! - [`hook`]: programs of the operator's, written for us or for other clients.
+//! - [`firewall`]: which ports others reach; firewalld and ufw opened, nftables read.
 //! - [`timer`]: the systemd timer or cron line that wakes `renew`.
 //!
 //! Floor 2, [`commands`]: use-cases; request in, outcome out. Floor 3, [`cli`]: arguments to requests, outcomes to
@@ -40,6 +41,7 @@ pub mod config;
 pub mod dns;
 pub mod env;
 pub mod error;
+pub mod firewall;
 pub mod hook;
 pub mod model;
 pub mod postfix;

@@ -192,7 +192,9 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
         Waker::Systemd => {
             let reason = match job.sandbox {
                 Sandbox::Full => "renews in a sandbox",
-                Sandbox::None => "renews without a sandbox: it would strangle the hooks that are configured",
+                Sandbox::None => {
+                    "renews without a sandbox: hooks, or the firewall's program, could not work in it"
+                }
             };
             files_change(SERVICE_PATH, Some(service_text(job)?), reason)?;
             files_change(TIMER_PATH, Some(TIMER_TEXT.to_owned()), "renews every hour")?;

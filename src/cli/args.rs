@@ -121,7 +121,7 @@ pub enum Command {
     Status,
     /// Look at everything from outside and inside, and print findings; change nothing
     ///
-    /// Targets are certificates, tls, postfix, dns, outbound and timer; without one, all of them. `check dns DOMAIN...` checks any
+    /// Targets are certificates, tls, postfix, firewall, dns, outbound and timer; without one, all of them. `check dns DOMAIN...` checks any
     /// domain and needs no configuration. `check outbound` asks port 25 of a few hosts whether mail can leave, and needs none
     /// either; as a part of everything it asks only the relayhost, or the hosts of outbound.probe. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring
     /// plug-ins do (0, 1, 2, 3), with the days left of each certificate as performance data. `check certificates timer` asks
@@ -319,7 +319,7 @@ pub struct Deploy {
 /// `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// certificates, tls, postfix, dns, outbound, timer; and domains after dns
+    /// certificates, tls, postfix, firewall, dns, outbound, timer; and domains after dns
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
     /// A host that `outbound` asks on ports 25, 587 and 465, or on the one that is named (may be repeated)
@@ -330,7 +330,7 @@ pub struct Check {
 /// `plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// certificates, postfix, dns, timer; without one, everything
+    /// certificates, postfix, firewall, dns, timer; without one, everything
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Exit with 3 when there is anything to change
@@ -341,7 +341,7 @@ pub struct Plan {
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// certificates, postfix, dns, timer; without one, everything
+    /// certificates, postfix, firewall, dns, timer; without one, everything
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Answer yes to the plan

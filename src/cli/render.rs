@@ -27,7 +27,7 @@ use crate::{
     model::{
         finding::{Finding, Severity},
         lineage::{State, Step},
-        plan::{Change, printable, printable_line},
+        plan::{Change, FirewallAction, printable, printable_line},
     },
 };
 
@@ -503,6 +503,16 @@ fn change_text(style: Style, change: &Change, in_full: bool) -> String {
                     let _ = writeln!(text, "{line}");
                 }
             }
+        }
+        Change::Firewall(change) => {
+            let verb = match change.action {
+                FirewallAction::Close => "close",
+                FirewallAction::Open => "open",
+                FirewallAction::OpenForNow => "open for now",
+            };
+            let (what, rules) = (change.what(), change.rules.describe());
+            let _ = writeln!(text, "{bullet} {} {verb} {what}, {rules}", change.manager);
+            reasons(&mut text, std::slice::from_ref(&change.reason));
         }
         Change::Rrset(change) => {
             let _ = writeln!(

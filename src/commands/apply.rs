@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Context, dns, heal,
+    Context, dns, firewall, heal,
     hooks::{self, Errand},
     mail,
     order::{self, Job},
@@ -19,7 +19,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     model::{
         lineage::{Lineage, State, Verify},
-        plan::{Change, FileChange, Plan},
+        plan::{Change, FileChange, FirewallChange, Plan},
         schedule::{self, Next, Urgency},
     },
     postfix::inspect::FILE_LIMIT,
@@ -78,6 +78,7 @@ fn add_moves<'a>(moves: &mut Vec<rollout::Move<'a>>, more: Vec<rollout::Move<'a>
 /// When the lock is held or the journal cannot be begun; what fails later is in the outcome.
 pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str) -> Result<Changes> {
     let _lock = context.lock(command)?;
+    firewall::take_up(context);
     let journal = |error| store_error("the journal could not be used; nothing was changed", &error);
     let mut applying = Applying {
         context,
@@ -104,6 +105,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
         let applied = match change {
             Change::Rrset(change) => applying.record(change),
             Change::File(change) if !mail::is_postfix_file(context, &change.path) => applying.file(change),
+            Change::Firewall(change) => applying.firewall(change),
             Change::Timer(change) => applying.timer(change),
             Change::Certificate(_) | Change::File(_) | Change::SniMap(_) => continue,
         };
@@ -386,7 +388,7 @@ impl Applying<'_, '_> {
         let done = plan.changes.iter().filter(|change| match change {
             Change::Certificate(change) => good.contains(change.lineage.as_str()),
             Change::SniMap(_) => rolled.sni_map_made,
-            Change::File(_) | Change::Rrset(_) | Change::Timer(_) => false,
+            Change::File(_) | Change::Firewall(_) | Change::Rrset(_) | Change::Timer(_) => false,
         });
         let done: Vec<Change> = done.cloned().collect();
         self.done.changes.splice(0..0, done);
@@ -436,6 +438,17 @@ impl Applying<'_, '_> {
         files::replace_config(&change.path, content)
             .map(|_| ())
             .map_err(failed)
+    }
+
+    fn firewall(&mut self, change: &FirewallChange) -> Result<()> {
+        self.entry.firewall.push(change.clone());
+        self.save()?;
+        let applied = firewall::carry_out(self.context, change);
+        if applied.is_err() {
+            self.entry.firewall.pop();
+            self.save()?;
+        }
+        applied
     }
 
     fn timer(&mut self, change: &crate::model::plan::TimerChange) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, certificates, dns, doctor, mail, outbound, outcome::Findings, plan, sni};
+use super::{Context, certificates, dns, doctor, firewall, mail, outbound, outcome::Findings, plan, sni};
 use crate::{
     config::Timer,
     dns::{
@@ -40,6 +40,7 @@ const VERY_LATE: time::Duration = time::Duration::days(1);
 enum Family {
     Certificates,
     Dns,
+    Firewall,
     Outbound,
     Postfix,
     Timer,
@@ -85,6 +86,13 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
                 expiries.extend(dates);
             }
             Family::Dns => findings.extend(context.wait(own_domains(&context))?),
+            Family::Firewall => {
+                let found = firewall::findings(&context);
+                // Asked for by name, everything is told; as a part of everything, what matters.
+                let is_told =
+                    |finding: &Finding| !request.words.is_empty() || finding.severity >= Severity::Warning;
+                findings.extend(found.into_iter().filter(is_told));
+            }
             Family::Outbound if request.words.is_empty() => {
                 findings.extend(outbound::with_everything(&context)?);
             }
@@ -107,11 +115,12 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
         match word.as_str() {
             "certificates" => families.push(Family::Certificates),
             "dns" => families.push(Family::Dns),
+            "firewall" => families.push(Family::Firewall),
             "outbound" => families.push(Family::Outbound),
             "postfix" => families.push(Family::Postfix),
             "timer" => families.push(Family::Timer),
             "tls" => families.push(Family::Tls),
-            "dovecot" | "firewall" => {
+            "dovecot" => {
                 return Err(Error::usage(format!("`check {word}` is not yet supported")));
             }
             text if families.last() == Some(&Family::Dns) => {
@@ -125,7 +134,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
                     "`{}` is nothing that can be checked",
                     text.escape_debug()
                 ))
-                .remedy("name certificates, tls, postfix, dns, outbound or timer; domains may follow dns"));
+                .remedy("name certificates, tls, postfix, firewall, dns, outbound or timer; domains may follow dns"));
             }
         }
     }
@@ -139,6 +148,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
             Family::Certificates,
             Family::Tls,
             Family::Postfix,
+            Family::Firewall,
             Family::Dns,
             Family::Outbound,
             Family::Timer,

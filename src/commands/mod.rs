@@ -11,6 +11,7 @@ pub mod csr;
 pub mod deploy;
 pub mod dns;
 mod doctor;
+pub mod firewall;
 pub mod heal;
 pub mod hooks;
 pub mod init;
@@ -519,8 +520,8 @@ impl Wanted {
 /// another one is forgotten.
 pub fn configuration_digest(config: &Config, certificate: &Certificate) -> String {
     let text = format!(
-        "{certificate:?} {:?} {:?} {:?} {:?}",
-        config.acme, config.postfix, config.dns, config.hooks
+        "{certificate:?} {:?} {:?} {:?} {:?} {:?}",
+        config.acme, config.postfix, config.dns, config.firewall, config.hooks
     );
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }

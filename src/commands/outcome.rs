@@ -264,6 +264,16 @@ impl Serialize for Shown<'_> {
                 map.serialize_entry("diff", &change.diff())?;
                 map.serialize_entry("reasons", &change.reasons)?;
             }
+            Change::Firewall(change) => {
+                map.serialize_entry("kind", "firewall")?;
+                map.serialize_entry("manager", &change.manager)?;
+                map.serialize_entry("action", &change.action)?;
+                map.serialize_entry("port", &change.port)?;
+                map.serialize_entry("service", &change.service)?;
+                map.serialize_entry("zone", &change.zone)?;
+                map.serialize_entry("rules", &change.rules)?;
+                map.serialize_entry("reasons", &[&change.reason])?;
+            }
             Change::Rrset(change) => {
                 map.serialize_entry("kind", "rrset")?;
                 map.serialize_entry("zone", &change.zone)?;

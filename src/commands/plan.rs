@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, dns, mail, sni, target::Target};
+use super::{Context, dns, firewall, mail, sni, target::Target};
 use crate::{
     config::{Challenge, Http01, Issuer, Publish, Timer},
     error::{Error, Result},
@@ -32,6 +32,11 @@ pub fn plan(context: &Context<'_>, targets: &[Target]) -> Result<Plan> {
             // Neither a silent name server nor a record that is not ours to touch keeps a certificate from its port.
             Target::Dns => match records(context) {
                 Ok(records) => plan.extend(records),
+                Err(error) => plan.refusals.push(error),
+            },
+            // A firewall that cannot be asked keeps nothing else from being done.
+            Target::Firewall => match firewall::plan(context) {
+                Ok(ports) => plan.extend(ports),
                 Err(error) => plan.refusals.push(error),
             },
             Target::Postfix => {
@@ -185,7 +190,7 @@ fn wake(context: &Context<'_>) -> Result<Plan> {
         state_directory: context.config.state_directory.clone(),
         writable,
         host: context.config.host.name.clone(),
-        sandbox: if by_hooks(context) {
+        sandbox: if by_hooks(context) || firewall::is_opened_for_challenges(context) {
             Sandbox::None
         } else {
             Sandbox::Full
@@ -205,7 +210,11 @@ fn wake(context: &Context<'_>) -> Result<Plan> {
 pub fn files(plan: &Plan) -> Vec<FileChange> {
     let file = |change: &Change| match change {
         Change::File(file) => Some(file.clone()),
-        Change::Certificate(_) | Change::Rrset(_) | Change::SniMap(_) | Change::Timer(_) => None,
+        Change::Certificate(_)
+        | Change::Firewall(_)
+        | Change::Rrset(_)
+        | Change::SniMap(_)
+        | Change::Timer(_) => None,
     };
     plan.changes.iter().filter_map(file).collect()
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Context, Wanted, ca, heal, hooks, order,
+    Context, Wanted, ca, firewall, heal, hooks, order,
     outcome::{Action, Done, Run},
     plan, rollout, sni, status, store_error,
 };
@@ -70,6 +70,7 @@ impl Work<'_> {
 /// When the lock is held or a name is unknown; failures of lineages are in the outcome.
 pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
     let _lock = context.lock("issue")?;
+    firewall::take_up(context);
     let selected = context.selected(names)?;
     let mut loaded = load(context, &selected, Urgency::Ordinary, |_| true);
     for work in &mut loaded.works {
@@ -99,6 +100,7 @@ pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
 /// When the lock is held or a name is unknown; failures of lineages are in the outcome.
 pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<Run> {
     let _lock = context.lock("renew")?;
+    firewall::take_up(context);
     let selected = context.selected(names)?;
     rollout::keep_proven_services(context);
     let mut loaded = load(context, &selected, urgency, |work| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Context, dns,
+    Context, dns, firewall,
     hooks::{self, ByHook},
 };
 use crate::{
@@ -51,11 +51,19 @@ impl Solvers {
             });
         }
         let present: Arc<dyn Present> = match &acme.challenge {
-            Challenge::Http01(Http01::Listen(addresses)) => {
-                Arc::new(http01::Listener::new(addresses.clone()))
-            }
+            Challenge::Http01(Http01::Listen(addresses)) => firewall::opened(
+                context,
+                Arc::new(http01::Listener::new(addresses.clone())),
+                addresses,
+                80,
+            ),
             Challenge::Http01(Http01::Webroot(root)) => Arc::new(Webroot::new(root.clone())),
-            Challenge::TlsAlpn01(addresses) => Arc::new(tls_alpn01::Listener::new(addresses.clone())),
+            Challenge::TlsAlpn01(addresses) => firewall::opened(
+                context,
+                Arc::new(tls_alpn01::Listener::new(addresses.clone())),
+                addresses,
+                443,
+            ),
             Challenge::Dns01 => {
                 let resolver = dns::resolver(context);
                 let provider = dns::provider(context)?;

@@ -9,6 +9,8 @@ pub enum Target {
     Certificates,
     /// Records to publish.
     Dns,
+    /// Ports that others are to reach.
+    Firewall,
     /// main.cf and master.cf.
     Postfix,
     /// What wakes `renew`.
@@ -17,7 +19,13 @@ pub enum Target {
 
 impl Target {
     /// Every target, in the order of an apply.
-    pub const ALL: [Self; 4] = [Self::Certificates, Self::Postfix, Self::Dns, Self::Timer];
+    pub const ALL: [Self; 5] = [
+        Self::Certificates,
+        Self::Postfix,
+        Self::Firewall,
+        Self::Dns,
+        Self::Timer,
+    ];
 
     /// Reads targets from the command line; none is all of them. The order of an apply is kept.
     ///
@@ -33,11 +41,12 @@ impl Target {
         match word {
             "certificates" => Ok(Self::Certificates),
             "dns" => Ok(Self::Dns),
+            "firewall" => Ok(Self::Firewall),
             "postfix" => Ok(Self::Postfix),
             "timer" => Ok(Self::Timer),
-            "dovecot" | "firewall" => Err(Error::usage(format!("the target {word} is not yet supported"))),
+            "dovecot" => Err(Error::usage(format!("the target {word} is not yet supported"))),
             _ => Err(Error::usage(format!("`{}` is no target", word.escape_debug()))
-                .remedy("name certificates, postfix, dns or timer; without a target all of them are meant")),
+                .remedy("name certificates, postfix, firewall, dns or timer; without a target all of them are meant")),
         }
     }
 }
@@ -56,7 +65,7 @@ mod tests {
             [Target::Postfix, Target::Timer]
         );
         assert!(
-            parse(&["firewall"])
+            parse(&["dovecot"])
                 .unwrap_err()
                 .message
                 .contains("not yet supported")

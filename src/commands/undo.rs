@@ -3,11 +3,11 @@
 //! Issued certificates stay. A file or RRset that is no longer what the apply wrote is not touched unless forced: the
 //! difference is shown instead.
 
-use super::{Context, dns as dns_gate, mail, outcome::Changes, rollout, store_error};
+use super::{Context, dns as dns_gate, firewall, mail, outcome::Changes, rollout, store_error};
 use crate::{
     env::files,
     error::{Error, ExitCode, Result},
-    model::plan::{Change, FileChange, Plan, TimerChange},
+    model::plan::{Change, FileChange, FirewallChange, Plan, TimerChange},
     store::journal::{Entry, Status},
     timer,
 };
@@ -97,6 +97,10 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         rollout::forget_unserved(context)?;
     }
     changes.extend(files.into_iter().map(Change::File));
+    for change in entry.firewall.iter().rev().map(FirewallChange::inverse) {
+        firewall::carry_out(context, &change)?;
+        changes.push(Change::Firewall(change));
+    }
     for change in rrsets {
         context.wait(dns_gate::apply(context, &change))??;
         changes.push(Change::Rrset(change));

@@ -33,6 +33,8 @@ pub struct Config {
     pub postfix: Postfix,
     /// How to ask the DNS, and what to publish.
     pub dns: Dns,
+    /// What to do with the firewall.
+    pub firewall: Firewall,
     /// Which hosts show whether mail can leave.
     pub outbound: Outbound,
     /// Whom to tell, and how.
@@ -344,6 +346,13 @@ pub enum Verify {
     Auto,
     /// These; empty switches verifying off.
     Endpoints(Vec<Endpoint>),
+}
+
+/// `[firewall]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Firewall {
+    /// Whether ports are ours to open.
+    pub manage: bool,
 }
 
 /// `[outbound]`.

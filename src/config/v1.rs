@@ -21,10 +21,10 @@ use std::{
 use toml_edit::{Document, Item, TableLike};
 
 use super::{
-    Acme, Certificate, Challenge, CipherGrade, ClientCa, Config, Dns, ExternalAccount, Host, Http01, Issuer,
-    KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel, Postfix, Provider, Publish, Reload,
-    Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout,
-    TlsVersion, TsigAlgorithm, Verify, hook::ChallengeHook,
+    Acme, Certificate, Challenge, CipherGrade, ClientCa, Config, Dns, ExternalAccount, Firewall, Host,
+    Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel, Postfix, Provider,
+    Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer,
+    TlsLayout, TlsVersion, TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -148,6 +148,12 @@ fn read(
     let hooks = hook::hooks(&root.section("hooks"), &certificates, &mut report);
     let host = host(&root.section("host"), &mut report);
     let state_directory = root.path("state_directory").unwrap_or_default();
+    let firewall = Firewall {
+        manage: root
+            .section("firewall")
+            .boolean("manage")
+            .is_some_and(|(manage, _)| manage),
+    };
     let outbound = outbound(&root.section("outbound"), &mut report);
     let notify = notify(&root.section("notify"), &state_directory, &mut report);
     Some(match host {
@@ -159,6 +165,7 @@ fn read(
             renew,
             postfix,
             dns,
+            firewall,
             outbound,
             notify,
             hooks,

@@ -33,6 +33,24 @@ pub const IDS: &[(&str, &str)] = &[
         "there is none, or it is not in service as it should be",
     ),
     ("certificate.unreadable", "the lineage's record cannot be read"),
+    ("firewall.closed", "others cannot reach a port that serves them"),
+    (
+        "firewall.denied",
+        "the operator has closed a port that serves others",
+    ),
+    ("firewall.none", "no firewall runs on this host"),
+    ("firewall.open", "a port is open to everybody"),
+    (
+        "firewall.partly",
+        "a port is open to some alone, or that cannot be told",
+    ),
+    (
+        "firewall.permanent-only",
+        "a port is closed now, and open from the next start on",
+    ),
+    ("firewall.runtime-only", "a port is open until the next start"),
+    ("firewall.unasked", "the firewall cannot be asked"),
+    ("firewall.unneeded", "nothing of mail listens for others"),
     (
         "notify.mail-failed",
         "the last mail to notify.mail_to could not be sent",

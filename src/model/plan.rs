@@ -32,6 +32,8 @@ pub enum Change {
     SniMap(SniMapChange),
     /// A configuration file to write.
     File(FileChange),
+    /// A port to open in the firewall.
+    Firewall(FirewallChange),
     /// An RRset to change.
     Rrset(RrsetChange),
     /// The renewal timer to switch on.
@@ -100,6 +102,49 @@ pub struct RrsetChange {
     pub reason: String,
 }
 
+/// A port of the firewall to open or to close again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirewallChange {
+    /// The program that keeps the rules: `firewalld` or `ufw`.
+    pub manager: String,
+    /// The zone, where the program has such.
+    pub zone: Option<String>,
+    /// The service's name, where the program knows one for this port.
+    pub service: Option<String>,
+    /// The TCP port.
+    pub port: u16,
+    /// Whether it is opened or closed.
+    pub action: FirewallAction,
+    /// What is changed: the rules in force, those for the next start, or both.
+    pub rules: Rules,
+    /// Why.
+    pub reason: String,
+}
+
+/// Whether a port is opened or closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirewallAction {
+    /// It is closed.
+    Close,
+    /// It is opened.
+    Open,
+    /// It is opened for a while: the program closes it by itself where it can.
+    OpenForNow,
+}
+
+/// Which rules of a firewall are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rules {
+    /// Those in force and those for the next start.
+    Both,
+    /// Those for the next start.
+    Permanent,
+    /// Those in force.
+    Runtime,
+}
+
 /// The renewal timer to enable; its files are [`FileChange`]s of their own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimerChange {
@@ -153,6 +198,44 @@ impl FileChange {
             before: self.after.clone(),
             after: self.before.clone(),
             reasons: vec!["undo".to_owned()],
+        }
+    }
+}
+
+impl FirewallChange {
+    /// Returns the change that takes this one back.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        Self {
+            action: match self.action {
+                FirewallAction::Close => FirewallAction::Open,
+                FirewallAction::Open | FirewallAction::OpenForNow => FirewallAction::Close,
+            },
+            reason: "undo".to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Returns what is changed, as `smtp-submission (587/tcp) in zone public`.
+    pub fn what(&self) -> String {
+        let port = match &self.service {
+            Some(service) => format!("{service} ({}/tcp)", self.port),
+            None => format!("{}/tcp", self.port),
+        };
+        match &self.zone {
+            Some(zone) => format!("{port} in zone {zone}"),
+            None => port,
+        }
+    }
+}
+
+impl Rules {
+    /// Returns which rules these are, in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Both => "now and for the next start",
+            Self::Permanent => "for the next start",
+            Self::Runtime => "now",
         }
     }
 }

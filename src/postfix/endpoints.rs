@@ -149,6 +149,39 @@ pub fn tls_services(services: &[Service], values: &Values, host: &Host) -> TlsSe
     found
 }
 
+/// Returns the ports on which mail is taken from other hosts: those of smtpd(8) and postscreen(8) that are not bound to the
+/// loopback alone.
+pub fn ports_for_others(services: &[Service], values: &Values, host: &Host) -> BTreeSet<u16> {
+    let takes_mail = |service: &&Service| {
+        service.kind == "inet" && matches!(service.command.as_str(), "smtpd" | "postscreen")
+    };
+    let port = |service: &Service| {
+        let (address, port) = split_service(&service.name);
+        let is_for_others = match address {
+            Some(address) => !is_loopback(&unbracketed(address)?),
+            None => !values
+                .get("inet_interfaces")
+                .split(|c: char| c == ',' || c.is_whitespace())
+                .filter(|word| !word.is_empty())
+                .all(|word| {
+                    word.eq_ignore_ascii_case("loopback-only")
+                        || unbracketed(word).is_some_and(|word| is_loopback(&word))
+                }),
+        };
+        host.ports
+            .number(port, values.get("known_tcp_ports"))
+            .filter(|_| is_for_others)
+    };
+    services.iter().filter(takes_mail).filter_map(port).collect()
+}
+
+fn is_loopback(address: &str) -> bool {
+    address == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
 /// How a service begins TLS, before its port is known.
 enum Begins {
     /// At once.
@@ -336,6 +369,28 @@ fn unbracketed(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_the_ports_that_others_reach() {
+        let check = |master_cf: &str, interfaces: &str, expected: &[u16]| {
+            let services = MasterCf::parse(master_cf.as_bytes()).services();
+            let values = Values::parse(format!("inet_interfaces = {interfaces}\n").as_bytes());
+            let found = ports_for_others(&services, &values, &Host::default());
+            assert_eq!(found.into_iter().collect::<Vec<_>>(), expected, "{master_cf}");
+        };
+        let usual = "smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd\n#smtps inet n - n - - smtpd\n\
+                     127.0.0.1:10025 inet n - n - - smtpd\nsmtp unix - - n - - smtp\n";
+        check(usual, "all", &[25, 587]);
+        check(usual, "loopback-only", &[]);
+        check(usual, "127.0.0.1, [::1]", &[]);
+        check(usual, "127.0.0.1, 192.0.2.1", &[25, 587]);
+        check(
+            "192.0.2.1:465 inet n - n - - smtpd\n[::1]:587 inet n - n - - smtpd\n",
+            "loopback-only",
+            &[465],
+        );
+        check("25 inet n - n - 1 postscreen\n", "all", &[25]);
+    }
     use crate::postfix::syntax::MasterCf;
 
     fn derive(values: &str, master_cf: &str, ipv6: bool) -> TlsServices {

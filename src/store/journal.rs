@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     env::files::{self, Access, FileError},
-    model::plan::{FileChange, RrsetChange, TimerChange},
+    model::plan::{FileChange, FirewallChange, RrsetChange, TimerChange},
 };
 
 /// No journal entry is larger, in bytes.
@@ -41,6 +41,9 @@ pub struct Entry {
     pub rrsets: Vec<RrsetChange>,
     /// The timer that was enabled.
     pub timer: Option<TimerChange>,
+    /// Ports of the firewall, in the order in which they were opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firewall: Vec<FirewallChange>,
 }
 
 /// How far an apply came.
@@ -60,7 +63,7 @@ pub enum Status {
 impl Entry {
     /// Returns whether it names no change at all.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.rrsets.is_empty() && self.timer.is_none()
+        self.files.is_empty() && self.rrsets.is_empty() && self.timer.is_none() && self.firewall.is_empty()
     }
 }
 
@@ -80,6 +83,7 @@ impl Store {
             files: Vec::new(),
             rrsets: Vec::new(),
             timer: None,
+            firewall: Vec::new(),
         })
     }
 

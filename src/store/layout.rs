@@ -67,6 +67,11 @@ impl Layout {
         self.root.join("notify.json")
     }
 
+    /// Returns where it is kept which ports of the firewall are open for now.
+    pub fn openings(&self) -> PathBuf {
+        self.root.join("openings.json")
+    }
+
     /// Returns the account file for a CA; `key` tells CAs apart and is safe as a file name.
     pub fn account(&self, key: &str) -> PathBuf {
         self.root.join("accounts").join(format!("{key}.json"))

@@ -1,4 +1,5 @@
-//! What is kept on disk: lineages and their generations, requests, accounts, the live links, the journal, the lock.
+//! What is kept on disk: lineages and their generations, requests, accounts, the live links, the journal, the lock,
+//! and which ports of the firewall are open for now.
 //!
 //! The state file is the record; links are its output and are mended from it. Nothing here asks the network.
 
@@ -7,6 +8,7 @@ pub mod layout;
 pub mod lock;
 pub mod mend;
 pub mod notices;
+pub mod openings;
 pub mod requests;
 pub mod selinux;
 pub mod state;

@@ -144,7 +144,7 @@ fn what_is_unknown_or_not_yet_there_is_told() {
         ),
         (&["plan", "dovecot"], &["dovecot is not yet supported"]),
         (&["check", "nothing"], &["`nothing`", "postfix"]),
-        (&["check", "firewall"], &["`check firewall` is not yet supported"]),
+        (&["check", "dovecot"], &["`check dovecot` is not yet supported"]),
         (
             &["check", "postfix", "--to", "a.test"],
             &["--to", "check outbound"],

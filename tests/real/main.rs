@@ -25,6 +25,7 @@ mod dns;
 mod doctor;
 mod fallback;
 mod faulty_ca;
+mod firewall;
 mod hook;
 mod install;
 mod interrupted;

@@ -12,6 +12,7 @@ use std::{
         mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use super::{Mailcert, Outcome, Scratch, server::run};
@@ -145,14 +146,35 @@ impl Namespaces {
         is_ready.recv().expect("a name server of the world");
     }
 
+    /// Has the host greet whoever connects.
+    pub fn host_greets(&self, ports: &[u16]) {
+        for port in ports.iter().copied() {
+            let (ready, is_ready) = mpsc::channel();
+            go_over(&self.host, move || {
+                let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+                ready.send(()).unwrap();
+                for mut stream in listener.incoming().map_while(Result::ok) {
+                    let _ = stream.write_all(b"220 host.test ESMTP\r\n");
+                }
+            });
+            is_ready.recv().expect("a server of the host");
+        }
+    }
+
+    /// Returns whether the world can connect to the host.
+    pub fn world_connects(&self, address: SocketAddr) -> bool {
+        let (result, is_so) = mpsc::channel();
+        go_over(&self.world, move || {
+            // A packet that is dropped gets no answer; one that passes, at once.
+            let connected = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+            result.send(connected.is_ok()).unwrap();
+        });
+        is_so.recv().expect("an answer of the world")
+    }
+
     /// Runs a thread in the world's namespace.
     fn go_over(&self, work: impl FnOnce() + Send + 'static) {
-        let namespace = File::open(format!("/run/netns/{}", self.world)).unwrap();
-        thread::spawn(move || {
-            // This thread alone goes over; so do the sockets that it makes.
-            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            work();
-        });
+        go_over(&self.world, work);
     }
 
     /// Listens in the world's namespace until the test's process ends.
@@ -171,6 +193,16 @@ impl Namespaces {
         });
         is_ready.recv().expect("a server of the world");
     }
+}
+
+/// Runs a thread in a namespace.
+fn go_over(namespace: &str, work: impl FnOnce() + Send + 'static) {
+    let namespace = File::open(format!("/run/netns/{namespace}")).unwrap();
+    thread::spawn(move || {
+        // This thread alone goes over; so do the sockets that it makes.
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        work();
+    });
 }
 
 /// The data of a record.

@@ -335,7 +335,7 @@ pub const KEYS: &[Key] = &[
     key("dns.provider", "secret_env", Text, Nothing, r#""MAILCERT_TSIG_SECRET""#, "a variable that holds it"),
     key("dns.provider", "secret_credential", Text, Nothing, r#""tsig-secret""#, "a systemd credential that holds it"),
 
-    later_than("false", key("firewall", "manage", Boolean, Default("false"), "true", "firewalld or ufw where one of them runs")),
+    key("firewall", "manage", Boolean, Default("false"), "true", "firewalld or ufw, where one of them runs: mail ports opened, the challenge's while validating"),
 
     key("outbound", "probe", List, Default("[]"), r#"["mx.example.net", "relay.example.net:587"]"#, "hosts asked on 25, 587 and 465; empty: well-known ones, by `check outbound` alone"),
 
