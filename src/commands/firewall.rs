@@ -105,6 +105,14 @@ pub fn findings(context: &Context<'_>) -> Vec<Finding> {
             ];
         }
     };
+    if found == Firewall::None && firewall::has_legacy_rules(context.env) {
+        let evidence = "rules of iptables-legacy are in force, which mailcert does not judge";
+        return vec![
+            Finding::new(Severity::Info, "firewall.partly", "firewall", evidence)
+                .remedy("look at them: `iptables-legacy -S INPUT`, `ip6tables-legacy -S INPUT`")
+                .reference("iptables(8)"),
+        ];
+    }
     if found == Firewall::None {
         let evidence = "neither firewalld nor ufw runs, and no rule of nftables closes anything";
         return vec![Finding::new(

@@ -1,4 +1,6 @@
 //! firewalld, by firewall-cmd(1): zones, services, ports; rules in force and permanent ones.
+//!
+//! Rich rules, policies and zones of source addresses are not judged: a port that they alone open is told as closed.
 
 use std::{ops::RangeInclusive, path::Path};
 

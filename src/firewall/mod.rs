@@ -20,7 +20,7 @@ use std::{
 
 use crate::{
     env::{
-        Env,
+        Env, files,
         process::{Output, Program, RunError},
     },
     model::plan::{FirewallAction, FirewallChange, Rules},
@@ -133,6 +133,16 @@ pub fn find(env: &Env) -> Result<Firewall, FirewallError> {
         }
     }
     Ok(Firewall::None)
+}
+
+/// Returns whether there are rules of iptables-legacy(8), which nft(8) does not show.
+pub fn has_legacy_rules(env: &Env) -> bool {
+    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
+        .iter()
+        .any(|path| {
+            let names = files::read_if_exists(&env.host_path(path), 4096).ok().flatten();
+            String::from_utf8_lossy(&names.unwrap_or_default()).contains("filter")
+        })
 }
 
 /// Carries a change out by the program that it names: also one of ufw that is not active, whose rules stay all the same.

@@ -5,6 +5,8 @@
 //!
 //! libnftables-json(5).
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::{FirewallError, Seen, Treatment};
@@ -33,6 +35,8 @@ enum Fits {
 
 struct Ruleset {
     objects: Vec<Value>,
+    /// Where the rules of each chain stand, by family, table and name.
+    rules: HashMap<[String; 3], Vec<usize>>,
 }
 
 /// Returns whether anything filters what comes in: a chain with the hook `input` that drops by policy or by a rule.
@@ -42,6 +46,22 @@ pub fn filters(text: &str) -> Result<bool, FirewallError> {
         chain["policy"] == "drop" || ruleset.rules(chain).any(|rule| is_there(&rule["expr"]))
     };
     Ok(ruleset.input_chains().any(|chain| is_closing(&chain)))
+}
+
+/// Finds the rules of each chain once: a ruleset may have many thousand.
+fn indexed(objects: &[Value]) -> HashMap<[String; 3], Vec<usize>> {
+    let mut rules: HashMap<[String; 3], Vec<usize>> = HashMap::new();
+    for (index, object) in objects.iter().enumerate() {
+        if let Some(rule) = object.get("rule") {
+            rules.entry(place(rule, "chain")).or_default().push(index);
+        }
+    }
+    rules
+}
+
+/// Returns family, table and chain of a rule, or of the chain itself.
+fn place(value: &Value, chain: &str) -> [String; 3] {
+    ["family", "table", chain].map(|key| value[key].as_str().unwrap_or_default().to_owned())
 }
 
 /// Returns whether a rule can drop, reject, or lead elsewhere.
@@ -105,6 +125,7 @@ impl Ruleset {
         match value.get("nftables").and_then(Value::as_array) {
             Some(objects) => Ok(Self {
                 objects: objects.clone(),
+                rules: indexed(objects),
             }),
             None => Err(unread("it has no list of objects".to_owned())),
         }
@@ -120,15 +141,9 @@ impl Ruleset {
     }
 
     /// Returns the rules of a chain, in order.
-    fn rules<'a>(&'a self, chain: &'a Value) -> impl Iterator<Item = &'a Value> {
-        self.objects
-            .iter()
-            .filter_map(|object| object.get("rule"))
-            .filter(move |rule| {
-                rule["family"] == chain["family"]
-                    && rule["table"] == chain["table"]
-                    && rule["chain"] == chain["name"]
-            })
+    fn rules(&self, chain: &Value) -> impl Iterator<Item = &Value> {
+        let found = self.rules.get(&place(chain, "name")).into_iter().flatten();
+        found.filter_map(|index| self.objects.get(*index)?.get("rule"))
     }
 
     /// Every input chain has to let it through.

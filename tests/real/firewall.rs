@@ -310,13 +310,16 @@ fn firewalld_is_opened_without_a_reload_and_closed_again() {
 /// What a test that has gone into a host's namespaces knows itself by.
 const INSIDE: &str = "MAILCERT_TEST_INSIDE";
 
-/// Runs this test once more within a host that has ufw; says whether this is that run.
-fn is_inside(name: &str) -> bool {
+/// Runs this test once more within a host of its own; says whether this is that run.
+fn is_inside(name: &str, overlay: Overlay) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let scratch = Scratch::new();
-    let filtered = Filtered::new(&scratch, Overlay::Machine);
+    let filtered = Filtered::new(&scratch, overlay);
+    if overlay == Overlay::Firewalld {
+        filtered.start_firewalld(&scratch);
+    }
     let output = filtered
         .command(&std::env::current_exe().unwrap().display().to_string())
         .args(["--exact", name, "--include-ignored", "--nocapture"])
@@ -329,7 +332,7 @@ fn is_inside(name: &str) -> bool {
     false
 }
 
-/// A site whose firewall is ufw, and whose challenge is answered on port 80 of every address.
+/// A site whose challenge is answered on port 80 of every address.
 struct Site {
     world: World,
     log: PathBuf,
@@ -345,19 +348,17 @@ impl Site {
             let text = text.replace(&listen, "listen = []\n");
             without_postfix(text) + "[firewall]\nmanage = true\n"
         });
-        let log = world.scratch.path().join("ufw.log");
-        let site = Self { world, log };
-        site.ufw("");
-        shell("ufw --force enable");
-        site
+        let log = world.scratch.path().join("called.log");
+        Self { world, log }
     }
 
-    /// Puts a ufw before the real one that writes down how it is called, and ends with these lines of the shell.
-    fn ufw(&self, then: &str) {
+    /// Puts a program before the real one that writes down how it is called, and ends with these lines of the shell.
+    fn watch(&self, program: &str, then: &str) {
         let log = self.log.display();
-        let script = format!("#!/bin/sh\necho \"$@\" >>{log}\n/usr/sbin/ufw \"$@\" || exit\n{then}\n");
-        let program = self.world.scratch.program("bin/ufw", script);
-        assert!(program.is_file());
+        let name = program.rsplit('/').next().unwrap();
+        let script = format!("#!/bin/sh\necho \"$@\" >>{log}\n{program} \"$@\" || exit\n{then}\n");
+        let watched = self.world.scratch.program(&format!("bin/{name}"), script);
+        assert!(watched.is_file());
     }
 
     fn mailcert(&self) -> Mailcert {
@@ -368,10 +369,14 @@ impl Site {
         mailcert
     }
 
-    /// Returns how ufw was called to change something.
+    /// Returns how the program was called to change something.
     fn called(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let changes = text.lines().filter(|line| !line.starts_with("status"));
+        let changes = text.lines().filter(|line| {
+            ["allow", "delete", "--add", "--remove", "--reload"]
+                .iter()
+                .any(|word| line.contains(word))
+        });
         changes.map(str::to_owned).collect()
     }
 }
@@ -383,10 +388,15 @@ fn shell(line: &str) -> String {
 #[test]
 #[ignore = "real: needs ip, ufw, pebble, named, postfix"]
 fn the_challenge_s_port_is_open_only_while_validating() {
-    if !is_inside("firewall::the_challenge_s_port_is_open_only_while_validating") {
+    if !is_inside(
+        "firewall::the_challenge_s_port_is_open_only_while_validating",
+        Overlay::Machine,
+    ) {
         return;
     }
     let site = Site::start();
+    site.watch("/usr/sbin/ufw", "");
+    shell("ufw --force enable");
     let rules = || shell("ufw show added");
     let before = rules();
     site.mailcert().run(&["issue"]).expect(0);
@@ -402,7 +412,7 @@ fn the_challenge_s_port_is_open_only_while_validating() {
     assert!(!record.exists());
 
     // Killed with the port open: the next run closes it, whatever else it has to do.
-    site.ufw("[ \"$1\" != allow ] || kill -9 $PPID");
+    site.watch("/usr/sbin/ufw", "[ \"$1\" != allow ] || kill -9 $PPID");
     let killed = site.mailcert().run_program(&["renew", "--force"]);
     assert_eq!(killed.code, -1, "{killed}");
     assert!(
@@ -410,7 +420,7 @@ fn the_challenge_s_port_is_open_only_while_validating() {
         "{}",
         rules()
     );
-    site.ufw("");
+    site.watch("/usr/sbin/ufw", "");
     let renewed = site.mailcert().run_program(&["renew"]).expect(0);
     assert!(
         renewed.stderr.contains("closed ports of the firewall"),
@@ -424,4 +434,32 @@ fn the_challenge_s_port_is_open_only_while_validating() {
     let before = rules();
     site.mailcert().run(&["renew", "--force"]).expect(0);
     assert_eq!(rules(), before);
+}
+
+#[test]
+#[ignore = "real: needs ip, firewalld, pebble, named, postfix"]
+fn firewalld_opens_the_challenge_s_port_for_a_while() {
+    if !is_inside(
+        "firewall::firewalld_opens_the_challenge_s_port_for_a_while",
+        Overlay::Firewalld,
+    ) {
+        return;
+    }
+    let site = Site::start();
+    site.watch("/usr/bin/firewall-cmd", "");
+    let lists = || shell("firewall-cmd --list-all; firewall-cmd --permanent --list-all");
+    let before = lists();
+    site.mailcert().run(&["issue"]).expect(0);
+    // In force alone, and closed by firewalld itself should nobody come back.
+    let opened_and_closed = [
+        "--zone=public --add-service=http --timeout=1h",
+        "--zone=public --remove-service=http",
+    ];
+    let called = site.called();
+    assert!(
+        !called.is_empty() && called.chunks(2).all(|pair| pair == opened_and_closed),
+        "{called:?}"
+    );
+    assert_eq!(lists(), before);
+    assert!(!site.world.state_directory().join("openings.json").exists());
 }

@@ -142,6 +142,8 @@ impl Filtered {
             let child = self
                 .command(program)
                 .args(args)
+                // By this, tests/lab/sweep knows whose it is.
+                .env("MAILCERT_LAB", scratch.path().join("private"))
                 .stdin(Stdio::null())
                 .stdout(sink.try_clone().unwrap())
                 .stderr(sink)
