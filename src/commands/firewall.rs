@@ -23,8 +23,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Returns the ports that others should reach, each with its reason.
-fn wanted(context: &Context<'_>) -> Vec<(u16, String)> {
+/// Returns the ports that are served to others, each with its reason.
+fn served(context: &Context<'_>) -> Vec<(u16, String)> {
     let mut found = Vec::new();
     let postfix = &context.config.postfix;
     if let Ok(server) = inspect::inspect(context.env, &postfix.config_directory) {
@@ -34,6 +34,24 @@ fn wanted(context: &Context<'_>) -> Vec<(u16, String)> {
             .filter(|port| desired::MAIL_PORTS.contains(port));
         found.extend(mail.map(|port| (port, format!("master.cf takes mail on port {port}"))));
     }
+    let listening = desired::listening(context.env);
+    found.extend(
+        listening
+            .into_iter()
+            .map(|port| (port, format!("a server listens on port {port}"))),
+    );
+    found
+}
+
+/// Returns whether a port is served to others.
+pub fn is_served(context: &Context<'_>, port: u16) -> bool {
+    served(context).iter().any(|(served, _)| *served == port)
+}
+
+/// Returns the ports that others should reach, each with its reason: also those that the configuration wants served.
+fn wanted(context: &Context<'_>) -> Vec<(u16, String)> {
+    let mut found = served(context);
+    let postfix = &context.config.postfix;
     let submission = &postfix.submission;
     if postfix.manage && submission.submission {
         found.push((587, "postfix.submission is true".to_owned()));
@@ -41,12 +59,6 @@ fn wanted(context: &Context<'_>) -> Vec<(u16, String)> {
     if postfix.manage && submission.submissions {
         found.push((465, "postfix.submissions is true".to_owned()));
     }
-    let listening = desired::listening(context.env);
-    found.extend(
-        listening
-            .into_iter()
-            .map(|port| (port, format!("a server listens on port {port}"))),
-    );
     desired::with_reasons(found)
 }
 

@@ -146,22 +146,19 @@ struct InForce {
 impl InForce {
     fn read(program: &Path, zone: &str, when: When) -> Result<Self, FirewallError> {
         let zone = format!("--zone={zone}");
-        let list = |what: &str| -> Result<String, FirewallError> {
-            Ok(ask(program, &when.args(&[&zone, what]))?.stdout_text())
+        let all = ask(program, &when.args(&[&zone, "--list-all"]))?.stdout_text();
+        let row = |name: &str| {
+            all.lines()
+                .find_map(|line| line.trim().strip_prefix(name))
+                .unwrap_or_default()
         };
-        let mut ports = tcp_ports(&list("--list-ports")?);
-        let services = list("--list-services")?;
-        let services = services.split_whitespace().filter(|name| is_name(name));
+        let mut ports = tcp_ports(row("ports:"));
+        let services = row("services:").split_whitespace().filter(|name| is_name(name));
         for service in services.take(MAX_SERVICES) {
             // One that is gone lets nothing in.
             ports.extend(service_ports(program, service, when).unwrap_or_default());
         }
-        let all = list("--list-all")?;
-        let takes_all = all.lines().any(|line| {
-            line.trim()
-                .strip_prefix("target:")
-                .is_some_and(|target| target.trim() == "ACCEPT")
-        });
+        let takes_all = row("target:").trim() == "ACCEPT";
         Ok(Self { ports, takes_all })
     }
 

@@ -221,11 +221,28 @@ fn ufw_is_opened_and_closed_again() {
     host.run(&["undo"]).expect(0);
     assert!(!host.filtered.shell("ufw show added").contains("587"));
 
-    // What is not ours to manage is told, and left.
+    // A port that the configuration wants and Postfix does not come to serve is not opened.
     let config = host.scratch.path().join("mailcert.toml");
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("manage = true", "manage = false")).unwrap();
     host.filtered.shell("ufw --force enable");
+    std::fs::write(
+        &config,
+        text.replace("[postfix]\n", "[postfix]\nsubmissions = true\n"),
+    )
+    .unwrap();
+    let both = host.run(&["apply", "postfix", "firewall", "--yes", "--format", "json"]);
+    assert_eq!(Host::changes(&both), opened("open", "both", &[587]), "{both}");
+    assert!(
+        both.stdout
+            .contains("465/tcp is not opened: nothing serves port 465"),
+        "{both}"
+    );
+    host.run(&["undo"]).expect(0);
+    std::fs::write(&config, text).unwrap();
+
+    // What is not ours to manage is told, and left.
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("manage = true", "manage = false")).unwrap();
     let planned = host.run(&["plan", "firewall", "--format", "json"]).expect(0);
     assert_eq!(Host::changes(&planned), []);
     let told = host.run(&["check", "firewall"]).expect(3);
