@@ -14,6 +14,7 @@
 //!
 //! Floor 1, adapters that do not know each other:
 //! - [`store`]: what is kept on disk: accounts, lineages, requests, the live links, the journal, the lock.
+//! - [`ca`]: the private CA: its keys, index and CRL; what it signs.
 //! - [`acme`]: conversations with a CA (RFC 8555, RFC 9773).
 //! - [`dns`]: questions to authoritative servers, dynamic updates, SPF checked and planned.
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.
@@ -35,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 pub mod acme;
+pub mod ca;
 pub mod cli;
 pub mod commands;
 pub mod config;

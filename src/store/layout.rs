@@ -164,6 +164,11 @@ impl Layout {
         self.root.join("postfix").join("sender-login.rules")
     }
 
+    /// Returns the directory of the private CA; what is in it, `ca::layout` knows.
+    pub fn ca(&self) -> PathBuf {
+        self.root.join("ca")
+    }
+
     /// Returns the directory of the journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")

@@ -20,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("env", &["env", "error"]),
     ("store", &["config", "env", "error", "model", "store"]),
     ("acme", &["acme", "config", "env", "error", "model"]),
+    ("ca", &["ca", "env", "error", "model"]),
     ("dns", &["config", "dns", "env", "error", "model"]),
     ("firewall", &["env", "error", "firewall", "model"]),
     ("hook", &["config", "env", "error", "hook", "model"]),
@@ -29,8 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "acme", "commands", "config", "dns", "env", "error", "firewall", "hook", "model", "postfix",
-            "probe", "store", "timer",
+            "acme", "ca", "commands", "config", "dns", "env", "error", "firewall", "hook", "model",
+            "postfix", "probe", "store", "timer",
         ],
     ),
     ("cli", &["cli", "commands", "config", "env", "error", "model"]),
