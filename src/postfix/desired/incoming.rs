@@ -1,6 +1,6 @@
-//! smtpd's protocol floors, and a greeting without the software's name. Pure.
+//! Whether smtpd offers TLS, its protocol floors, and a greeting without the software's name. Pure.
 //!
-//! Rules: postconf(5), smtpd_tls_protocols, smtpd_tls_mandatory_protocols, smtpd_banner; RFC 8996 (TLS 1.0 and 1.1 are
+//! Rules: postconf(5), smtpd_tls_protocols, smtpd_tls_mandatory_protocols, smtpd_banner; RFC 3207, 4; RFC 8996 (TLS 1.0 and 1.1 are
 //! historic); RFC 5321, 4.3.1 (the greeting begins with the host's name).
 
 use super::{
@@ -11,6 +11,23 @@ use crate::{
     config::TlsVersion,
     postfix::values::{Values, Version},
 };
+
+/// Switches TLS on where it is off.
+pub fn security_level(values: &Values, desired: &mut Desired) {
+    match values.get("smtpd_tls_security_level") {
+        "" if values.is_yes("smtpd_enforce_tls") => desired.notes.push(
+            "smtpd_enforce_tls = yes is obsolete since Postfix 2.3; smtpd_tls_security_level is left empty so that TLS \
+             stays mandatory"
+                .to_owned(),
+        ),
+        "" | "none" => desired.settings.push(Setting {
+            name: "smtpd_tls_security_level",
+            value: "may".to_owned(),
+            reason: "without it the certificate is never used; port 25 must offer TLS, not demand it (RFC 3207, 4)",
+        }),
+        _ => {}
+    }
+}
 
 /// Decides about the floors of both lists, for optional and for mandatory TLS.
 pub fn floors(minimum: TlsVersion, version: Version, values: &Values, desired: &mut Desired) {
