@@ -188,9 +188,14 @@ fn load<'a>(
     loaded
 }
 
-/// Forgets that an order failed, where none is needed now: a renewal that was forced and failed leaves nothing unfinished.
+/// Forgets an order that failed, where none is needed now: a renewal that was forced, and failed or was killed before the CA
+/// knew of it, leaves nothing unfinished.
 fn forget_needless_order(context: &Context<'_>, work: &mut Work<'_>) -> Result<()> {
-    if matches!(work.next, Next::Idle(_)) && work.lineage.failure_of(Concern::Order).is_some() {
+    if !matches!(work.next, Next::Idle(_)) {
+        return Ok(());
+    }
+    order::discard_needless(context, work.certificate, &work.lineage)?;
+    if work.lineage.failure_of(Concern::Order).is_some() {
         work.lineage.forget_failure_of(Concern::Order);
         context.save(&work.lineage)?;
     }

@@ -257,6 +257,12 @@ impl Store {
         self.remove_directory(self.layout().generation(name, number))
     }
 
+    /// Returns whether an order that is not at its end left something behind.
+    #[must_use]
+    pub fn has_unfinished(&self, name: &str, number: u64) -> bool {
+        self.layout().unfinished(name, number).exists()
+    }
+
     /// Deletes what an order that came to nothing left behind.
     ///
     /// # Errors

@@ -61,6 +61,60 @@ pub(super) fn save_key(
         .map_err(doing)
 }
 
+/// Deletes the key of an order that failed or was killed, and is not wanted any more.
+///
+/// A key that the operator was told to publish stays: there is one only where the key in use cannot be used again.
+///
+/// # Errors
+/// When the store cannot be read, or the key not be deleted.
+pub fn discard_needless(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> Result<()> {
+    let number = context.store.next_number(lineage);
+    if !context.store.has_unfinished(&certificate.name, number)
+        || usable_key(context, certificate, lineage)?.is_none()
+    {
+        return Ok(());
+    }
+    let discarded = context.store.discard_unfinished(&certificate.name, number);
+    discarded.map_err(|error| {
+        store_error(
+            format!(
+                "the key that {} does not need could not be deleted",
+                certificate.name
+            ),
+            &error,
+        )
+    })
+}
+
+/// A key that somebody else may have is never used again, whatever a TLSA record says.
+fn is_ours_alone(lineage: &Lineage, key: &PrivateKey) -> bool {
+    lineage.compromise_of(&hex(&key.public_key_sha256())).is_none()
+}
+
+/// Returns the key in use, when a new certificate may be for it.
+fn usable_key(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    lineage: &Lineage,
+) -> Result<Option<PrivateKey>> {
+    let Some(number) = lineage.generation else {
+        return Ok(None);
+    };
+    let pem = context
+        .store
+        .load_key(&certificate.name, number)
+        .map_err(|error| {
+            store_error(
+                format!("the key of {} could not be read", certificate.name),
+                &error,
+            )
+        })?;
+    let in_use = pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok());
+    Ok(in_use
+        .filter(|key| is_ours_alone(lineage, key))
+        .filter(|key| key.key_type() == certificate.key || certificate.reuse_key != ReuseKey::Always))
+}
+
 /// Chooses between the key in use and a new one (`reuse_key`, and "DANE first").
 pub(super) async fn choose_key(
     context: &Context<'_>,
@@ -69,31 +123,15 @@ pub(super) async fn choose_key(
     access: Access,
     notes: &mut Vec<String>,
 ) -> Result<PrivateKey> {
-    let in_use = match lineage.generation {
-        None => None,
-        Some(number) => {
-            let doing = |error| {
-                store_error(
-                    format!("the key of {} could not be read", certificate.name),
-                    &error,
-                )
-            };
-            let pem = context.store.load_key(&certificate.name, number).map_err(doing)?;
-            pem.and_then(|pem| PrivateKey::from_pem(pem.as_bytes()).ok())
-        }
-    };
-    // A key that somebody else may have is never used again, whatever a TLSA record says.
-    let is_ours_alone = |key: &PrivateKey| lineage.compromise_of(&hex(&key.public_key_sha256())).is_none();
-    let in_use = in_use.filter(is_ours_alone);
-    let usable =
-        in_use.filter(|key| key.key_type() == certificate.key || certificate.reuse_key != ReuseKey::Always);
+    let usable = usable_key(context, certificate, lineage)?;
     if let (ReuseKey::Always, Some(key)) = (certificate.reuse_key, &usable) {
         return PrivateKey::from_pem(key.to_pem().as_bytes())
             .map_err(|error| Error::failed("the key in use could not be read").cause(error));
     }
     let number = context.store.next_number(lineage);
     let foreseen = unfinished_key(context, certificate, number)?;
-    let generated = match foreseen.filter(|key| key.key_type() == certificate.key && is_ours_alone(key)) {
+    let foreseen = foreseen.filter(|key| key.key_type() == certificate.key && is_ours_alone(lineage, key));
+    let generated = match foreseen {
         Some(key) => key,
         None => PrivateKey::generate(certificate.key).map_err(|error| {
             Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)

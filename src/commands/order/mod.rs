@@ -20,7 +20,7 @@ mod renewal_info;
 
 pub use failure::{refuse, remember};
 pub use generation::{adopt, describe, on_disk, write_generation};
-pub use key::key_access;
+pub use key::{discard_needless, key_access};
 pub use renewal_info::ask_renewal_info;
 
 use admission::{Admission, Intent};

@@ -182,7 +182,15 @@ impl Moving<'_> {
         });
         match installed {
             Ok(()) => note::reached(context, &mut self.lineage, Step::Install),
-            Err(_) => (self.lineage.generation, self.lineage.state) = was,
+            Err(_) => {
+                (self.lineage.generation, self.lineage.state) = was;
+                // The link may have moved all the same, where only its fsync failed: the record is not to differ from it. Where
+                // this fails too, the next run mends the link from the record.
+                let _ = match was.0 {
+                    Some(previous) => context.store.point_live_at(name, previous),
+                    None => Ok(()),
+                };
+            }
         }
         installed
     }
