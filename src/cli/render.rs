@@ -530,6 +530,22 @@ fn change_text(style: Style, change: &Change, in_full: bool) -> String {
                 let _ = writeln!(text, "{}", style.paint(Color::Green, &line));
             }
         }
+        Change::Derived(change) => {
+            let _ = writeln!(text, "{bullet} {} {}", change.what, change.path.display());
+            reasons(&mut text, &[change.reason.to_owned()]);
+            let lines = [
+                ("-", Color::Red, &change.remove),
+                ("+", Color::Green, &change.add),
+            ];
+            for (sign, color, lines) in lines {
+                for line in lines.iter().take(SHOWN_KEYS) {
+                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} {line}")));
+                }
+                if let Some(more) = lines.len().checked_sub(SHOWN_KEYS).filter(|more| *more > 0) {
+                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} and {more} more")));
+                }
+            }
+        }
         Change::SniMap(change) => {
             let _ = writeln!(text, "{bullet} SNI map {}", change.path.display());
             reasons(&mut text, std::slice::from_ref(&change.reason));

@@ -118,7 +118,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
             }
             Change::Firewall(change) => applying.firewall(change),
             Change::Timer(change) => applying.timer(change),
-            Change::Certificate(_) | Change::File(_) | Change::SniMap(_) => continue,
+            Change::Certificate(_) | Change::Derived(_) | Change::File(_) | Change::SniMap(_) => continue,
         };
         match applied {
             Ok(()) => applying.done.changes.push(change.clone()),
@@ -293,7 +293,13 @@ impl Applying<'_, '_> {
         let missing: HashSet<String> = over.iter().map(|one| one.certificate.name.clone()).collect();
         moves.extend(unfinished_moves);
         let default = context.default_certificate().map(|one| &one.name);
-        if !files.is_empty() && default.is_some_and(|name| missing.contains(name)) {
+        let is_gone = |name: &str| missing.contains(name) && context.store.live_points_at(name).is_none();
+        let client = context
+            .config
+            .certificates
+            .iter()
+            .any(|one| context.config.is_client_certificate(&one.name) && is_gone(&one.name));
+        if !files.is_empty() && (client || default.is_some_and(|name| missing.contains(name))) {
             self.done.notes.push(
                 "Postfix is left as it is: the certificate that it was to be given was not issued".into(),
             );
@@ -305,7 +311,7 @@ impl Applying<'_, '_> {
         let is_map_behind = plan
             .changes
             .iter()
-            .any(|change| matches!(change, Change::SniMap(_)));
+            .any(|change| matches!(change, Change::Derived(_) | Change::SniMap(_)));
         if !moves.is_empty() || !files.is_empty() || is_map_behind {
             self.roll_out(moves, &files, plan, over);
         } else {
@@ -398,6 +404,7 @@ impl Applying<'_, '_> {
         let good: HashSet<&str> = lineages.map(|done| done.status.name.as_str()).collect();
         let done = plan.changes.iter().filter(|change| match change {
             Change::Certificate(change) => good.contains(change.lineage.as_str()),
+            Change::Derived(_) => rolled.derived_made,
             Change::SniMap(_) => rolled.sni_map_made,
             Change::File(_) | Change::Firewall(_) | Change::Rrset(_) | Change::Timer(_) => false,
         });

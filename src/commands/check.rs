@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, certificates, dns, doctor, firewall, mail, outbound, outcome::Findings, plan, sni};
+use super::{
+    Context, certificates, dns, doctor, firewall, mail, outbound, outcome::Findings, plan, relay_clients, sni,
+};
 use crate::{
     config::Timer,
     dns::{
@@ -240,6 +242,7 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
     findings.extend(certificate_file(&server));
     findings.extend(client_ca(&server));
     findings.extend(sni::findings(context, &server));
+    findings.extend(relay_clients::findings(context, &server));
     findings.extend(doctor::findings(context, &server));
     match plan::postfix(context, &HashSet::new()) {
         Err(error) => findings.push(refused(&error)),

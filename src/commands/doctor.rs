@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod client;
+
 use super::Context;
 use crate::{
     env::files,
@@ -45,6 +47,7 @@ pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
         }
     }
     findings.extend(sni_maps(context, server));
+    findings.extend(client::findings(context, server));
     findings
 }
 

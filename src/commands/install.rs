@@ -6,7 +6,7 @@ pub mod sent;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Context, heal, order,
+    Context, client_certificate, heal, order,
     outcome::{Action, Run},
     renew::{self, Configuration},
     tlsa,
@@ -169,7 +169,19 @@ fn judge(context: &Context<'_>, certificate: &Certificate, chain: &Chain, spki: 
         return Err(format!("its certificate is valid only from {}", leaf.not_before));
     }
     let usages = &leaf.extended_key_usages;
-    if !usages.is_empty()
+    let is_for_clients = context.config.is_client_certificate(&certificate.name)
+        && context
+            .default_certificate()
+            .is_none_or(|default| default.name != certificate.name);
+    if is_for_clients {
+        if !client_certificate::is_for_clients(leaf) {
+            return Err(format!(
+                "its certificate is not for clients, as postfix.client_certificate wants it: its extended key usage is {}, and \
+                 lacks clientAuth",
+                usages.join(", ")
+            ));
+        }
+    } else if !usages.is_empty()
         && !usages
             .iter()
             .any(|usage| usage == "serverAuth" || usage == "anyExtendedKeyUsage")

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, sender_login, sni};
+use super::{Context, client_certificate, relay_clients, sender_login, sni};
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -122,6 +122,8 @@ fn planned(
 ) -> Result<PostfixPlan> {
     let sni_map = context.store.layout().sni_map();
     let login = sender_login::wanted(context, server)?;
+    let client = client_certificate::wanted(context, server, coming)?;
+    let relay = relay_clients::wanted(context, server)?;
     known_overrides(context, server)?;
     let live = LiveFiles::below(&context.store.layout().live(&certificate.name));
     let request = desired::Request {
@@ -133,13 +135,19 @@ fn planned(
             source: &sni_map,
             is_wanted: sni::is_wanted(context, coming),
         },
-        policy: policy(context, login.maps.clone()),
+        policy: desired::Policy {
+            client_certificate: client.files,
+            relay_clients: relay.request.clone(),
+            ..policy(context, login.maps.clone())
+        },
     };
     let main_cf = MainCf::parse(&server.main_cf);
     let desired = desired::desired(&request, server.version, &main_cf, &server.values).map_err(|error| {
         Error::failed("Postfix cannot be given what the configuration asks for").cause(error)
     })?;
     let mut planned = plan::plan(&server.current(), &desired);
+    planned.notes.extend(client.notes);
+    planned.notes.extend(relay.notes);
     if names_login_map(&planned, &login) {
         // The map comes first: what names it must find it.
         planned.changes.splice(0..0, login.changes()?);
@@ -163,6 +171,8 @@ fn policy(context: &Context<'_>, login_maps: desired::submission::LoginMaps) -> 
         }),
         hide_banner: postfix.hide_banner,
         submission: submission(context, login_maps),
+        client_certificate: None,
+        relay_clients: desired::relay_clients::Request::default(),
     }
 }
 

@@ -258,6 +258,14 @@ impl Serialize for Shown<'_> {
                 map.serialize_entry("issuer", &change.issuer)?;
                 map.serialize_entry("reasons", &[&change.reason])?;
             }
+            Change::Derived(change) => {
+                map.serialize_entry("kind", "derived")?;
+                map.serialize_entry("what", &change.what)?;
+                map.serialize_entry("path", &change.path)?;
+                map.serialize_entry("add", &change.add)?;
+                map.serialize_entry("remove", &change.remove)?;
+                map.serialize_entry("reasons", &[&change.reason])?;
+            }
             Change::File(change) => {
                 map.serialize_entry("kind", "file")?;
                 map.serialize_entry("path", &change.path)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, dns, firewall, mail, sni, target::Target};
+use super::{Context, derived, dns, firewall, mail, sni, target::Target};
 use crate::{
     config::{Challenge, Http01, Issuer, Publish, Timer},
     error::{Error, Result},
@@ -77,10 +77,12 @@ fn certificates(context: &Context<'_>) -> Result<Vec<CertificateChange>> {
     Ok(changes)
 }
 
-/// Returns the lineages of the SNI map that have a certificate which no link points at yet: an apply puts it into service.
+/// Returns the lineages of the SNI map, and the one that is shown as a client, that have a certificate which no link points at
+/// yet: an apply puts it into service.
 fn issued(context: &Context<'_>) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for certificate in sni::certificates(context) {
+    let certificates = context.config.certificates.iter();
+    for certificate in certificates.filter(|one| one.sni || context.config.is_client_certificate(&one.name)) {
         let name = &certificate.name;
         if context.store.live_points_at(name).is_none() && context.load(name)?.newest_complete().is_some() {
             names.push(name.clone());
@@ -154,6 +156,8 @@ pub fn postfix(context: &Context<'_>, coming: &HashSet<&str>) -> Result<Plan> {
     let (changes, notes) = mail::plan(context, &server, certificate, coming)?;
     plan.changes
         .extend(sni::plan(context, coming).map(Change::SniMap));
+    plan.changes
+        .extend(derived::plan(context, &server)?.into_iter().map(Change::Derived));
     plan.changes.extend(changes.into_iter().map(Change::File));
     plan.notes.extend(notes);
     Ok(plan)
@@ -211,6 +215,7 @@ pub fn files(plan: &Plan) -> Vec<FileChange> {
     let file = |change: &Change| match change {
         Change::File(file) => Some(file.clone()),
         Change::Certificate(_)
+        | Change::Derived(_)
         | Change::Firewall(_)
         | Change::Rrset(_)
         | Change::SniMap(_)

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Context, Wanted, ca, firewall, heal, hooks, order,
+    Context, Wanted, ca, derived, firewall, heal, hooks, order,
     outcome::{Action, Done, Run},
     plan, rollout, sni, status, store_error,
 };
@@ -114,6 +114,7 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
         .collect();
     let mut run = finish(context, loaded, Configuration::Leave);
     run.notes.extend(passed);
+    run.notes.extend(derived::keep_fresh(context));
     // A person is told; the hourly runs would fill the log for weeks. Those without any certificate were told why they wait.
     let is_told = |done: &&Done| context.env.streams.stdout_is_terminal && done.status.not_after.is_some();
     let elsewhere = run.lineages.iter().filter(is_told);

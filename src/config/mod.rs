@@ -10,6 +10,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::model::{
     address::MailAddress,
+    certificate::Sha256,
     endpoint::{Endpoint, Peer},
     name::{DomainName, Identifier},
 };
@@ -224,6 +225,10 @@ pub struct Postfix {
     pub tls_layout: TlsLayout,
     /// What `smtp_tls_CAfile` is.
     pub client_ca: ClientCa,
+    /// What this host shows to servers that ask for a client certificate; `None`: main.cf is left alone.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Who may relay through this host by client certificate.
+    pub relay: Relay,
     /// Whether smtpd's protocols get a floor.
     pub incoming: bool,
     /// TLS of outgoing mail.
@@ -260,6 +265,70 @@ pub enum ClientCa {
     OwnChain,
     /// The distribution's bundle.
     System,
+}
+
+/// What is shown to servers that ask for a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// These files; the key may stand in the certificate's.
+    Files {
+        /// The leaf and its intermediates.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+    /// The lineage of this name.
+    Lineage(String),
+}
+
+/// Who may relay through this host by client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Whose certificates the generated table has.
+    pub clients: Vec<RelayClient>,
+    /// The table.
+    pub table: RelayTable,
+    /// What `smtpd_tls_CAfile` is.
+    pub ca: RelayCa,
+}
+
+/// A client that may relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayClient {
+    /// Who has the key of a certificate, or the public key, in this file.
+    File(PathBuf),
+    /// Who has the key, or the certificate, of this digest.
+    Fingerprint {
+        /// SHA-256 of the subjectPublicKeyInfo, or of the certificate.
+        sha256: Sha256,
+        /// What the operator calls it; may be empty.
+        name: String,
+    },
+}
+
+/// The table of clients that may relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayTable {
+    /// A table of ours.
+    Generated,
+    /// The operator's own, as main.cf has it.
+    Own(String),
+}
+
+/// What `smtpd_tls_CAfile` is, where clients may relay by certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RelayCa {
+    /// This file.
+    File(PathBuf),
+    /// As it is.
+    Keep,
+}
+
+impl Relay {
+    /// Returns whether anybody is to relay by certificate.
+    pub fn is_wanted(&self) -> bool {
+        !self.clients.is_empty() || self.table != RelayTable::Generated
+    }
 }
 
 /// TLS of outgoing mail.
@@ -451,7 +520,13 @@ impl Config {
             .find(|certificate| certificate.name == name)
     }
 
-    /// Returns the lineage that Postfix names in main.cf: the first that covers the host's name, else the first.
+    /// Returns whether this lineage is what the host shows as a client.
+    pub fn is_client_certificate(&self, name: &str) -> bool {
+        matches!(&self.postfix.client_certificate, Some(ClientCertificate::Lineage(lineage)) if lineage == name)
+    }
+
+    /// Returns the lineage that Postfix names in main.cf for those who connect: the first that covers the host's name, else the
+    /// first. The client certificate is it only where there is no other.
     pub fn default_certificate(&self) -> Option<&Certificate> {
         let covers = |certificate: &&Certificate| {
             certificate
@@ -459,9 +534,14 @@ impl Config {
                 .iter()
                 .any(|identifier| identifier.covers(&self.host.name))
         };
-        self.certificates
-            .iter()
+        let servers = || {
+            self.certificates
+                .iter()
+                .filter(|one| !self.is_client_certificate(&one.name))
+        };
+        servers()
             .find(covers)
+            .or_else(|| servers().next())
             .or_else(|| self.certificates.first())
     }
 }

@@ -21,10 +21,11 @@ use std::{
 use toml_edit::{Document, Item, TableLike};
 
 use super::{
-    Acme, Certificate, Challenge, CipherGrade, ClientCa, Config, Dns, ExternalAccount, Firewall, Host,
-    Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel, Postfix, Provider,
-    Publish, Reload, Renew, RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer,
-    TlsLayout, TlsVersion, TsigAlgorithm, Verify, hook::ChallengeHook,
+    Acme, Certificate, Challenge, CipherGrade, ClientCa, ClientCertificate, Config, Dns, ExternalAccount,
+    Firewall, Host, Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel,
+    Postfix, Provider, Publish, Relay, RelayCa, RelayTable, Reload, Renew, RenewBefore, ReuseKey, Rfc2136,
+    SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion, TsigAlgorithm, Verify,
+    hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -144,6 +145,17 @@ fn read(
         &mut report,
     );
     let dns = dns(&dns_section, &provider, &mut report);
+    if let Some(ClientCertificate::Lineage(name)) = &postfix.client_certificate
+        && !certificates.iter().any(|one| one.name == *name)
+    {
+        let section = root.section("postfix");
+        let at = section.item("client_certificate").and_then(Item::span);
+        let fault = format!(
+            "names `{}`, which is no lineage of this file; a file is named by its absolute path",
+            check::shorten(name)
+        );
+        section.refuse("client_certificate", &at.unwrap_or_default(), &fault, &mut report);
+    }
     let renew = renew(&root.section("renew"), &mut report);
     let hooks = hook::hooks(&root.section("hooks"), &certificates, &mut report);
     let host = host(&root.section("host"), &mut report);
@@ -518,6 +530,8 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
             "system" => ClientCa::System,
             file => ClientCa::File(file.into()),
         },
+        client_certificate: client_certificate(section, report),
+        relay: relay(section, report),
         incoming: is_on(section, "incoming"),
         outgoing: Outgoing {
             manage: is_on(section, "outgoing"),
@@ -552,6 +566,55 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
 
 fn is_on(section: &Section<'_>, name: &str) -> bool {
     section.boolean(name).is_some_and(|(is_on, _)| is_on)
+}
+
+/// Returns what is shown to servers that ask: an absolute path is a file, anything else a lineage.
+fn client_certificate(section: &Section<'_>, report: &mut Report<'_>) -> Option<ClientCertificate> {
+    let key = section.path("client_key");
+    let key_at = section
+        .item("client_key")
+        .and_then(Item::span)
+        .unwrap_or_default();
+    let Some((written, at)) = section.text("client_certificate") else {
+        if key.is_some() {
+            let fault = "is the key of `client_certificate`, which is missing";
+            section.refuse("client_key", &key_at, fault, report);
+        }
+        return None;
+    };
+    if written.starts_with('/') {
+        let certificate = Path::new(&written).to_owned();
+        let key = key.unwrap_or_else(|| certificate.clone());
+        return Some(ClientCertificate::Files { certificate, key });
+    }
+    if key.is_some() {
+        let fault =
+            "has no meaning where `client_certificate` is a lineage, which has its own key; leave it out";
+        section.refuse("client_key", &key_at, fault, report);
+    }
+    let name = section.take("client_certificate", &at, value::lineage_name(&written), report);
+    name.map(ClientCertificate::Lineage)
+}
+
+/// Returns who may relay by client certificate.
+fn relay(section: &Section<'_>, report: &mut Report<'_>) -> Relay {
+    let clients = section.parsed_list("relay_clients", report, value::relay_client);
+    let table = section.parsed("relay_clientcerts", report, |text| match text {
+        "generated" => Ok(RelayTable::Generated),
+        _ => value::relay_tables(text).map(RelayTable::Own),
+    });
+    if let (Some(RelayTable::Own(_)), Some((_, at))) = (&table, clients.first()) {
+        let fault = "and a `relay_clientcerts` of your own exclude each other: put them into that table";
+        section.refuse("relay_clients", at, fault, report);
+    }
+    Relay {
+        clients: without_places(clients),
+        table: table.unwrap_or(RelayTable::Generated),
+        ca: match section.word("relay_ca").as_str() {
+            file if file.starts_with('/') => RelayCa::File(file.into()),
+            _ => RelayCa::Keep,
+        },
+    }
 }
 
 fn submission(section: &Section<'_>, report: &mut Report<'_>) -> Submission {

@@ -77,6 +77,10 @@ pub const IDS: &[(&str, &str)] = &[
     ("outbound.relay-unreachable", "the relay does not answer"),
     ("outbound.turned-away", "a host greets this one with a refusal"),
     ("outbound.unresolved", "the hosts to ask have no address"),
+    (
+        "postfix.ask-ccert-without-roots",
+        "clients are asked for a certificate, and no CA is trusted for them",
+    ),
     ("postfix.auth-in-clear", "passwords are taken in clear text"),
     ("postfix.auth-on-25", "AUTH is offered on port 25"),
     (
@@ -89,10 +93,26 @@ pub const IDS: &[(&str, &str)] = &[
         "smtp_tls_CAfile does not hold the roots that we trust",
     ),
     (
+        "postfix.client-certificate-expired",
+        "what is shown to servers that ask has expired, or will very soon",
+    ),
+    (
+        "postfix.client-certificate-unusable",
+        "what is shown to servers that ask cannot be used",
+    ),
+    (
+        "postfix.client-certificate-usage",
+        "what is shown to servers that ask is not for clients",
+    ),
+    (
         "postfix.dane-without-dnssec",
         "`dane` without smtp_dns_support_level = dnssec",
     ),
     ("postfix.encrypt-on-25", "port 25 demands TLS"),
+    (
+        "postfix.fingerprint-digest",
+        "clients are told apart by fingerprints that can be forged",
+    ),
     ("postfix.key-exposed", "others may read the private key"),
     (
         "postfix.key-mismatch",
@@ -143,6 +163,31 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.refused",
         "Postfix is not installed, or refuses its own configuration",
     ),
+    (
+        "postfix.relay-clients-missing",
+        "clients may relay by certificate, and there is no table of them",
+    ),
+    (
+        "postfix.relay-clients-not-asked",
+        "clients may relay by certificate, and none is asked for one",
+    ),
+    (
+        "postfix.relay-clients-open",
+        "whoever has a certificate of a public CA may relay",
+    ),
+    (
+        "postfix.relay-clients-stale",
+        "the table of relay clients is not as mailcert.toml wants it",
+    ),
+    (
+        "postfix.relay-clients-unused",
+        "a table of relay clients that no list asks",
+    ),
+    (
+        "postfix.relay-clients-writable",
+        "others may write the table of relay clients",
+    ),
+    ("postfix.req-ccert-on-25", "port 25 demands a client certificate"),
     (
         "postfix.sasl-local-domain",
         "smtpd_sasl_local_domain has no effect with Dovecot",

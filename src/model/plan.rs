@@ -30,6 +30,8 @@ pub enum Change {
     Certificate(CertificateChange),
     /// The SNI map to make anew.
     SniMap(SniMapChange),
+    /// Another file of ours to make anew that is derived from others.
+    Derived(DerivedChange),
     /// A configuration file to write.
     File(FileChange),
     /// A port to open in the firewall.
@@ -66,6 +68,21 @@ pub struct SniMapChange {
     pub remove: Vec<String>,
     /// Why.
     pub reason: String,
+}
+
+/// A file of ours that is derived from others, and made anew whenever they change: not journalled, and never undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DerivedChange {
+    /// What it is.
+    pub what: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What comes into it, a line each.
+    pub add: Vec<String>,
+    /// What goes.
+    pub remove: Vec<String>,
+    /// Why, with the document that says so.
+    pub reason: &'static str,
 }
 
 /// A file with its content before and after; `None` means that it does not exist.

@@ -18,9 +18,11 @@ use super::{
 use crate::config::{ClientCa, TlsLayout, TlsVersion};
 
 mod certificate;
+pub mod client_certificate;
 mod incoming;
 mod outgoing;
 pub mod protocols;
+pub mod relay_clients;
 mod roots;
 mod sni_maps;
 pub mod submission;
@@ -67,6 +69,7 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("proxy_interfaces", 2, 0),
     parameter("queue_directory", 2, 0),
     parameter("recipient_delimiter", 2, 0),
+    parameter("relay_clientcerts", 2, 2),
     parameter("relayhost", 2, 0),
     parameter("smtp_bind_address", 2, 0),
     parameter("smtp_bind_address6", 2, 2),
@@ -78,7 +81,14 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("smtp_sasl_tls_security_options", 2, 2),
     parameter("smtp_tls_CAfile", 2, 2),
     parameter("smtp_tls_CApath", 2, 2),
+    parameter("smtp_tls_cert_file", 2, 2),
+    parameter("smtp_tls_chain_files", 3, 4),
     parameter("smtp_tls_ciphers", 2, 6),
+    parameter("smtp_tls_dcert_file", 2, 2),
+    parameter("smtp_tls_dkey_file", 2, 2),
+    parameter("smtp_tls_eccert_file", 2, 6),
+    parameter("smtp_tls_eckey_file", 2, 6),
+    parameter("smtp_tls_key_file", 2, 2),
     parameter("smtp_tls_loglevel", 2, 2),
     parameter("smtp_tls_mandatory_ciphers", 2, 3),
     parameter("smtp_tls_mandatory_protocols", 2, 3),
@@ -106,6 +116,9 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("smtpd_sasl_type", 2, 3),
     parameter("smtpd_sender_login_maps", 2, 0),
     parameter("smtpd_sender_restrictions", 2, 0),
+    parameter("smtpd_tls_CAfile", 2, 2),
+    parameter("smtpd_tls_CApath", 2, 2),
+    parameter("smtpd_tls_ask_ccert", 2, 2),
     parameter("smtpd_tls_auth_only", 2, 2),
     parameter("smtpd_tls_cert_file", 2, 2),
     parameter("smtpd_tls_chain_files", 3, 4),
@@ -113,6 +126,7 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("smtpd_tls_dkey_file", 2, 2),
     parameter("smtpd_tls_eccert_file", 2, 6),
     parameter("smtpd_tls_eckey_file", 2, 6),
+    parameter("smtpd_tls_fingerprint_digest", 2, 5),
     parameter("smtpd_tls_key_file", 2, 2),
     parameter("smtpd_tls_loglevel", 2, 2),
     parameter("smtpd_tls_mandatory_protocols", 2, 3),
@@ -122,6 +136,7 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("smtpd_tls_wrappermode", 2, 2),
     parameter("smtpd_use_tls", 2, 2),
     parameter("syslog_name", 2, 0),
+    parameter("tls_append_default_CA", 2, 8),
     parameter("tls_server_sni_maps", 3, 4),
     parameter("tlsproxy_tls_cert_file", 2, 8),
     parameter("tlsproxy_tls_chain_files", 3, 4),
@@ -161,7 +176,7 @@ pub const SYSTEM_BUNDLES: [&str; 6] = [
 ];
 
 /// Where distributions keep the same roots as a directory of hashed names.
-const SYSTEM_CA_DIRECTORIES: [&str; 5] = [
+pub const SYSTEM_CA_DIRECTORIES: [&str; 5] = [
     "/etc/ssl/certs",
     "/etc/pki/tls/certs",
     "/etc/pki/tls",
@@ -219,6 +234,10 @@ pub struct Policy {
     pub hide_banner: bool,
     /// The services that users submit to.
     pub submission: submission::Request,
+    /// What is shown to servers that ask for a client certificate.
+    pub client_certificate: Option<client_certificate::Files>,
+    /// Who may relay by client certificate.
+    pub relay_clients: relay_clients::Request,
 }
 
 /// What main.cf is to do with the SNI map of ours.
@@ -281,6 +300,13 @@ pub enum DesiredError {
     MapType(String),
     /// The path cannot be written into main.cf so that Postfix reads it back.
     Path(PathBuf),
+    /// Tables of the operator's hold fingerprints of a digest that is not to be used any more.
+    WeakFingerprints {
+        /// The digest.
+        digest: String,
+        /// What names them.
+        tables: String,
+    },
     /// The installed version does not know the parameter.
     TooOld {
         /// The parameter.
@@ -305,6 +331,11 @@ impl fmt::Display for DesiredError {
                 "`{}` cannot be named in main.cf: white space, commas, `$`, braces and control characters have a \
                  meaning there",
                 path.display().to_string().escape_debug()
+            ),
+            Self::WeakFingerprints { digest, tables } => write!(
+                f,
+                "smtpd_tls_fingerprint_digest is `{digest}`, which others can forge, and {tables} may hold such fingerprints: \
+                 make them anew with sha256, set smtpd_tls_fingerprint_digest = sha256, then run this again"
             ),
             Self::TooOld { parameter, installed } => write!(
                 f,
@@ -382,6 +413,16 @@ pub fn desired(
     if request.policy.hide_banner {
         incoming::banner(values, &mut desired);
     }
+    if let Some(files) = &request.policy.client_certificate {
+        client_certificate::decide(files, request.layout, version, main_cf, values, &mut desired)?;
+    }
+    relay_clients::decide(
+        &request.policy.relay_clients,
+        version,
+        main_cf,
+        values,
+        &mut desired,
+    )?;
     submission::decide(&request.policy.submission, version, values, &mut desired);
     Ok(desired)
 }

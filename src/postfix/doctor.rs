@@ -5,6 +5,7 @@
 //!
 //! Rules: postconf(5); master(5); RFC 3207; RFC 8314; RFC 8996.
 
+mod client_certificates;
 mod outgoing;
 mod service;
 mod spelling;
@@ -45,6 +46,7 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     patient.protocols(&mut findings);
     patient.spelling(&mut findings);
     patient.tables(&mut findings);
+    patient.client_certificates(&mut findings);
     for (index, service) in patient.services.iter().enumerate() {
         patient.service(index, service, &mut findings);
     }

@@ -169,6 +169,11 @@ impl Layout {
         self.root.join("ca")
     }
 
+    /// Returns the source of the table of clients that may relay by certificate; the compiled table stands beside it.
+    pub fn relay_clients(&self) -> PathBuf {
+        self.root.join("postfix").join("relay-clients")
+    }
+
     /// Returns the directory of the journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")

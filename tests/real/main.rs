@@ -41,6 +41,7 @@ mod outside;
 mod postfix;
 mod preflight;
 mod recovery;
+mod relay_clients;
 mod renewal;
 mod request;
 mod revocation;

@@ -20,7 +20,7 @@ use unproven::listed;
 pub use unproven::{ChangedServices, changed_services, keep_proven_services, unproven};
 
 use super::{
-    Context, Wanted, hooks,
+    Context, Wanted, derived, hooks,
     mail::{self, NotReloaded},
     note, order, sender_login, sni, store_error,
 };
@@ -76,6 +76,8 @@ pub struct Rolled<'a> {
     pub files_written: bool,
     /// Whether the SNI map was made anew, or there is none to make.
     pub sni_map_made: bool,
+    /// Whether what else is derived was made anew, or there is nothing to make.
+    pub derived_made: bool,
 }
 
 /// Configuration files to write in the same step.
@@ -102,6 +104,7 @@ pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) ->
         written: Vec::new(),
         left: None,
         sni_map_made: false,
+        derived_made: false,
     };
     let server = match server {
         Ok(server) => server,
@@ -219,6 +222,7 @@ struct Rollout<'c, 'e, 'a> {
     /// Configuration files that an apply wrote, and its entry: it was killed before it could prove them.
     left: Option<(Entry, Vec<FileChange>)>,
     sni_map_made: bool,
+    derived_made: bool,
 }
 
 impl<'a> Rollout<'_, '_, 'a> {
@@ -235,7 +239,7 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
         if context.config.postfix.reload == Reload::Never {
             self.install();
-            if self.make_sni_map(server, &files) {
+            if self.make_sni_map(server, &files) && self.make_derived(server, &files) {
                 self.write_files(server, files);
             }
             return;
@@ -244,7 +248,8 @@ impl<'a> Rollout<'_, '_, 'a> {
         self.baseline = self.look();
         self.left = self.left_by_a_killed_apply(files.changes);
         self.install();
-        if !self.make_sni_map(server, &files) || !self.write_files(server, files) {
+        let is_made = self.make_sni_map(server, &files) && self.make_derived(server, &files);
+        if !is_made || !self.write_files(server, files) {
             return;
         }
         if let Err(failure) = self.reload(server) {
@@ -429,6 +434,25 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
         if !is_concerned {
             self.error = Some(error);
+        }
+        true
+    }
+
+    /// Makes what else main.cf names, or is about to name, and is derived from other files. Returns whether to go on.
+    fn make_derived(&mut self, server: Option<&Instance>, files: &Files<'_>) -> bool {
+        let server = server.filter(|_| self.context.config.postfix.manage);
+        let made = server.map_or(Ok(()), |server| derived::make(self.context, server));
+        match made {
+            Ok(()) => self.derived_made = true,
+            Err(error) if files.changes.is_empty() => {
+                // What is in use is whole, and the certificates do not wait for it.
+                self.error = Some(error);
+            }
+            Err(error) => {
+                self.fail_all(Step::Deploy, &error);
+                self.error = Some(error);
+                return false;
+            }
         }
         true
     }
@@ -756,6 +780,7 @@ impl<'a> Rollout<'_, '_, 'a> {
             error: self.error,
             files_written: !self.written.is_empty(),
             sni_map_made: self.sni_map_made,
+            derived_made: self.derived_made,
         }
     }
 }

@@ -414,6 +414,7 @@ mod tests {
             written: Vec::new(),
             left: None,
             sni_map_made: false,
+            derived_made: false,
         };
         for one in &mut rollout.moves {
             one.previous = Some(1);

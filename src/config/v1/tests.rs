@@ -43,6 +43,12 @@ fn base_for(key: &Key) -> String {
         let hook = "[acme.challenge]\ntype = \"dns-01\"\nhook = { run = \"/hook\" }\n";
         return BASE.replace("[acme.challenge]\n", hook);
     }
+    if key.name == "client_key" {
+        return BASE.replace(
+            "[postfix]\n",
+            "[postfix]\nclient_certificate = \"/etc/postfix/relay.pem\"\n",
+        );
+    }
     match key.table.strip_prefix("hooks.") {
         Some(list) => format!("{BASE}\n[[hooks.{list}]]\nrun = \"/hook\"\n"),
         None => BASE.to_owned(),
@@ -722,6 +728,14 @@ const EXAMPLES: &[(&str, &str)] = &[
         include_str!("../../../examples/config/mail-server.toml"),
     ),
     ("hooks", include_str!("../../../examples/config/hooks.toml")),
+    (
+        "relay-branch",
+        include_str!("../../../examples/config/relay-branch.toml"),
+    ),
+    (
+        "relay-hub",
+        include_str!("../../../examples/config/relay-hub.toml"),
+    ),
     ("two-cas", include_str!("../../../examples/config/two-cas.toml")),
     ("zerossl", include_str!("../../../examples/config/zerossl.toml")),
 ];
@@ -832,6 +846,24 @@ fn every_example_is_right() {
         assert!(config.default_certificate().is_some(), "{name}");
     }
     assert_eq!(read(EXAMPLES[2].1).unwrap().acme, None);
+}
+
+#[test]
+fn a_client_certificate_is_not_what_clients_are_served() {
+    let branch = include_str!("../../../examples/config/relay-branch.toml");
+    let config = read(branch).unwrap();
+    assert_eq!(config.default_certificate().unwrap().name, "osaka.example.jp");
+    assert!(config.is_client_certificate("relay"));
+    // Whatever its place; and it is where it is the only one.
+    let own = "[[certificate]]\nidentifiers = [\"osaka.example.jp\"]\n\n";
+    let (before, after) = branch.split_once("[postfix]").unwrap();
+    let last = format!("{}{own}[postfix]{after}", before.replace(own, ""));
+    let config = read(&last).unwrap();
+    assert_eq!(config.default_certificate().unwrap().name, "osaka.example.jp");
+    let config = read(&branch.replace(own, "")).unwrap();
+    assert_eq!(config.default_certificate().unwrap().name, "relay");
+    let hub = read(include_str!("../../../examples/config/relay-hub.toml")).unwrap();
+    assert_eq!(hub.postfix.relay.clients.len(), 2);
 }
 
 #[test]

@@ -7,10 +7,14 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{
-    authority,
-    endpoint::split_host_port,
-    name::{DomainName, Identifier},
+use crate::{
+    config::RelayClient,
+    model::{
+        authority,
+        certificate::Sha256,
+        endpoint::split_host_port,
+        name::{DomainName, Identifier},
+    },
 };
 
 use super::{check::shorten, schema::nearest};
@@ -50,8 +54,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses tables as main.cf names them: `type:name`, several with commas or blanks between.
+/// Parses tables of sender logins; `generated` and `none` are for the caller.
 pub fn tables(text: &str) -> Result<String, String> {
+    named_tables(text, "generated, none, or", "senders")
+}
+
+/// Parses tables of clients that may relay; `generated` is for the caller.
+pub fn relay_tables(text: &str) -> Result<String, String> {
+    named_tables(text, "generated, or", "relay_clientcerts")
+}
+
+/// Parses tables as main.cf names them: `type:name`, several with commas or blanks between.
+fn named_tables(text: &str, words_besides: &str, example: &str) -> Result<String, String> {
     let words: Vec<&str> = text
         .split(|c: char| c == ',' || c.is_whitespace())
         .filter(|word| !word.is_empty())
@@ -67,11 +81,31 @@ pub fn tables(text: &str) -> Result<String, String> {
     };
     if words.is_empty() || !words.iter().all(|word| is_table(word) && is_plain(word)) {
         return Err(format!(
-            "cannot be `{}`; write generated, none, or tables as main.cf names them: lmdb:/etc/postfix/senders",
+            "cannot be `{}`; write {words_besides} tables as main.cf names them: lmdb:/etc/postfix/{example}",
             shorten(text)
         ));
     }
     Ok(words.join(","))
+}
+
+/// Parses a client that may relay: the absolute path of a PEM file, or a SHA-256 fingerprint with a name behind it.
+pub fn relay_client(text: &str) -> Result<RelayClient, String> {
+    if text.starts_with('/') && !text.chars().any(char::is_control) {
+        return Ok(RelayClient::File(text.into()));
+    }
+    let (digest, name) = text.split_once(' ').unwrap_or((text, ""));
+    let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    match digest.parse::<Sha256>() {
+        Ok(sha256) if name.len() <= 200 && name.bytes().all(is_plain) => Ok(RelayClient::Fingerprint {
+            sha256,
+            name: name.trim().to_owned(),
+        }),
+        _ => Err(format!(
+            "has `{}`; write the absolute path of a PEM file, or the SHA-256 fingerprint of a key or certificate as openssl \
+             prints it, with a name behind it where you like",
+            shorten(text)
+        )),
+    }
 }
 
 /// Parses `name=value`, an override of a service in master.cf. The certificate's own parameters are not among them.

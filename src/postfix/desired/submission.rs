@@ -237,6 +237,12 @@ fn overrides(port: Port, request: &Request, version: Version) -> Vec<Override> {
         "mail programs have no client certificate (postconf(5), smtpd_tls_req_ccert)",
     );
     add(
+        "smtpd_tls_ask_ccert",
+        "no",
+        Manner::IfLeaks,
+        "mail programs that are asked for a certificate bother their users with it (postconf(5), smtpd_tls_ask_ccert)",
+    );
+    add(
         "smtpd_delay_reject",
         "yes",
         Manner::IfLeaks,
