@@ -1,24 +1,48 @@
 //! The private CA: a root, by option an issuing intermediate below it, and what they sign: certificates and CRLs (RFC 5280).
 //!
 //! Decided by pure files: [`name`], [`profile`], [`request`], [`certificate`], [`revocation_list`], [`index`]. Kept by
-//! [`authority`]: the directory with keys, index and CRL ([`layout`]), one writer at a time. It never asks the network.
+//! [`making`], [`authority`] and [`writer`]: the directory with keys, index and CRL ([`layout`]), one writer at a time. It never
+//! asks the network.
 
+pub mod authority;
+pub mod certificate;
+pub mod index;
 pub mod layout;
+pub mod making;
 pub mod name;
 pub mod profile;
+pub mod request;
+pub mod revocation_list;
 pub mod settings;
+pub mod writer;
 
 use std::path::{Path, PathBuf};
 
+use time::OffsetDateTime;
+
 use crate::{
     env::files::{self, FileError},
-    model::certificate::{BUNDLE_LIMIT, Certificate, CertificateError, certificates_from_pem},
+    model::{
+        certificate::{BUNDLE_LIMIT, Certificate, CertificateError, certificates_from_pem},
+        key::KeyError,
+    },
 };
 use layout::Layout;
+use profile::ValidityError;
+use settings::Signer;
 
 /// Why the private CA could not do what was asked.
 #[derive(Debug)]
 pub enum CaError {
+    /// Another run writes, and does not end.
+    Busy(PathBuf),
+    /// The clock is behind the last line of the index.
+    Clock {
+        /// What it says.
+        now: OffsetDateTime,
+        /// When the last line was written.
+        last: OffsetDateTime,
+    },
     /// A file is not what this program writes.
     Damaged {
         /// The file.
@@ -26,8 +50,24 @@ pub enum CaError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is a file already, which is not written over.
+    Exists(PathBuf),
     /// A file could not be read or written.
     File(FileError),
+    /// A key could not be used.
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        error: KeyError,
+    },
+    /// A key is not there: it may live elsewhere.
+    KeyMissing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Whose it is.
+        signer: Signer,
+    },
     /// There is no CA in this directory.
     Missing(PathBuf),
     /// A file was written by a newer program; it is left untouched.
@@ -37,13 +77,26 @@ pub enum CaError {
         /// The format it says it has.
         version: u64,
     },
+    /// The crypto library failed.
+    Signing(KeyError),
+    /// Nothing can be good for that long, or now.
+    Validity(ValidityError),
 }
 
 impl std::fmt::Display for CaError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Busy(path) => write!(f, "another run holds {}", path.display()),
+            Self::Clock { now, last } => {
+                write!(f, "the clock says {now}, but the index has a line of {last}")
+            }
             Self::Damaged { path, reason } => write!(f, "{} is damaged: {reason}", path.display()),
+            Self::Exists(path) => write!(f, "{} exists, and is not written over", path.display()),
             Self::File(error) => error.fmt(f),
+            Self::Key { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::KeyMissing { path, signer } => {
+                write!(f, "the {} key is not there: {}", signer.name(), path.display())
+            }
             Self::Missing(directory) => write!(f, "there is no private CA in {}", directory.display()),
             Self::Newer { path, version } => write!(
                 f,
@@ -51,6 +104,8 @@ impl std::fmt::Display for CaError {
                 path.display(),
                 settings::FORMAT
             ),
+            Self::Signing(error) => error.fmt(f),
+            Self::Validity(error) => error.fmt(f),
         }
     }
 }
@@ -60,6 +115,18 @@ impl std::error::Error for CaError {}
 impl From<FileError> for CaError {
     fn from(error: FileError) -> Self {
         Self::File(error)
+    }
+}
+
+impl From<KeyError> for CaError {
+    fn from(error: KeyError) -> Self {
+        Self::Signing(error)
+    }
+}
+
+impl From<ValidityError> for CaError {
+    fn from(error: ValidityError) -> Self {
+        Self::Validity(error)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: commands, options, and the help that is their manual.
 
 pub mod authority;
+pub mod private_ca;
 pub mod request;
 pub mod send_test;
 
@@ -143,6 +144,14 @@ pub enum Command {
     /// Look at an account at a CA, make one, change its key, or end it
     #[command(after_help = "Example:\n  mailcert account show")]
     Account(authority::Account),
+    /// Run a private CA: make it, sign requests, issue, revoke
+    ///
+    /// The CA of mail servers and clients that have no public name: a root, and by option an issuing intermediate, that may
+    /// certify the operator's domains only. It lives in the state directory or wherever --directory says, on a machine that
+    /// needs neither a configuration nor a network. Its keys are under a passphrase; what was signed is kept in an index that
+    /// survives crashes and several callers.
+    #[command(after_help = "Example:\n  mailcert ca init --domain example.jp")]
+    Ca(private_ca::PrivateCa),
     /// Take the last apply that changed something back, byte for byte
     #[command(after_help = "Example:\n  mailcert undo")]
     Undo(Undo),

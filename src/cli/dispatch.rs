@@ -1,6 +1,7 @@
 //! From a parsed command line to the command that does it, and from its outcome to the streams.
 
 mod authority;
+mod private_ca;
 mod request;
 mod send_test;
 
@@ -54,6 +55,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         }
         Command::Check(request) => return check_all(env, request, &path, &shown),
         Command::Csr(args) => return request::make_request(env, args, &path, &shown),
+        Command::Ca(args) => return private_ca::run(env, args, &path, &shown),
         Command::Install(args) => return request::install(env, args, &path, &shown),
         Command::SendTest(args) => return send_test::send(env, args, &path, &shown),
         Command::Revoke(request) => return authority::revoke(env, request, &path, &shown),
@@ -109,6 +111,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         | Command::Apply(_)
         | Command::Probe(_)
         | Command::Check(_)
+        | Command::Ca(_)
         | Command::Csr(_)
         | Command::Install(_)
         | Command::Revoke(_)
@@ -122,6 +125,7 @@ pub fn name(command: &Command) -> &'static str {
     match command {
         Command::Account(_) => "account",
         Command::Apply(_) => "apply",
+        Command::Ca(_) => "ca",
         Command::Check(_) => "check",
         Command::Csr(_) => "csr",
         Command::Deploy(_) => "deploy",

@@ -1,6 +1,7 @@
 //! Outcomes as text or JSON. Color only on a terminal; everything from outside was made printable before it came here.
 
 mod authority;
+pub mod private_ca;
 pub mod request;
 mod send_test;
 

@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use super::{
     Context,
     outcome::Expiry,
-    sni,
+    private_ca, sni,
     status::{self, LineageStatus},
     store_error,
 };
@@ -53,6 +53,7 @@ pub fn check(context: &Context<'_>) -> Result<(Vec<Finding>, Vec<Expiry>)> {
         findings.push(judge(&status, certificate.issuer, expiry.as_ref(), context.now()));
         expiries.extend(expiry);
     }
+    findings.extend(private_ca::show::check(context));
     findings.extend(mail(context));
     findings.extend(metrics(context));
     Ok((findings, expiries))

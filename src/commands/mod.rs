@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod passphrase;
 pub mod plan;
 pub mod preflight;
+pub mod private_ca;
 pub mod probe;
 pub mod records;
 mod relay_clients;

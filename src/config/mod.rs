@@ -32,6 +32,8 @@ pub struct Config {
     pub renew: Renew,
     /// What to do with Postfix.
     pub postfix: Postfix,
+    /// The private CA.
+    pub ca: PrivateCa,
     /// How to ask the DNS, and what to publish.
     pub dns: Dns,
     /// What to do with the firewall.
@@ -102,6 +104,15 @@ pub enum MirroredLimits {
     LetsEncrypt,
     /// None.
     None,
+}
+
+/// `[ca]`: the private CA.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrivateCa {
+    /// Its name, when `apply` makes it.
+    pub name: Option<String>,
+    /// The file with the passphrase of its key; `None`: the key is under none.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// `acme.eab`: external account binding (RFC 8555, 7.3.4).

@@ -23,8 +23,8 @@ use toml_edit::{Document, Item, TableLike};
 use super::{
     Acme, Certificate, Challenge, CipherGrade, ClientCa, ClientCertificate, Config, Dns, ExternalAccount,
     Firewall, Host, Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel,
-    Postfix, Provider, Publish, Relay, RelayCa, RelayTable, Reload, Renew, RenewBefore, ReuseKey, Rfc2136,
-    SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion, TsigAlgorithm, Verify,
+    Postfix, PrivateCa, Provider, Publish, Relay, RelayCa, RelayTable, Reload, Renew, RenewBefore, ReuseKey,
+    Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion, TsigAlgorithm, Verify,
     hook::ChallengeHook,
 };
 use crate::model::{
@@ -144,6 +144,7 @@ fn read(
         &provider,
         &mut report,
     );
+    let ca = private_ca(&root.section("ca"), &mut report);
     let dns = dns(&dns_section, &provider, &mut report);
     if let Some(ClientCertificate::Lineage(name)) = &postfix.client_certificate
         && !certificates.iter().any(|one| one.name == *name)
@@ -176,6 +177,7 @@ fn read(
             certificates,
             renew,
             postfix,
+            ca,
             dns,
             firewall,
             outbound,
@@ -184,6 +186,17 @@ fn read(
         }),
         _ => Err(report.finish(file)),
     })
+}
+
+fn private_ca(section: &Section<'_>, report: &mut Report<'_>) -> PrivateCa {
+    let name = section.parsed("name", report, |text| {
+        let subject = crate::model::request::Subject::default().with_common_name(text);
+        subject.map_err(|error| format!("is wrong: {error}"))
+    });
+    PrivateCa {
+        name: name.and_then(|subject| subject.common_name().map(str::to_owned)),
+        passphrase_file: section.path("passphrase_file"),
+    }
 }
 
 fn domain_name(text: &str) -> Result<DomainName, String> {

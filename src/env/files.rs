@@ -108,6 +108,25 @@ pub fn read_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileEr
     }
 }
 
+/// Reads so many bytes of a file from an offset on.
+///
+/// # Errors
+/// When it cannot be opened or read, is not a regular file, or ends before.
+pub fn read_part(path: &Path, offset: u64, length: u64) -> Result<Vec<u8>, FileError> {
+    let fail = failed("read", path);
+    let (mut file, meta) = open_regular(path).map_err(&fail)?;
+    if offset.checked_add(length).is_none_or(|end| end > meta.len()) {
+        return Err(fail(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "it was cut off",
+        )));
+    }
+    io::Seek::seek(&mut file, io::SeekFrom::Start(offset)).map_err(&fail)?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
+}
+
 /// Reads a file whose content we act upon as root: owned by root or the running user, not writable by others.
 ///
 /// The open file is judged, not its name, so that nothing can be swapped in between.
@@ -244,6 +263,36 @@ pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileEr
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
         .map_err(&fail)
+}
+
+/// Writes a file that may not exist, whole or not at all, without a sync: the caller makes many, then calls
+/// [`sync_file_system`] once.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] when something has the name; when any step fails.
+pub fn write_new_unsynced(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
+    let fail = failed("write", path);
+    let (temp_path, mut temp) = create_temp(path).map_err(&fail)?;
+    let written = apply_access(&temp, access)
+        .and_then(|()| temp.write_all(bytes))
+        .and_then(|()| {
+            let cwd = rustix::fs::CWD;
+            let flags = rustix::fs::RenameFlags::NOREPLACE;
+            rustix::fs::renameat_with(cwd, &temp_path, cwd, path, flags).map_err(io::Error::from)
+        });
+    written.map_err(|error| {
+        let _ = fs::remove_file(&temp_path);
+        fail(error)
+    })
+}
+
+/// Brings everything that was written to the file system of a directory onto the disk.
+///
+/// # Errors
+/// When the directory cannot be opened or synced.
+pub fn sync_file_system(directory: &Path) -> Result<(), FileError> {
+    let synced = File::open(directory).and_then(|file| rustix::fs::syncfs(&file).map_err(io::Error::from));
+    synced.map_err(failed("sync", directory))
 }
 
 fn apply_access(file: &File, access: Access) -> io::Result<()> {

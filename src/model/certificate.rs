@@ -281,6 +281,11 @@ impl Certificate {
         text
     }
 
+    /// Returns the subject's name in DER: what the certificates that it issues have as their issuer.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
     /// Returns the serial number in hexadecimal, as openssl prints it, in lower case.
     pub fn serial_hex(&self) -> String {
         match self.serial.as_slice() {

@@ -3,6 +3,8 @@
 //! For the few structures that no library of ours writes. The reader takes what strangers sent: it never reads past the
 //! end, knows definite lengths only, and wants them in their shortest form.
 
+use time::{OffsetDateTime, UtcOffset};
+
 /// `BOOLEAN`.
 pub const BOOLEAN: u8 = 0x01;
 /// `INTEGER`.
@@ -15,12 +17,25 @@ pub const OCTET_STRING: u8 = 0x04;
 pub const NULL: &[u8] = &[0x05, 0x00];
 /// `OBJECT IDENTIFIER`.
 pub const OID: u8 = 0x06;
+/// `UTF8String`.
+pub const UTF8_STRING: u8 = 0x0c;
+/// `PrintableString`.
+pub const PRINTABLE_STRING: u8 = 0x13;
+/// `IA5String`.
+pub const IA5_STRING: u8 = 0x16;
 /// `ENUMERATED`.
 pub const ENUMERATED: u8 = 0x0a;
 /// `SEQUENCE` and `SEQUENCE OF`.
 pub const SEQUENCE: u8 = 0x30;
 /// `SET` and `SET OF`.
 pub const SET: u8 = 0x31;
+
+/// `BOOLEAN` that is true, whole; what is false is left out where it is the default.
+pub const TRUE: &[u8] = &[BOOLEAN, 0x01, 0xff];
+/// `UTCTime`.
+pub const UTC_TIME: u8 = 0x17;
+/// `GeneralizedTime`.
+pub const GENERALIZED_TIME: u8 = 0x18;
 
 /// Returns the tag `[number]` for a primitive value.
 pub const fn context(number: u8) -> u8 {
@@ -70,6 +85,29 @@ pub fn unsigned(octets: &[u8]) -> Vec<u8> {
         None => value(INTEGER, &[0]),
         Some(first) if *first >= 0x80 => value(INTEGER, &[&[0], significant].concat()),
         Some(_) => value(INTEGER, significant),
+    }
+}
+
+/// Returns a `BIT STRING` of whole octets.
+pub fn bit_string(octets: &[u8]) -> Vec<u8> {
+    value(BIT_STRING, &[&[0], octets].concat())
+}
+
+/// Returns a moment as certificates have it: `UTCTime` through 2049, else `GeneralizedTime` (RFC 5280, 4.1.2.5). In UTC, in
+/// whole seconds.
+pub fn time(at: OffsetDateTime) -> Vec<u8> {
+    let at = at.to_offset(UtcOffset::UTC);
+    let rest = format!(
+        "{:02}{:02}{:02}{:02}{:02}Z",
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    );
+    match at.year() {
+        year @ 1950..2050 => value(UTC_TIME, format!("{:02}{rest}", year % 100).as_bytes()),
+        year => value(GENERALIZED_TIME, format!("{year:04}{rest}").as_bytes()),
     }
 }
 
@@ -125,6 +163,13 @@ impl<'a> Reader<'a> {
         let (content, rest) = rest.split_at(length);
         self.rest = rest;
         Some((tag, content))
+    }
+
+    /// Reads the next value with this tag, and returns it whole: tag, length, content.
+    pub fn whole(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let before = self.rest;
+        self.read(tag)?;
+        Some(&before[..before.len() - self.rest.len()])
     }
 
     /// Reads the next value, which must have this tag.
@@ -206,6 +251,38 @@ mod tests {
         ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn times_change_their_form_in_2050() {
+        use time::macros::datetime;
+        let check = |at, expected: &str| {
+            let written = time(at);
+            let (tag, content) = Reader::new(&written).any().unwrap();
+            assert_eq!(
+                tag,
+                if expected.len() == 13 {
+                    UTC_TIME
+                } else {
+                    GENERALIZED_TIME
+                }
+            );
+            assert_eq!(content, expected.as_bytes());
+        };
+        check(datetime!(2049-12-31 23:59:59.9 UTC), "491231235959Z");
+        check(datetime!(2050-01-01 0:00 UTC), "20500101000000Z");
+        check(datetime!(1999-01-02 3:04:05 +03:04:05), "990102000000Z");
+        check(datetime!(1949-12-31 0:00 UTC), "19491231000000Z");
+    }
+
+    #[test]
+    fn a_value_can_be_had_whole() {
+        let bytes = [sequence(&[&unsigned(&[5])]), bit_string(&[1, 2])].concat();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.whole(BIT_STRING), None);
+        assert_eq!(reader.whole(SEQUENCE), Some(&bytes[..5]));
+        assert_eq!(reader.whole(BIT_STRING), Some(&[3, 3, 0, 1, 2][..]));
+        assert!(reader.is_empty());
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub enum Severity {
 
 /// Every id a finding can have, with what it means; the manual prints it. Ids are stable: scripts hold on to them.
 pub const IDS: &[(&str, &str)] = &[
+    ("ca.crl-expired", "the private CA's CRL is too old, or missing"),
+    ("ca.crl-expires-soon", "the private CA's next CRL is late"),
+    (
+        "ca.expires-soon",
+        "the private CA's certificate ends, and what it signs with it",
+    ),
+    ("ca.ok", "the private CA is as it should be"),
+    ("ca.unreadable", "the private CA cannot be read"),
     ("certificate.expired", "the certificate in use has expired"),
     (
         "certificate.expires-soon",

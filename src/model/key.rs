@@ -16,7 +16,7 @@ use aws_lc_rs::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
     },
 };
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, RsaKeySize, SigningKey as _};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 
 use super::name::Identifier;
@@ -217,6 +217,14 @@ impl PrivateKey {
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, &self.public_key_der()).as_ref());
         sha256
+    }
+
+    /// Signs a message: ECDSA with the digest of the curve's size (DER, RFC 3279, 2.2.3), or RSA PKCS#1 v1.5 with SHA-256.
+    ///
+    /// # Errors
+    /// [`KeyError::Failed`] when the crypto provider fails.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.pair.sign(message).map_err(|_| KeyError::Failed)
     }
 
     /// Makes a request for a certificate for these identifiers (PKCS#10, RFC 2986), as DER.

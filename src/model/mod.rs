@@ -14,6 +14,7 @@ pub mod lineage;
 pub mod metrics;
 pub mod name;
 pub mod notice;
+pub mod pem;
 pub mod plan;
 pub mod public_suffix;
 pub mod record;

@@ -10,6 +10,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, string::Ia5St
 use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer};
 
 use super::{
+    der,
     key::{KeyError, PrivateKey},
     name::Identifier,
 };
@@ -144,6 +145,39 @@ impl Subject {
             self.0.sort_by_key(|(attribute, _)| *attribute);
         }
         self
+    }
+
+    /// Returns it as a `Name` in DER (RFC 5280, 4.1.2.4).
+    pub fn to_der(&self) -> Vec<u8> {
+        let mut names = Vec::new();
+        for (attribute, value) in &self.0 {
+            let (oid, tag): (&[u8], u8) = match attribute {
+                Attribute::Country => (&[0x55, 4, 6], der::PRINTABLE_STRING),
+                Attribute::State => (&[0x55, 4, 8], der::UTF8_STRING),
+                Attribute::Locality => (&[0x55, 4, 7], der::UTF8_STRING),
+                Attribute::Organization => (&[0x55, 4, 10], der::UTF8_STRING),
+                Attribute::OrganizationalUnit => (&[0x55, 4, 11], der::UTF8_STRING),
+                Attribute::CommonName => (&[0x55, 4, 3], der::UTF8_STRING),
+                // As EMAIL.
+                Attribute::Email => (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], der::IA5_STRING),
+            };
+            let pair = der::sequence(&[&der::value(der::OID, oid), &der::value(tag, value.as_bytes())]);
+            der::push(&mut names, der::SET, &pair);
+        }
+        der::value(der::SEQUENCE, &names)
+    }
+
+    /// Returns it with this common name in the place of what it has.
+    ///
+    /// # Errors
+    /// When the name is none: empty, longer than 64 characters, or with a control character.
+    pub fn with_common_name(mut self, name: &str) -> Result<Self, SubjectError> {
+        let name = checked(Attribute::CommonName, "CN", name.trim(), LONGEST_COMMON_NAME)?;
+        self.0
+            .retain(|(attribute, _)| *attribute != Attribute::CommonName);
+        self.0.push((Attribute::CommonName, name));
+        self.0.sort_by_key(|(attribute, _)| *attribute);
+        Ok(self)
     }
 
     fn distinguished_name(&self) -> Result<DistinguishedName, KeyError> {
@@ -342,6 +376,27 @@ mod tests {
         check("O=a\u{7}", Err("control"));
         check("E=ü@example.jp", Err("ASCII"));
         check(&format!("CN={}", "a".repeat(65)), Err("longer than 64"));
+    }
+
+    #[test]
+    fn its_der_is_what_the_library_writes_into_a_request() {
+        let key = PrivateKey::generate(KeyType::EcdsaP256).unwrap();
+        let names: Vec<Identifier> = vec!["a.example".parse().unwrap()];
+        for text in ["", "CN=a", "C=JP,ST=東京,L=b,O=c,OU=d,CN=e,emailAddress=f@g.h"] {
+            let subject: Subject = text.parse().unwrap();
+            let request = make(&key, &names, &subject).unwrap();
+            let (_, request) = X509CertificationRequest::from_der(&request).unwrap();
+            assert_eq!(
+                request.certification_request_info.subject.as_raw(),
+                subject.to_der()
+            );
+        }
+        let subject: Subject = "O=x,CN=old".parse().unwrap();
+        assert_eq!(
+            subject.clone().with_common_name("new").unwrap().to_string(),
+            "O=x,CN=new"
+        );
+        assert!(subject.with_common_name(&"a".repeat(65)).is_err());
     }
 
     #[test]

@@ -240,7 +240,7 @@ pub const KEYS: &[Key] = &[
     key("", "renew", Table, Nothing, "{ }", "when to renew"),
     key("", "postfix", Table, Nothing, "{ }", "what to do with Postfix"),
     key("", "dovecot", Table, Nothing, "{ }", "what to do with Dovecot"),
-    later(key("", "ca", Table, Nothing, "{ }", "the private CA")),
+    key("", "ca", Table, Nothing, "{ }", "the private CA"),
     key("", "dns", Table, Nothing, "{ }", "how to ask the DNS, and what to publish"),
     key("", "firewall", Table, Nothing, "{ }", "what to do with the firewall"),
     key("", "outbound", Table, Nothing, "{ }", "how to see whether mail can leave"),
