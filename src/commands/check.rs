@@ -3,7 +3,8 @@
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    Context, certificates, dns, doctor, firewall, mail, outbound, outcome::Findings, plan, relay_clients, sni,
+    Context, certificates, dns, doctor, firewall, mail, outbound, outcome::Findings, plan, relay_clients,
+    sni, trust_bundle,
 };
 use crate::{
     config::Timer,
@@ -243,6 +244,7 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
     findings.extend(client_ca(&server));
     findings.extend(sni::findings(context, &server));
     findings.extend(relay_clients::findings(context, &server));
+    findings.extend(trust_bundle::findings(context, &server));
     findings.extend(doctor::findings(context, &server));
     match plan::postfix(context, &HashSet::new()) {
         Err(error) => findings.push(refused(&error)),

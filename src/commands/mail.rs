@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, client_certificate, relay_clients, sender_login, sni};
+use super::{Context, client_certificate, relay_clients, sender_login, sni, trust_bundle};
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -136,6 +136,7 @@ fn planned(
             is_wanted: sni::is_wanted(context, coming),
         },
         policy: desired::Policy {
+            trust_bundle: context.store.layout().trust_bundle(),
             client_certificate: client.files,
             relay_clients: relay.request.clone(),
             ..policy(context, login.maps.clone())
@@ -148,6 +149,7 @@ fn planned(
     let mut planned = plan::plan(&server.current(), &desired);
     planned.notes.extend(client.notes);
     planned.notes.extend(relay.notes);
+    planned.notes.extend(trust_bundle::wanted(context, server)?.notes);
     if names_login_map(&planned, &login) {
         // The map comes first: what names it must find it.
         planned.changes.splice(0..0, login.changes()?);
@@ -171,6 +173,7 @@ fn policy(context: &Context<'_>, login_maps: desired::submission::LoginMaps) -> 
         }),
         hide_banner: postfix.hide_banner,
         submission: submission(context, login_maps),
+        trust_bundle: PathBuf::new(),
         client_certificate: None,
         relay_clients: desired::relay_clients::Request::default(),
     }

@@ -41,6 +41,7 @@ mod solver;
 pub mod status;
 pub mod target;
 pub mod tlsa;
+mod trust_bundle;
 pub mod undo;
 
 use std::{

@@ -8,8 +8,9 @@ use std::{collections::BTreeMap, path::Path};
 use aws_lc_rs::digest;
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 
-use super::Context;
+use super::{Context, trust_bundle};
 use crate::{
+    ca,
     config::{RelayCa, RelayClient, RelayTable},
     env::files,
     error::{Error, Result},
@@ -65,6 +66,15 @@ pub fn wanted(context: &Context<'_>, server: &Instance) -> Result<Wanted> {
         return Ok(wanted);
     }
     wanted.request.ca_file = match &relay.ca {
+        RelayCa::Ca if trust_bundle::private_roots(context)?.is_empty() => {
+            wanted.notes.push(
+                "relay_ca = \"ca\": there is no private CA on this host yet, so smtpd_tls_CAfile is left as it is: `mailcert ca \
+                 init`, then `mailcert apply postfix`"
+                    .to_owned(),
+            );
+            None
+        }
+        RelayCa::Ca => Some(ca::layout::Layout::new(&context.store.layout().ca()).root_certificate()),
         RelayCa::File(path) => {
             roots(path)?;
             Some(path.clone())

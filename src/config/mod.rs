@@ -268,6 +268,8 @@ pub enum TlsLayout {
 /// What `smtp_tls_CAfile` is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientCa {
+    /// A file of ours: the distribution's bundle, and the root of the private CA.
+    Ca,
     /// This file.
     File(PathBuf),
     /// As it is.
@@ -329,6 +331,8 @@ pub enum RelayTable {
 /// What `smtpd_tls_CAfile` is, where clients may relay by certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RelayCa {
+    /// The root of the private CA.
+    Ca,
     /// This file.
     File(PathBuf),
     /// As it is.

@@ -538,6 +538,7 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
             _ => TlsLayout::CertAndKey,
         },
         client_ca: match section.word("client_ca").as_str() {
+            "ca" => ClientCa::Ca,
             "keep" => ClientCa::Keep,
             "own-chain" => ClientCa::OwnChain,
             "system" => ClientCa::System,
@@ -624,6 +625,7 @@ fn relay(section: &Section<'_>, report: &mut Report<'_>) -> Relay {
         clients: without_places(clients),
         table: table.unwrap_or(RelayTable::Generated),
         ca: match section.word("relay_ca").as_str() {
+            "ca" => RelayCa::Ca,
             file if file.starts_with('/') => RelayCa::File(file.into()),
             _ => RelayCa::Keep,
         },

@@ -252,6 +252,10 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.table-type",
         "tables of a type that this Postfix cannot read",
     ),
+    (
+        "postfix.trust-stale",
+        "smtp_tls_CAfile of client_ca = \"ca\" is behind the roots that it is made of",
+    ),
     ("postfix.unmanaged", "postfix.manage is false"),
     ("postfix.warning", "postconf warns about something"),
     ("postfix.wrappermode-on-25", "port 25 begins with TLS at once"),

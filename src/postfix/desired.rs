@@ -234,6 +234,8 @@ pub struct Policy {
     pub hide_banner: bool,
     /// The services that users submit to.
     pub submission: submission::Request,
+    /// The file of ours with the distribution's roots and the private CA's.
+    pub trust_bundle: PathBuf,
     /// What is shown to servers that ask for a client certificate.
     pub client_certificate: Option<client_certificate::Files>,
     /// Who may relay by client certificate.

@@ -174,6 +174,11 @@ impl Layout {
         self.root.join("postfix").join("relay-clients")
     }
 
+    /// Returns the file with the roots that outgoing TLS trusts: the distribution's and the private CA's.
+    pub fn trust_bundle(&self) -> PathBuf {
+        self.root.join("ca-bundle.pem")
+    }
+
     /// Returns the directory of the journal.
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")

@@ -6,7 +6,7 @@ use super::Store;
 use crate::env::{Env, process::Program};
 
 impl Store {
-    /// Gives `lineages/`, `live/` and the SNI map's directory the type `cert_t` where SELinux is on: by `semanage fcontext`, else by `chcon`.
+    /// Gives `lineages/`, `live/`, the directory of maps and the files with roots the type `cert_t` where SELinux is on: by `semanage fcontext`, else by `chcon`.
     ///
     /// Returns what the operator should know: that the label was set by `chcon` only and a relabel takes it away, or that
     /// it could not be set at all.
@@ -24,9 +24,13 @@ impl Store {
                 .ok()?;
             output.success().then_some(())
         };
-        let pattern = format!("{}/(lineages|live|postfix)(/.*)?", root.replace('.', "\\."));
-        let directories = ["lineages", "live", "postfix"].map(|name| format!("{root}/{name}"));
-        // The SNI map's directory is there only where there is such a map.
+        let pattern = format!(
+            "{}/(lineages|live|postfix|ca-bundle\\.pem|ca/root\\.pem)(/.*)?",
+            root.replace('.', "\\.")
+        );
+        let directories = ["lineages", "live", "postfix", "ca-bundle.pem", "ca/root.pem"]
+            .map(|name| format!("{root}/{name}"));
+        // The directory of maps and the files with roots are there only where they are needed.
         let there: Vec<&str> = directories
             .iter()
             .map(String::as_str)

@@ -379,3 +379,94 @@ fn a_certificate_that_cannot_be_shown_is_refused_untouched() {
         "two.test.pem",
     );
 }
+
+/// Returns the subjects of the certificates in a bundle, as openssl sees them.
+fn subjects(bundle: &Path) -> String {
+    let output = Command::new("openssl")
+        .args(["storeutl", "-noout", "-text", "-certs"])
+        .arg(bundle)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines = text
+        .lines()
+        .filter(|line| line.trim_start().starts_with("Subject: "));
+    let names: Vec<&str> = lines
+        .map(|line| line.trim().trim_start_matches("Subject: "))
+        .collect();
+    names.join("; ")
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, python3"]
+fn the_roots_of_outgoing_tls_are_the_systems_and_the_private_cas() {
+    let hub = hub("");
+    // A hub whose own certificate is of the private CA, as the branch sees it.
+    know(&hub, "").expect(0);
+    let branch = branch(&hub);
+    let private = ClientCa::make(&branch.scratch, "private");
+    let before = main_cf(&branch);
+    branch.hold_certificate("client_ca = \"ca\"\noutgoing = true\n");
+    let applied = apply(&branch).expect(0);
+    assert!(
+        applied.stdout.contains("no private CA on this host yet"),
+        "{applied}"
+    );
+    let bundle = branch.state("ca-bundle.pem");
+    assert_eq!(
+        branch.postfix.postconf("smtp_tls_CAfile"),
+        bundle.display().to_string()
+    );
+    assert_eq!(subjects(&bundle), "CN=Scratch Root");
+    assert!(sent(&branch.postfix, "stranger").starts_with("bounced"));
+    assert!(
+        branch
+            .postfix
+            .log()
+            .contains("Untrusted TLS connection established to")
+    );
+
+    // The private CA is made: `renew` takes its root up, and no configuration changes.
+    let text = main_cf(&branch);
+    let root = branch.state("ca/root.pem");
+    fs::create_dir_all(root.parent().unwrap()).unwrap();
+    fs::copy(private.root(), &root).unwrap();
+    let stale = branch.mailcert().run(&["check", "postfix"]);
+    assert!(stale.stdout.contains("postfix.trust-stale"), "{stale}");
+    let renewed = branch.mailcert().run(&["renew"]).expect(0);
+    assert!(
+        (renewed.stdout.clone() + &renewed.stderr).contains("trusted from now on: CN=private"),
+        "{renewed}"
+    );
+    assert_eq!(subjects(&bundle), "CN=private; CN=Scratch Root");
+    assert_eq!(apply(&branch).expect(0).json()["changes"], serde_json::json!([]));
+
+    // The distribution's bundle is updated: a root goes, the one of the hub's CA comes.
+    branch
+        .scratch
+        .file("root/etc/ssl/certs/ca-certificates.crt", hub.authority.root());
+    let plan = branch
+        .mailcert()
+        .run(&["plan", "postfix", "--format", "json"])
+        .json();
+    assert_eq!(plan["changes"][0]["what"], "trusted roots", "{plan:#}");
+    branch.mailcert().run(&["renew"]).expect(0);
+    let mode = fs::metadata(&bundle).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+        0o644
+    );
+    branch.postfix.reload();
+    sent(&branch.postfix, "trusted");
+    assert!(
+        branch
+            .postfix
+            .log()
+            .contains(": Trusted TLS connection established to"),
+        "{}",
+        branch.postfix.log()
+    );
+    assert_eq!(main_cf(&branch), text);
+    branch.mailcert().run(&["undo"]).expect(0);
+    assert_eq!(main_cf(&branch), before);
+}

@@ -564,7 +564,7 @@ fn refuses_wrong_settings() {
     );
     postfix(
         "client_ca = 'own'",
-        "18:13: `postfix.client_ca` cannot be `own`; it is one of: system, own-chain, keep, or an absolute",
+        "18:13: `postfix.client_ca` cannot be `own`; it is one of: system, ca, own-chain, keep, or an absolute",
     );
     postfix(
         "verify = ['imaps://h']",

@@ -2,6 +2,8 @@
 //!
 //! Rules: postconf(5), smtp_tls_CAfile, smtp_tls_CApath.
 
+use std::path::Path;
+
 use super::{
     Desired, DesiredError, Request, SYSTEM_BUNDLES, SYSTEM_CA_DIRECTORIES, Setting, Unwanted, in_main_cf,
 };
@@ -36,7 +38,7 @@ pub(super) fn client_ca(
                 "our own chain, as `client_ca` says",
             )
         }
-        ClientCa::System => {
+        ClientCa::Ca | ClientCa::System => {
             let Some(first) = request.system_bundles.first() else {
                 desired.notes.push(format!(
                     "smtp_tls_CAfile is left as it is: this host has none of {}; install the distribution's CA \
@@ -45,6 +47,18 @@ pub(super) fn client_ca(
                 ));
                 return Ok(());
             };
+            if *request.client_ca == ClientCa::Ca {
+                let reason = "the roots that the distribution trusts, and that of the private CA (postconf(5), \
+                              smtp_tls_CAfile)";
+                return set(
+                    request,
+                    in_main_cf(&request.policy.trust_bundle)?,
+                    reason,
+                    main_cf,
+                    values,
+                    desired,
+                );
+            }
             // Another of its names is as good: RHEL and SUSE have two each.
             let kept = request.system_bundles.iter().find(|bundle| **bundle == present);
             let reason = "the roots that the distribution trusts; with one's own certificate there, every outgoing \
@@ -52,7 +66,21 @@ pub(super) fn client_ca(
             ((*kept.unwrap_or(first)).to_owned(), reason)
         }
     };
-    if !present.is_empty() && present != value {
+    set(request, value, reason, main_cf, values, desired)
+}
+
+fn set(
+    request: &Request<'_>,
+    value: String,
+    reason: &'static str,
+    main_cf: &MainCf,
+    values: &Values,
+    desired: &mut Desired,
+) -> Result<(), DesiredError> {
+    let present = values.get("smtp_tls_CAfile");
+    // The distribution's bundle holds no roots of the operator's, and ours is made by us.
+    let is_known = SYSTEM_BUNDLES.contains(&present) || request.policy.trust_bundle == Path::new(present);
+    if !present.is_empty() && present != value && !(is_known && *request.client_ca == ClientCa::Ca) {
         desired.notes.push(format!(
             "smtp_tls_CAfile was {present}; if it holds roots of your own, name it as `client_ca` or say \
              `client_ca = \"keep\"`"
