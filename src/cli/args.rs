@@ -331,9 +331,21 @@ pub struct Check {
     /// certificates, tls, postfix, firewall, dns, outbound, timer; and domains after dns
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
+    /// A list of domains for `dns`, one a line, `#` begins a comment: all are asked about at the same time, by the DNS alone
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// A DKIM selector that `dns` looks up (may be repeated); those of OpenDKIM and rspamd on this host are found
+    #[arg(long = "selector", value_name = "NAME", value_parser = selector)]
+    pub selectors: Vec<String>,
     /// A host that `outbound` asks on ports 25, 587 and 465, or on the one that is named (may be repeated)
     #[arg(long = "to", value_name = "HOST[:PORT]")]
     pub to: Vec<Peer>,
+}
+
+/// Reads a DKIM selector: labels of a name (RFC 6376, 3.1).
+fn selector(text: &str) -> Result<String, String> {
+    let name = DomainName::from_dns(text).map_err(|error| error.to_string())?;
+    Ok(name.to_string())
 }
 
 /// `plan`.

@@ -15,12 +15,15 @@ use super::{
 };
 use crate::{
     commands::{
-        self, Context, apply, check, deploy, init, init::Ask, notify::watched, plan, probe, records, renew,
-        status, target::Target, undo,
+        self, Context, apply, check, deploy, init, init::Ask, notify::watched, outcome::Findings, plan,
+        probe, records, renew, status, target::Target, undo,
     },
     env::{Env, log::Log, progress::Progress},
     error::{Error, ExitCode, Result},
-    model::schedule::Urgency,
+    model::{
+        finding::{Finding, Severity},
+        schedule::Urgency,
+    },
 };
 
 /// Where the configuration is when nothing says otherwise.
@@ -307,7 +310,11 @@ fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -
     let wanted = check::Request {
         words: &request.targets,
         to: &request.to,
+        selectors: &request.selectors,
     };
+    if let Some(list) = &request.from {
+        return check_list(env, list, wanted, path, shown);
+    }
     let findings = check::run(env, path, &shown.progress, wanted);
     if shown.format != Format::Nagios {
         return Ok(shown.outcome(env, &findings?));
@@ -317,14 +324,75 @@ fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -
         Ok(findings) => nagios::tell(&findings),
         Err(error) => (nagios::unknown(&error.to_string()), nagios::UNKNOWN.0),
     };
+    Ok(told_to_nagios(env, shown, &text, code))
+}
+
+/// Checks a list and writes each finding as it comes, so that a long list needs no more memory than a short one.
+fn check_list(
+    env: &Env,
+    list: &std::path::Path,
+    wanted: check::Request<'_>,
+    path: &std::path::Path,
+    shown: &Show,
+) -> Result<ExitCode> {
+    shown.progress.step("asking every name server");
+    let stdout = &env.streams.stdout;
+    let mut n_told = 0_u64;
+    let mut bad = Vec::new();
+    let mut tell = |finding: Finding| match shown.format {
+        Format::Nagios => {
+            if finding.severity >= Severity::Warning {
+                bad.push(finding);
+            }
+        }
+        Format::Json => {
+            let before = if n_told == 0 {
+                render::list_head(shown.command)
+            } else {
+                ",".to_owned()
+            };
+            stdout.write(&(before + &serde_json::to_string(&finding).unwrap_or_default()));
+            n_told += 1;
+        }
+        _ => {
+            shown.progress.clear();
+            stdout.write(&render::finding_text(shown.style, &finding));
+        }
+    };
+    let checked = check::list(env, path, list, wanted, &mut tell);
+    if shown.format == Format::Nagios {
+        let (text, code) = match checked {
+            Ok(_) => nagios::tell(&Findings::sorted(bad)),
+            Err(error) => (nagios::unknown(&error.to_string()), nagios::UNKNOWN.0),
+        };
+        return Ok(told_to_nagios(env, shown, &text, code));
+    }
+    let worst = checked?;
+    if shown.format == Format::Json {
+        let head = if n_told == 0 {
+            render::list_head(shown.command)
+        } else {
+            String::new()
+        };
+        stdout.line(&format!("{head}],\"ok\":{}}}", worst < Severity::Error));
+    }
     shown.progress.clear();
-    env.streams.stdout.line(&text);
-    Ok(match code {
+    Ok(if worst == Severity::Error {
+        ExitCode::Findings
+    } else {
+        ExitCode::Done
+    })
+}
+
+fn told_to_nagios(env: &Env, shown: &Show, text: &str, code: u8) -> ExitCode {
+    shown.progress.clear();
+    env.streams.stdout.line(text);
+    match code {
         0 => ExitCode::Done,
         1 => ExitCode::Failed,
         2 => ExitCode::Usage,
         _ => ExitCode::Findings,
-    })
+    }
 }
 
 fn show_records(env: &Env, shown: &Show, records: &records::Records) -> ExitCode {

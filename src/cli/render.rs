@@ -412,7 +412,16 @@ impl Render for Findings {
     }
 }
 
-fn finding_text(style: Style, finding: &Finding) -> String {
+/// Returns how the JSON of findings begins that are written one by one: `findings` is open.
+pub fn list_head(command: &str) -> String {
+    format!(
+        "{{\"format\":1,\"command\":{},\"findings\":[",
+        Value::from(command)
+    )
+}
+
+/// Returns a finding as people read it.
+pub fn finding_text(style: Style, finding: &Finding) -> String {
     let (word, color) = match finding.severity {
         Severity::Ok => ("ok", Color::Green),
         Severity::Info => ("info", Color::Cyan),

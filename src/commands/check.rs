@@ -3,17 +3,11 @@
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    Context, certificates, dns, doctor, firewall, mail, outbound, outcome::Findings, plan, relay_clients,
+    Context, certificates, doctor, domains, firewall, mail, outbound, outcome::Findings, plan, relay_clients,
     sni, trust_bundle,
 };
 use crate::{
     config::Timer,
-    dns::{
-        check as dns_check,
-        desired::{self, Role},
-        facts::Facts,
-        resolver::Resolver,
-    },
     env::{Env, files, progress::Progress},
     error::{Error, Result},
     model::{
@@ -28,7 +22,6 @@ use crate::{
     probe::{Client, Dialogue, Target, check as tls_check, load_roots, trust::Roots},
     timer,
 };
-use futures_util::future::join_all;
 
 /// No certificate file of Postfix is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -57,6 +50,8 @@ pub struct Request<'a> {
     pub words: &'a [String],
     /// Hosts for `outbound`.
     pub to: &'a [Peer],
+    /// DKIM selectors for `dns`.
+    pub selectors: &'a [String],
 }
 
 /// Checks the targets; without one, everything.
@@ -70,9 +65,13 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
             "--to names hosts for `mailcert check outbound`, which was not asked for",
         ));
     }
+    if !request.selectors.is_empty() && !families.contains(&Family::Dns) {
+        return Err(Error::usage(
+            "--selector names a DKIM key for `mailcert check dns`, which was not asked for",
+        ));
+    }
     if !domains.is_empty() {
-        let runtime = super::new_runtime()?;
-        let checked = runtime.block_on(any_domains(env, config, &domains, progress));
+        let checked = domains::any(env, config, &domains, request.selectors, progress)?;
         return Ok(Findings::sorted(checked));
     }
     if families == [Family::Outbound] {
@@ -88,7 +87,7 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
                 findings.extend(found);
                 expiries.extend(dates);
             }
-            Family::Dns => findings.extend(context.wait(own_domains(&context))?),
+            Family::Dns => findings.extend(domains::own(&context, request.selectors)?),
             Family::Firewall => {
                 let found = firewall::findings(&context);
                 // Asked for by name, everything is told; as a part of everything, what matters.
@@ -109,6 +108,29 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
         expiries,
         ..Findings::sorted(findings)
     })
+}
+
+/// Checks every domain of a list by the DNS alone; returns the worst severity. `tell` is given each finding as it comes.
+///
+/// # Errors
+/// Exit 2 when something else is asked for beside, or the list is wrong.
+pub fn list(
+    env: &Env,
+    config: &Path,
+    list: &Path,
+    request: Request<'_>,
+    tell: &mut dyn FnMut(Finding),
+) -> Result<Severity> {
+    if request.words != ["dns"] || !request.to.is_empty() {
+        return Err(Error::usage("--from names a list for `mailcert check dns` alone")
+            .remedy("run `mailcert check dns --from FILE`"));
+    }
+    let mut worst = Severity::Ok;
+    domains::listed(env, config, list, request.selectors, &mut |finding| {
+        worst = worst.max(finding.severity);
+        tell(finding);
+    })?;
+    Ok(worst)
 }
 
 fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
@@ -158,46 +180,6 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
         ];
     }
     Ok((families, domains))
-}
-
-async fn any_domains(env: &Env, config: &Path, domains: &[DomainName], progress: &Progress) -> Vec<Finding> {
-    // A configuration is not needed; where there is a good one, its resolvers are asked.
-    let resolver = match super::load_config(config) {
-        Ok(config) => Resolver::from_config(&config.dns, env),
-        Err(_) => Resolver::system(env),
-    };
-    progress.step("asking every name server");
-    let all = join_all(
-        domains
-            .iter()
-            .map(|domain| one_domain(&resolver, domain, Role::Any, None)),
-    )
-    .await;
-    all.into_iter().flatten().collect()
-}
-
-async fn own_domains(context: &Context<'_>) -> Vec<Finding> {
-    context.progress.step("asking every name server");
-    let resolver = dns::resolver(context);
-    let sending = dns::sending(context, &resolver).await;
-    let wanted = desired::spf(&context.config);
-    let all = wanted
-        .iter()
-        .map(|wanted| one_domain(&resolver, &wanted.name, wanted.role, Some(&sending)));
-    join_all(all).await.into_iter().flatten().collect()
-}
-
-async fn one_domain(
-    resolver: &Resolver,
-    domain: &DomainName,
-    role: Role,
-    sending: Option<&crate::dns::sending::Sending>,
-) -> Vec<Finding> {
-    let observed = dns_check::gather(resolver, domain, role).await;
-    let mut facts = Facts::default();
-    resolver
-        .settle(&mut facts, |facts| dns_check::judge(&observed, sending, facts))
-        .await
 }
 
 /// Looks at what Postfix is configured to do, against what the configuration wants.

@@ -1,5 +1,7 @@
 //! The DNS as commands use it: resolver and provider of the configuration, SPF planned, applied, taken back.
 
+use std::net::IpAddr;
+
 use super::{Context, mail, undo::LaterEdits};
 use crate::{
     config::Provider as Configured,
@@ -7,6 +9,7 @@ use crate::{
         apply as applying, desired,
         error::{DnsError, Refusal},
         facts::Facts,
+        judge::is_global,
         plan::Decision,
         provider::Provider,
         resolver::Resolver,
@@ -14,8 +17,10 @@ use crate::{
         secret::SecretError,
         sending::{Relay, Sending},
     },
+    env::interfaces,
     error::{Error, Result},
     model::plan::{Change, Plan, RrsetChange},
+    postfix::values::Values,
 };
 
 /// Returns the resolver that the configuration names, else the system's.
@@ -65,8 +70,9 @@ pub fn failure(doing: impl Into<String>, error: &DnsError) -> Error {
 
 /// Gathers by which addresses receivers see this host's mail.
 ///
-/// `smtp_bind_address` and `smtp_bind_address6` where they are set, else what the DNS has for the host's name; behind a
-/// relay the relay's addresses count.
+/// `smtp_bind_address` and `smtp_bind_address6` where they are set; else the one address of a family that `inet_interfaces`
+/// names; else what the DNS has for the host's name, and the public addresses of this host's interfaces. Only the families
+/// of `inet_protocols` count. Behind a relay the relay's addresses count.
 pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
     let host = context.config.host.name.clone();
     let server = if context.config.postfix.manage {
@@ -74,24 +80,75 @@ pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
     } else {
         None
     };
-    let value = |name: &str| {
-        server
-            .as_ref()
-            .map(|server| server.values.get(name).to_owned())
-            .unwrap_or_default()
-    };
-    let relay = Relay::parse(&value("relayhost"));
-    let bound = ["smtp_bind_address", "smtp_bind_address6"];
-    let mut addresses: Vec<std::net::IpAddr> =
-        bound.iter().filter_map(|name| value(name).parse().ok()).collect();
-    if addresses.is_empty() {
-        addresses = resolver.addresses(&host).await.unwrap_or_default();
+    let relay = server
+        .as_ref()
+        .and_then(|server| Relay::parse(server.values.get("relayhost")));
+    let bound = server
+        .as_ref()
+        .map(|server| &server.values)
+        .map(bound_addresses)
+        .unwrap_or_default();
+    let mut addresses = bound.clone();
+    for is_v4 in [true, false] {
+        if bound.iter().any(|address| address.is_ipv4() == is_v4) {
+            continue;
+        }
+        let known = resolver.addresses(&host).await.unwrap_or_default();
+        let of_interfaces = match &server {
+            Some(_) if bound.is_empty() => interfaces::addresses(),
+            _ => Vec::new(),
+        };
+        let public = of_interfaces.into_iter().filter(|address| is_global(*address));
+        for address in known.into_iter().chain(public) {
+            if address.is_ipv4() == is_v4 && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    if let Some(server) = &server {
+        let protocols = server.values.get("inet_protocols").to_ascii_lowercase();
+        let speaks =
+            |word: &str| protocols.is_empty() || protocols.contains("all") || protocols.contains(word);
+        addresses.retain(|address| speaks(if address.is_ipv4() { "ipv4" } else { "ipv6" }));
     }
     Sending {
         host,
         addresses,
         relay,
     }
+}
+
+/// Returns the addresses that Postfix sends from whatever the routes say (postconf(5), smtp_bind_address).
+fn bound_addresses(values: &Values) -> Vec<IpAddr> {
+    let bound = ["smtp_bind_address", "smtp_bind_address6"];
+    let mut addresses: Vec<IpAddr> = bound
+        .iter()
+        .filter_map(|name| values.get(name).parse().ok())
+        .collect();
+    let named = values
+        .get("inet_interfaces")
+        .split([',', ' ', '\t'])
+        .filter(|word| !word.is_empty());
+    let named: Vec<Option<IpAddr>> = named
+        .map(|word| word.trim_matches(['[', ']']).parse().ok())
+        .collect();
+    for is_v4 in [true, false] {
+        let of_family: Vec<IpAddr> = named
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|one| one.is_ipv4() == is_v4)
+            .collect();
+        // Only where it names one, which is not the loopback's.
+        if let [one] = of_family.as_slice()
+            && named.iter().all(Option::is_some)
+            && !one.is_loopback()
+            && !addresses.iter().any(|address| address.is_ipv4() == is_v4)
+        {
+            addresses.push(*one);
+        }
+    }
+    addresses
 }
 
 /// Plans the SPF records. A record that is there and must not be touched is a refusal in the plan.

@@ -13,6 +13,7 @@ pub mod deploy;
 mod derived;
 pub mod dns;
 mod doctor;
+mod domains;
 pub mod firewall;
 pub mod heal;
 pub mod hooks;

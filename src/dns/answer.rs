@@ -138,20 +138,6 @@ pub(super) fn addresses(records: &[Record]) -> Vec<IpAddr> {
     addresses.collect()
 }
 
-pub(super) fn names(records: &[Record]) -> Vec<String> {
-    let mut found: Vec<(u16, String)> = Vec::new();
-    for record in records {
-        match &record.data {
-            RData::MX(mx) => found.push((mx.preference, text_of(&mx.exchange))),
-            RData::PTR(host) => found.push((0, text_of(&host.0))),
-            _ => {}
-        }
-    }
-    // Stable, so that names of an address keep their order.
-    found.sort_by_key(|(preference, _)| *preference);
-    found.into_iter().map(|(_, host)| host).collect()
-}
-
 /// Returns a name as hickory has it; always absolute.
 pub(super) fn wire_name(name: &DomainName) -> Result<Name, DnsError> {
     raw_name(name.as_str())

@@ -8,6 +8,8 @@ use super::{
     desired::Wanted,
     error::DnsError,
     facts::Facts,
+    gather,
+    lookup::Lookup,
     plan::{self, Decision, Refusal},
     propagation::{self, Expected},
     provider::Provider,
@@ -48,11 +50,10 @@ pub async fn propose(
         // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
         Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
     };
-    Ok(resolver
-        .settle(facts, |facts| {
-            plan::decide(wanted, &zone, &existing, sending, facts)
-        })
-        .await)
+    let decide = |facts: &Facts| plan::decide(wanted, &zone, &existing, sending, facts);
+    gather::settle(&Lookup::new(resolver), facts, decide)
+        .await
+        .ok_or(DnsError::TooManyQuestions)
 }
 
 /// Returns the TXT records at the name as the first authoritative server that answers has them.

@@ -1,17 +1,16 @@
 //! What is wrong with a domain's SPF, as findings.
 //!
-//! [`gather`] asks every authoritative server and the resolver; [`judge`] decides over what they said. A domain that is
-//! not ours is judged by its record alone; for one of ours the addresses that we send from count too. Rules: RFC 7208,
-//! each at its finding.
+//! [`judge`] decides over what every authoritative server and the resolver said. A domain that is not ours is judged by
+//! its record alone; for one of ours the addresses that we send from count too. Rules: RFC 7208, each at its finding.
+//! Pure.
 
 use super::{
     answer::TxtRrset,
     desired::Role,
     error::{DnsError, SHOWN, ServerFailure},
-    facts::{Asked, Facts},
+    facts::{Answer, Asked, Facts, Question},
     lint::{of_the_text, unrecognized},
-    propagation,
-    resolver::{Resolver, Server},
+    resolver::Server,
     sending::{Judged, Sending, not_passing},
     spf::{self, MAX_LOOKUPS, MAX_VOID_LOOKUPS},
 };
@@ -19,9 +18,12 @@ use crate::model::{
     finding::{Finding, Severity},
     name::DomainName,
     plan::printable_line,
-    record::spf::{Record, is_record},
+    record::spf::{Qualifier, Record, is_record},
     rrset::Txt,
 };
+
+/// An answer that is larger does not fit every resolver's first datagram, in octets (RFC 9715).
+const MAX_ANSWER: usize = 1232;
 
 /// A server and what it answers.
 pub type Told = (Server, Result<TxtRrset, DnsError>);
@@ -37,23 +39,6 @@ pub struct Observed {
     pub resolved: Result<TxtRrset, DnsError>,
     /// What each authoritative server answers; or why they were not found.
     pub servers: Result<Vec<Told>, DnsError>,
-}
-
-/// Asks the resolver and every authoritative server for the TXT records of a name.
-pub async fn gather(resolver: &Resolver, name: &DomainName, role: Role) -> Observed {
-    Observed {
-        name: name.clone(),
-        role,
-        resolved: resolver.txt(name).await,
-        servers: ask_authoritative_servers(resolver, name).await,
-    }
-}
-
-async fn ask_authoritative_servers(resolver: &Resolver, name: &DomainName) -> Result<Vec<Told>, DnsError> {
-    let owner = resolver.canonical_name(name).await?;
-    let zone = resolver.zone_of(&owner).await?;
-    let servers = resolver.authoritative_servers(&zone).await?;
-    Ok(propagation::ask_all(&servers, &owner).await)
 }
 
 /// Judges what was gathered; `sending` is `None` for a domain that is not ours.
@@ -89,8 +74,10 @@ pub fn judge(observed: &Observed, sending: Option<&Sending>, facts: &Facts) -> A
         [value] => match Record::parse(&value.joined()) {
             Ok(record) => {
                 findings.extend(of_the_text(subject, &record, value));
+                // All of it is tried, so that all questions are known at once.
+                let of_the_senders = of_the_senders(observed, &record, sending, facts);
                 findings.extend(of_the_walk(subject, &record, facts)?);
-                findings.extend(of_the_senders(observed, &record, sending, facts)?);
+                findings.extend(of_the_senders?);
             }
             Err(error) => findings.push(
                 Finding::new(
@@ -122,6 +109,76 @@ pub fn judge(observed: &Observed, sending: Option<&Sending>, facts: &Facts) -> A
     {
         findings.push(Finding::new(Severity::Ok, "spf.ok", subject, joined(&records)));
     }
+    Ok(findings)
+}
+
+/// Judges what stands beside the record: an obsolete type, the size of the answer, the record of a domain that takes no
+/// mail; and tells what the record costs.
+///
+/// # Errors
+/// Names the next open question.
+pub fn beside(name: &DomainName, role: Role, facts: &Facts) -> Asked<Vec<Finding>> {
+    let subject = name.as_str();
+    let (obsolete, txt) = (
+        Question::SpfType(name.to_string()),
+        Question::Txt(name.to_string()),
+    );
+    let mx = Question::Mx(name.to_string());
+    facts.want(mx.clone());
+    let mut findings = Vec::new();
+    if !facts.get(&obsolete)?.texts().is_empty() {
+        let evidence = "there is a record of the type SPF (99)";
+        findings.push(
+            Finding::new(Severity::Warning, "spf.type", subject, evidence)
+                .remedy("delete it: TXT alone is read")
+                .reference("RFC 7208, 3.1"),
+        );
+    }
+    let texts = facts.get(&txt)?.texts();
+    let size = facts.status(&txt).size;
+    if size > MAX_ANSWER {
+        let evidence = format!(
+            "the answer with the {} TXT records of {subject} has {size} octets",
+            texts.len()
+        );
+        findings.push(
+            Finding::new(Severity::Info, "spf.answer-size", subject, evidence)
+                .remedy("delete TXT records that nobody needs any more: small answers need no second question by TCP")
+                .reference("RFC 7208, 3.4"),
+        );
+    }
+    let mut records = texts.iter().filter(|text| is_record(text));
+    let (Some(text), None) = (records.next(), records.next()) else {
+        return Ok(findings);
+    };
+    let Ok(record) = Record::parse(text) else {
+        return Ok(findings);
+    };
+    if role != Role::Host
+        && let Answer::Exchanges(found) = facts.get(&mx)?
+        && matches!(found.as_slice(), [(_, host)] if host.is_empty())
+        && !(record.all() == Some(Qualifier::Fail) && record.directives().count() == 1)
+    {
+        let evidence = format!(
+            "the domain takes no mail (null MX), and its record is `{}`",
+            printable_line(record.as_str().as_bytes(), SHOWN)
+        );
+        findings.push(
+            Finding::new(Severity::Warning, "spf.no-mail", subject, evidence)
+                .remedy(format!(
+                    "publish {subject}. IN TXT \"v=spf1 -all\", unless it sends mail"
+                ))
+                .reference("RFC 7208, 10.1.2"),
+        );
+    }
+    let cost = spf::cost(subject, facts)?;
+    let evidence = format!(
+        "{} of {MAX_LOOKUPS} lookups, {} of {MAX_VOID_LOOKUPS} find nothing:\n{}",
+        cost.lookups,
+        cost.void_lookups,
+        cost.tree.join("\n")
+    );
+    findings.push(Finding::new(Severity::Ok, "spf.tree", subject, evidence).reference("RFC 7208, 4.6.4"));
     Ok(findings)
 }
 

@@ -56,6 +56,8 @@ pub enum DnsError {
         /// What came instead.
         failure: ServerFailure,
     },
+    /// So many questions were asked for one decision that this one was not.
+    TooManyQuestions,
     /// A dynamic update was not carried out.
     Update(Box<UpdateFailure>),
 }
@@ -183,6 +185,7 @@ impl fmt::Display for DnsError {
                     printable_line(question.as_bytes(), SHOWN)
                 )
             }
+            Self::TooManyQuestions => f.write_str("too many questions; not asked"),
             Self::Update(failure) => {
                 let UpdateFailure {
                     server,

@@ -24,6 +24,8 @@ use super::{
     desired::{self, Role, Wanted},
     error::{DnsError, Refusal},
     facts::Facts,
+    gather, judge,
+    lookup::Lookup,
     plan::Decision,
     provider::Provider,
     resolver::{Resolver, Server},
@@ -502,12 +504,12 @@ async fn check_sees_servers_that_disagree() {
     );
     let _other = Named::start(second, &[first, second], "");
     let resolver = named.resolver();
-    let observed = check::gather(&resolver, &name("mail.test"), Role::Any).await;
-    let findings = resolver
-        .settle(&mut Facts::default(), |facts| {
-            check::judge(&observed, None, facts)
-        })
-        .await;
+    let domain = name("mail.test");
+    let findings = gather::settle(&Lookup::new(&resolver), &mut Facts::default(), |facts| {
+        check::judge(&judge::observe(&domain, Role::Any, facts)?, None, facts)
+    })
+    .await
+    .unwrap();
     let ids: Vec<&str> = findings.iter().map(|finding: &Finding| finding.id).collect();
     assert_eq!(ids, ["spf.servers-disagree"], "{findings:?}");
     assert!(findings[0].evidence.contains("ns2.mail.test"), "{findings:?}");

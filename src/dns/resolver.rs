@@ -4,39 +4,29 @@
 //! data" are answers here, not errors. The search list is never used, and nothing is cached: who waits for a change must
 //! not see his own memory. Rules: RFC 1034, 3.6.2 and 5.3; RFC 2308.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{Name, RData, Record, RecordType},
 };
-use tokio::time::Instant;
 
 use super::{
     answer::{
-        MAX_CHAIN, TxtRrset, addresses, cname_at, domain_name, follow, is_bare, names, raw_name, records_at,
-        text_of, txt_rrset, unusable, wire_name, zone_in,
+        MAX_CHAIN, TxtRrset, addresses, cname_at, domain_name, follow, is_bare, records_at, text_of,
+        txt_rrset, unusable, wire_name, zone_in,
     },
     error::{DnsError, SHOWN, ServerFailure},
-    exchange,
-    facts::{Answer, Asked, Facts, Family, Question},
-    recursive,
+    exchange, recursive,
 };
 use crate::{
     config,
     env::{Env, files},
-    model::{name::DomainName, plan::printable_line, rrset::Txt},
+    model::{name::DomainName, plan::printable_line},
 };
 
 /// Authoritative servers of a zone that are looked at.
 const MAX_SERVERS: usize = 32;
-/// Questions that one decision may ask.
-const MAX_QUESTIONS: usize = 200;
-/// How long the questions of one decision may take.
-const MAX_SETTLING: Duration = Duration::from_secs(60);
 /// The port of the DNS.
 const PORT: u16 = 53;
 
@@ -295,49 +285,9 @@ impl Resolver {
         self.primary.map(|primary| Self::new(vec![primary]))
     }
 
-    /// Asks what a decision wants to know until it is made.
-    ///
-    /// Past two hundred questions or a minute, further ones count as failed, so that a decision over hostile answers ends.
-    pub async fn settle<T>(&self, facts: &mut Facts, decide: impl Fn(&Facts) -> Asked<T>) -> T {
-        let start = Instant::now();
-        let mut n_questions = 0;
-        loop {
-            let question = match decide(facts) {
-                Ok(decided) => return decided,
-                Err(question) => question,
-            };
-            n_questions += 1;
-            let answer = if n_questions > MAX_QUESTIONS || start.elapsed() > MAX_SETTLING {
-                Answer::Failed("too many questions; not asked".to_owned())
-            } else {
-                self.answer(&question).await
-            };
-            facts.insert(question, answer);
-        }
-    }
-
-    /// Answers a question of [`Facts`].
-    pub async fn answer(&self, question: &Question) -> Answer {
-        let (name, kind) = match question {
-            Question::Addresses(name, Family::V4) => (raw_name(name), RecordType::A),
-            Question::Addresses(name, Family::V6) => (raw_name(name), RecordType::AAAA),
-            Question::Mx(name) => (raw_name(name), RecordType::MX),
-            Question::Ptr(address) => (Ok(Name::from(*address)), RecordType::PTR),
-            Question::Txt(name) => (raw_name(name), RecordType::TXT),
-        };
-        let found = match name {
-            Ok(name) => self.find(&name, kind).await,
-            Err(error) => Err(error),
-        };
-        let records = match found {
-            Ok(records) => records,
-            Err(error) => return Answer::Failed(error.to_string()),
-        };
-        match question {
-            Question::Addresses(..) => Answer::Addresses(addresses(&records)),
-            Question::Txt(_) => Answer::Texts(txt_rrset(&records).values.iter().map(Txt::joined).collect()),
-            Question::Mx(_) | Question::Ptr(_) => Answer::Names(names(&records)),
-        }
+    /// Returns the servers that are asked, in their order.
+    pub(super) fn servers(&self) -> &[SocketAddr] {
+        &self.servers
     }
 
     /// Returns the records of a kind at the end of the name's CNAME chain.
@@ -429,6 +379,7 @@ mod tests {
     use tokio::net::UdpSocket;
 
     use super::*;
+    use crate::{dns::answer::raw_name, model::rrset::Txt};
 
     /// Answers for one name, authoritatively and with the same record whatever the type; refuses all others.
     async fn serve(server: UdpSocket, owner: &str, data: RData) {

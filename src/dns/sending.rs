@@ -67,14 +67,19 @@ impl Relay {
         }
         let mut hosts = vec![self.host.clone()];
         if self.by_mx
-            && let Answer::Names(names) = facts.get(&Question::Mx(self.host.clone()))?
+            && let names = facts.get(&Question::Mx(self.host.clone()))?.names()
             && !names.is_empty()
         {
-            hosts = names.iter().take(10).cloned().collect();
+            hosts = names.into_iter().take(10).collect();
         }
         let mut addresses = Vec::new();
+        for host in &hosts {
+            for family in Family::BOTH {
+                facts.want(Question::Addresses(host.clone(), family));
+            }
+        }
         for host in hosts {
-            for family in [Family::V4, Family::V6] {
+            for family in Family::BOTH {
                 if let Answer::Addresses(found) = facts.get(&Question::Addresses(host.clone(), family))? {
                     addresses.extend(found.iter().take(10));
                 }
@@ -140,20 +145,21 @@ impl Sending {
     pub fn judge(&self, domain: &DomainName, record: &str, facts: &Facts) -> Asked<Vec<Judged>> {
         let world = facts.with_txt(domain.as_str(), vec![record.as_bytes().to_vec()]);
         let sender = format!("postmaster@{domain}");
-        let mut judged = Vec::new();
-        for address in self.seen_addresses(facts)? {
-            let request = spf::Request {
-                address,
-                domain: domain.as_str(),
-                sender: &sender,
-                helo: self.host.as_str(),
-            };
-            judged.push(Judged {
-                address,
-                evaluation: spf::check_host(&request, &world)?,
-            });
-        }
-        Ok(judged)
+        let judged: Vec<Asked<Judged>> = self
+            .seen_addresses(facts)?
+            .into_iter()
+            .map(|address| {
+                let request = spf::Request {
+                    address,
+                    domain: domain.as_str(),
+                    sender: &sender,
+                    helo: self.host.as_str(),
+                };
+                let evaluation = spf::check_host(&request, &world)?;
+                Ok(Judged { address, evaluation })
+            })
+            .collect();
+        judged.into_iter().collect()
     }
 }
 

@@ -27,6 +27,8 @@ pub const MAX_VOID_LOOKUPS: u32 = 2;
 const MAX_NAMES: usize = 10;
 /// Where counting the cost of a record ends: enough to say "far too many".
 const MAX_COUNTED: u32 = 40;
+/// How deep the questions of included records are foreseen: no deeper walk is within the limit.
+const MAX_DEPTH: u32 = MAX_LOOKUPS;
 /// Lines of trace kept.
 const MAX_TRACE: usize = 100;
 
@@ -100,6 +102,8 @@ pub struct Cost {
     pub void_lookups: u32,
     /// What is wrong in records that this one leads to.
     pub problems: Vec<String>,
+    /// The tree of lookups, a line each, fit for a terminal; at most a hundred.
+    pub tree: Vec<String>,
 }
 
 /// Evaluates the domain's record for a sender (RFC 7208, 4).
@@ -152,6 +156,7 @@ pub fn cost(domain: &str, facts: &Facts) -> Asked<Cost> {
         lookups: run.lookups,
         void_lookups: run.void_lookups,
         problems: run.problems,
+        tree: run.tree,
     })
 }
 
@@ -176,9 +181,14 @@ struct Run<'a> {
     walk: Walk,
     lookups: u32,
     void_lookups: u32,
+    /// Records whose questions were announced.
+    announced: u32,
     reason: String,
     problems: Vec<String>,
     trace: Vec<String>,
+    tree: Vec<String>,
+    /// How many records lead to the one that is walked.
+    depth: usize,
 }
 
 impl<'a> Run<'a> {
@@ -190,9 +200,12 @@ impl<'a> Run<'a> {
             walk,
             lookups: 0,
             void_lookups: 0,
+            announced: 0,
             reason: String::new(),
             problems: Vec::new(),
             trace: Vec::new(),
+            tree: Vec::new(),
+            depth: 0,
         }
     }
 
@@ -208,6 +221,19 @@ impl<'a> Run<'a> {
         let record =
             Record::parse(&text).map_err(|error| Stop::PermError(format!("{}: {error}", shown(domain))))?;
         self.note(|| format!("{}: {record}", shown(domain)));
+        if self.tree.len() < MAX_TRACE {
+            let indent = "  ".repeat(self.depth.min(MAX_NAMES));
+            let record = shown(record.as_str());
+            self.tree.push(format!("{indent}{}: {record}", shown(domain)));
+        }
+        self.announce(domain, &record, MAX_DEPTH);
+        self.depth += 1;
+        let result = self.walk_terms(domain, &record);
+        self.depth -= 1;
+        result
+    }
+
+    fn walk_terms(&mut self, domain: &str, record: &Record) -> Result<SpfResult, Stop> {
         for term in record.terms() {
             let TermKind::Directive(qualifier, mechanism) = &term.kind else {
                 continue;
@@ -318,14 +344,81 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Announces what the terms of a record, and of those it leads to, will ask: then all of it can be asked at once.
+    ///
+    /// Macros that need an answer of their own (`%{p}`) are left to the walk.
+    fn announce(&mut self, domain: &str, record: &Record, depth: u32) {
+        let family = Family::of(self.request.address);
+        let redirect = record.redirect().filter(|_| record.all().is_none());
+        let referred = record.directives().filter_map(|(_, mechanism)| match mechanism {
+            Mechanism::Include(target) => Some(target),
+            _ => None,
+        });
+        let referred: Vec<&DomainSpec> = referred.chain(redirect).collect();
+        for (_, mechanism) in record.directives() {
+            match mechanism {
+                Mechanism::A(target, _) => {
+                    if let Some(target) = self.foreseen(target.as_ref(), domain) {
+                        self.facts.want(Question::Addresses(target, family));
+                    }
+                }
+                Mechanism::Mx(target, _) => {
+                    let Some(target) = self.foreseen(target.as_ref(), domain) else {
+                        continue;
+                    };
+                    let Ok(answer) = self.facts.get(&Question::Mx(target)) else {
+                        continue;
+                    };
+                    for name in answer.names().iter().take(MAX_NAMES).map(|name| canonical(name)) {
+                        if is_askable(&name) {
+                            self.facts.want(Question::Addresses(name, family));
+                        }
+                    }
+                }
+                Mechanism::Exists(target) => {
+                    if let Some(target) = self.foreseen(Some(target), domain) {
+                        self.facts.want(Question::Addresses(target, Family::V4));
+                    }
+                }
+                Mechanism::Ptr(_) => self.facts.want(Question::Ptr(self.request.address)),
+                Mechanism::All | Mechanism::Include(_) | Mechanism::Ip4(..) | Mechanism::Ip6(..) => {}
+            }
+        }
+        for target in referred.into_iter().take(MAX_NAMES) {
+            let Some(target) = self.foreseen(Some(target), domain) else {
+                continue;
+            };
+            let Ok(answer) = self.facts.get(&Question::Txt(target.clone())) else {
+                continue;
+            };
+            if self.announced >= MAX_COUNTED || depth == 0 {
+                return;
+            }
+            self.announced += 1;
+            let mut records = answer.texts().iter().filter(|text| is_record(text));
+            if let (Some(text), None) = (records.next(), records.next())
+                && let Ok(record) = Record::parse(text)
+            {
+                self.announce(&target, &record, depth - 1);
+            }
+        }
+    }
+
+    /// Returns the name that a term will ask for, where no answer is needed to tell.
+    fn foreseen(&mut self, spec: Option<&DomainSpec>, domain: &str) -> Option<String> {
+        if spec.is_some_and(|spec| spec.uses('p')) {
+            return None;
+        }
+        self.target(spec, domain).ok().filter(|name| is_askable(name))
+    }
+
     fn any_mx(&mut self, target: &str, cidr: DualCidr) -> Result<bool, Stop> {
         if !is_askable(target) {
             return Ok(false);
         }
         let names = match self.ask(&Question::Mx(target.to_owned()))? {
             Answer::Failed(why) => return Err(Stop::TempError(format!("MX of {}: {why}", shown(target)))),
-            Answer::Names(names) => names.clone(),
-            _ => Vec::new(),
+            answer => answer.names(),
         };
         self.count_void(names.is_empty(), target)?;
         if names.len() > MAX_NAMES {
@@ -538,6 +631,7 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::error::DnsError;
 
     /// A scripted DNS: `name TYPE value` lines; TXT values have spaces, `!` is a failure.
     fn world(lines: &[&str]) -> Facts {
@@ -557,7 +651,7 @@ mod tests {
                 _ => Question::Txt(name.to_owned()),
             };
             let answer = match (facts.get(&question).ok().cloned(), value) {
-                (_, "!") => Answer::Failed("no answer".to_owned()),
+                (_, "!") => Answer::Failed(DnsError::NoResolver),
                 (Some(Answer::Addresses(mut known)), value) => {
                     known.push(value.parse().unwrap());
                     Answer::Addresses(known)

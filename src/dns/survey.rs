@@ -173,7 +173,8 @@ fn late(name: &DomainName, kind: RecordType) -> String {
     format!("{name} {kind} was not answered within {} s", PATIENCE.as_secs())
 }
 
-fn properties(records: &[Record]) -> Vec<Property> {
+/// Returns the CAA records among these.
+pub(super) fn properties(records: &[Record]) -> Vec<Property> {
     let property = |record: &Record| match &record.data {
         RData::CAA(caa) => Some(Property {
             critical: caa.issuer_critical,

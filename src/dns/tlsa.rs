@@ -7,7 +7,7 @@
 use std::fmt;
 
 use aws_lc_rs::digest;
-use hickory_proto::rr::{RData, RecordType};
+use hickory_proto::rr::{RData, Record, RecordType};
 
 use super::{error::DnsError, resolver::Resolver};
 use crate::model::name::DomainName;
@@ -177,6 +177,11 @@ pub fn owner(host: &DomainName, port: u16) -> Result<DomainName, DnsError> {
 /// When no resolver gives an answer: then nobody knows, and no new key may go into service.
 pub async fn look_up(resolver: &Resolver, host: &DomainName, port: u16) -> Result<Vec<Tlsa>, DnsError> {
     let records = resolver.records(&owner(host, port)?, RecordType::TLSA).await?;
+    Ok(records_of(&records))
+}
+
+/// Returns the TLSA records among these, sorted.
+pub(super) fn records_of(records: &[Record]) -> Vec<Tlsa> {
     let mut found: Vec<Tlsa> = records
         .iter()
         .filter_map(|record| match &record.data {
@@ -190,7 +195,7 @@ pub async fn look_up(resolver: &Resolver, host: &DomainName, port: u16) -> Resul
         })
         .collect();
     found.sort();
-    Ok(found)
+    found
 }
 
 #[cfg(test)]

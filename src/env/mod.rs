@@ -4,6 +4,7 @@
 //! root. Files and child processes have their own files here; the network is opened by `acme`, `dns` and `probe`.
 
 pub mod files;
+pub mod interfaces;
 pub mod leash;
 pub mod log;
 pub mod process;

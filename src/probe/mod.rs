@@ -14,6 +14,7 @@ pub mod dial;
 pub mod http01;
 pub mod judge;
 pub mod outbound;
+pub mod page;
 pub mod reach;
 pub mod report;
 mod roots;

@@ -32,6 +32,11 @@ impl Roots {
         self.0.extend(other.0);
     }
 
+    /// Returns them.
+    pub fn anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.0
+    }
+
     /// Returns how many there are.
     pub fn count(&self) -> usize {
         self.0.len()

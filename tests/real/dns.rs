@@ -158,12 +158,13 @@ fn says(outcome: &Outcome, words: &[&str]) {
     }
 }
 
-/// Returns the ids of the findings about a subject.
+/// Returns the ids of the findings of SPF about a subject, without that of its cost.
 fn ids(findings: &Value, subject: &str) -> Vec<String> {
     let all = findings["findings"].as_array().unwrap();
     all.iter()
         .filter(|finding| finding["subject"] == subject)
         .map(|finding| finding["id"].as_str().unwrap().to_owned())
+        .filter(|id| id.starts_with("spf.") && id != "spf.tree")
         .collect()
 }
 
@@ -244,7 +245,7 @@ fn check_of_any_domain_needs_no_configuration() {
     let (line, code) = (mailcert.run(&["check", "dns", HOST, "--format", "nagios"]), 2);
     says(
         &line.expect(code),
-        &["MAILCERT CRITICAL - spf.missing", "errors=1"],
+        &["MAILCERT CRITICAL - ", "spf.missing", "errors=1"],
     );
 }
 

@@ -17,6 +17,7 @@ mod support;
 mod account;
 mod ca;
 mod challenge_hooks;
+mod check_dns;
 mod corpus;
 mod crash;
 mod damage;

@@ -26,6 +26,7 @@ pub mod port;
 pub mod postfix;
 pub mod scratch;
 pub mod server;
+pub mod signed;
 pub mod site;
 pub mod web;
 pub mod world;

@@ -112,9 +112,10 @@ pub fn relevant<'a, E>(
 
 /// Decides whether the CA may issue.
 pub fn judge(properties: &[Property], request: &Request<'_>) -> Verdict {
-    let is_unknown =
-        |property: &&Property| property.critical && !KNOWN_TAGS.iter().any(|tag| property.is(tag));
-    if let Some(critical) = properties.iter().find(is_unknown) {
+    if let Some(critical) = properties
+        .iter()
+        .find(|property| property.is_unknown_and_critical())
+    {
         return Verdict::Refused(Refusal::Critical(critical.clone()));
     }
     let of = |tag: &'static str| properties.iter().filter(move |property| property.is(tag));
@@ -158,6 +159,16 @@ impl Request<'_> {
 }
 
 impl Property {
+    /// Returns whether it is to say who may issue and does not fit the grammar: then it allows nobody (RFC 8659, 4.2).
+    pub fn is_malformed(&self) -> bool {
+        (self.is("issue") || self.is("issuewild")) && Issue::parse(&self.value).is_none()
+    }
+
+    /// Returns whether no CA may issue beside it (RFC 8659, 4.1).
+    pub fn is_unknown_and_critical(&self) -> bool {
+        self.critical && !KNOWN_TAGS.iter().any(|tag| self.is(tag))
+    }
+
     fn is(&self, tag: &str) -> bool {
         self.tag.eq_ignore_ascii_case(tag)
     }

@@ -1,0 +1,372 @@
+//! `check dns`: which names are looked at, what is known of this host, and who answers the questions.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+    stream::{self, StreamExt},
+};
+use time::OffsetDateTime;
+
+use super::{Context, account, dns};
+use crate::{
+    config::{self, Challenge},
+    dns::{
+        desired::{self, Role},
+        facts::{Answer, Facts, Page, Question},
+        gather,
+        judge::{self, Authority, Ours, Reach, Selector, Subject},
+        lookup::Lookup,
+        resolver::Resolver,
+        signing::{self, Signer, SigningKey},
+    },
+    env::{Env, files, interfaces, progress::Progress},
+    error::{Error, Result},
+    model::{
+        authority,
+        endpoint::{Endpoint, Scheme},
+        finding::Finding,
+        name::{DomainName, Identifier},
+    },
+    probe::{Client, Dialogue, Outcome, Target, load_roots, page, trust::Roots},
+};
+
+/// Domains of a list that are looked at together.
+const TOGETHER: usize = 48;
+/// The largest list, in octets.
+const LIST_LIMIT: u64 = 64 << 20;
+/// The largest file of a program that signs, in octets.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Who answers questions.
+struct Asking {
+    lookup: Lookup,
+    /// For pages; `None` where there are none, and nothing is fetched.
+    roots: Option<Roots>,
+    client: Option<Client>,
+}
+
+impl Asking {
+    fn new(env: &Env, resolver: &Resolver, reach: Reach) -> Self {
+        let asks = reach == Reach::Everything;
+        let name = host_name().parse().ok();
+        Self {
+            lookup: Lookup::new(resolver),
+            roots: asks.then(|| load_roots(env, None).ok()).flatten(),
+            client: name.filter(|_| asks).and_then(|name| Client::new(name).ok()),
+        }
+    }
+
+    /// Settles everything about one subject.
+    async fn check(&self, subject: &Subject) -> Vec<Finding> {
+        let outside = |question| self.answer(question).boxed();
+        let mut facts = Facts::default();
+        let decisions = judge::decisions(subject);
+        let all = gather::settle_all(&self.lookup, &outside, &mut facts, decisions).await;
+        all.into_iter().flatten().collect()
+    }
+
+    /// Answers what the DNS does not.
+    fn answer(&self, question: Question) -> BoxFuture<'_, Answer> {
+        async move {
+            let unreached = |why: &str| Answer::Unreached(why.to_owned());
+            match question {
+                Question::Page(host, path, addresses) => match &self.roots {
+                    None => unreached("this host has no trusted roots"),
+                    Some(roots) => match page::get(&host, path, &addresses, roots).await {
+                        Ok(page) => Answer::Page(Page {
+                            status: page.status,
+                            media_type: page.media_type,
+                            body: page.body,
+                        }),
+                        Err(why) => Answer::Unreached(why),
+                    },
+                },
+                Question::Chain(host, address) => match &self.client {
+                    None => unreached("no port is asked"),
+                    Some(client) => served(client, host, address).await,
+                },
+                _ => unreached("nobody answers that"),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Returns the certificates that a port serves to a client that asks for the host.
+async fn served(client: &Client, host: String, address: SocketAddr) -> Answer {
+    let scheme = match address.port() {
+        465 => Scheme::Submissions,
+        587 => Scheme::Submission,
+        _ => Scheme::Smtp,
+    };
+    let target = Target {
+        server_name: host.parse().ok(),
+        endpoint: Endpoint {
+            scheme,
+            host,
+            port: address.port(),
+        },
+        address: Ok(address),
+    };
+    let sighting = client.ask(&target, Dialogue::Greet).await;
+    match sighting.outcome {
+        Outcome::Tls(handshake) => Answer::Chain(handshake.chain),
+        Outcome::NotTls { stage, reason } => Answer::Unreached(format!("{}: {reason}", stage.describe())),
+    }
+}
+
+/// Returns the name that this host gives itself; what it says with EHLO when ports are asked.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    name.filter(|name| name.contains('.'))
+        .unwrap_or_else(|| "localhost.localdomain".to_owned())
+}
+
+/// Returns the resolver for domains that need no configuration: where there is a good one, its resolvers are asked.
+fn resolver(env: &Env, config: &Path) -> Resolver {
+    match super::load_config(config) {
+        Ok(config) => Resolver::from_config(&config.dns, env),
+        Err(_) => Resolver::system(env),
+    }
+}
+
+fn of_others(name: DomainName, selectors: &[String], now: OffsetDateTime, reach: Reach) -> Subject {
+    let selector = |name: &String| Selector {
+        name: name.clone(),
+        key: None,
+    };
+    Subject {
+        name,
+        role: Role::Any,
+        ours: None,
+        selectors: selectors.iter().map(selector).collect(),
+        now,
+        reach,
+    }
+}
+
+/// Checks any domains.
+///
+/// # Errors
+/// When the runtime cannot be started.
+pub fn any(
+    env: &Env,
+    config: &Path,
+    domains: &[DomainName],
+    selectors: &[String],
+    progress: &Progress,
+) -> Result<Vec<Finding>> {
+    progress.step("asking every name server");
+    let asking = Asking::new(env, &resolver(env, config), Reach::Everything);
+    let now = env.clock.now();
+    let subjects: Vec<Subject> = domains
+        .iter()
+        .map(|domain| of_others(domain.clone(), selectors, now, Reach::Everything))
+        .collect();
+    let checking = join_all(subjects.iter().map(|subject| asking.check(subject)));
+    let all = super::new_runtime()?.block_on(checking);
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Checks every domain of a list, one name a line, by the DNS alone; `tell` is given the findings in the list's order.
+///
+/// # Errors
+/// Exit 2 when the list cannot be read, or a line is no domain name.
+pub fn listed(
+    env: &Env,
+    config: &Path,
+    list: &Path,
+    selectors: &[String],
+    tell: &mut dyn FnMut(Finding),
+) -> Result<()> {
+    let names = read_list(list)?;
+    let asking = Arc::new(Asking::new(env, &resolver(env, config), Reach::DnsOnly));
+    let now = env.clock.now();
+    super::new_runtime()?.block_on(async {
+        // Each domain is a task of its own, so that all processors have a part.
+        let checking = names.into_iter().map(|name| {
+            let (asking, subject) = (
+                Arc::clone(&asking),
+                of_others(name, selectors, now, Reach::DnsOnly),
+            );
+            async move { tokio::spawn(async move { asking.check(&subject).await }).await }
+        });
+        let mut checked = stream::iter(checking).buffered(TOGETHER);
+        while let Some(findings) = checked.next().await {
+            // A check neither panics nor is it aborted; were it so, its domain would be missing here.
+            findings.unwrap_or_default().into_iter().for_each(&mut *tell);
+        }
+    });
+    Ok(())
+}
+
+fn read_list(list: &Path) -> Result<Vec<DomainName>> {
+    let bytes = files::read(list, LIST_LIMIT)
+        .map_err(|error| Error::usage(format!("the list {} cannot be read", list.display())).cause(error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut names = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let name = line.split('#').next().unwrap_or_default().trim();
+        if name.is_empty() {
+            continue;
+        }
+        names.push(name.parse::<DomainName>().map_err(|error| {
+            Error::usage(format!("{}:{}: {error}", list.display(), index + 1))
+                .remedy("write one domain a line; `#` begins a comment")
+        })?);
+    }
+    Ok(names)
+}
+
+/// Checks the domains of the configuration and this host.
+///
+/// # Errors
+/// When the runtime cannot be started.
+pub fn own(context: &Context<'_>, selectors: &[String]) -> Result<Vec<Finding>> {
+    context.progress.step("asking every name server");
+    let resolver = dns::resolver(context);
+    let asking = Asking::new(context.env, &resolver, Reach::Everything);
+    context.wait(async {
+        let ours = ours(context, &resolver).await;
+        let signers = signers(context.env);
+        let subjects: Vec<Subject> = desired::spf(&context.config)
+            .into_iter()
+            .map(|wanted| Subject {
+                selectors: selectors_of(context.env, &wanted.name, &signers, selectors),
+                name: wanted.name,
+                role: wanted.role,
+                ours: Some(ours.clone()),
+                now: context.now(),
+                reach: Reach::Everything,
+            })
+            .collect();
+        let checking = subjects.iter().map(|subject| asking.check(subject));
+        join_all(checking).await.into_iter().flatten().collect()
+    })
+}
+
+/// Gathers what is known of this host.
+async fn ours(context: &Context<'_>, resolver: &Resolver) -> Ours {
+    let sending = dns::sending(context, resolver).await;
+    let server = match context.config.postfix.manage {
+        true => super::mail::inspect(context).ok().flatten(),
+        false => None,
+    };
+    let host = context.config.host.name.clone();
+    let ehlo = server.map(|server| {
+        let value = server.values.get("smtp_helo_name");
+        server.values.expand(value)
+    });
+    Ours {
+        ehlo: ehlo
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| host.to_string()),
+        host,
+        interfaces: interfaces::addresses(),
+        sending,
+        authority: context
+            .config
+            .acme
+            .as_ref()
+            .map(|acme| our_authority(context, acme)),
+        ports: context.ports().iter().copied().collect(),
+    }
+}
+
+fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
+    let known = authority::by_directory(&acme.directory);
+    let account = account::file::load(context, &acme.directory).ok().flatten();
+    let identifiers: Vec<Identifier> = context
+        .config
+        .certificates
+        .iter()
+        .filter(|certificate| certificate.issuer == config::Issuer::Acme)
+        .flat_map(|certificate| certificate.identifiers.iter().cloned())
+        .take(MAX_IDENTIFIERS)
+        .collect();
+    Authority {
+        identities: known
+            .map(|known| {
+                known
+                    .caa_identities
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .collect()
+            })
+            .unwrap_or_default(),
+        account: account.and_then(|account| account.url),
+        method: match acme.challenge {
+            Challenge::Dns01 => "dns-01",
+            Challenge::Http01(_) => "http-01",
+            Challenge::TlsAlpn01(_) => "tls-alpn-01",
+        },
+        identifiers,
+    }
+}
+
+/// Names of certificates whose CAA records are looked at.
+const MAX_IDENTIFIERS: usize = 50;
+
+/// Finds the keys that OpenDKIM and rspamd sign with.
+fn signers(env: &Env) -> Vec<Signer> {
+    let read = |path: &str| {
+        let bytes = files::read_if_exists(&env.host_path(path), FILE_LIMIT)
+            .ok()
+            .flatten()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let mut found = Vec::new();
+    if let Some(text) = read("/etc/opendkim.conf") {
+        let conf = signing::opendkim(&text);
+        found.extend(conf.signers);
+        if let Some(table) = conf.key_table.and_then(|path| read(&path)) {
+            found.extend(signing::key_table(&table));
+        }
+    }
+    for path in [
+        "/etc/rspamd/local.d/dkim_signing.conf",
+        "/etc/rspamd/override.d/dkim_signing.conf",
+    ] {
+        found.extend(read(path).map(|text| signing::rspamd(&text)).unwrap_or_default());
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Returns the selectors of a domain: those that sign for it, and those that were named.
+fn selectors_of(env: &Env, name: &DomainName, signers: &[Signer], named: &[String]) -> Vec<Selector> {
+    let mut found: Vec<Selector> = Vec::new();
+    for signer in signers {
+        let Some(file) = signer.file_for(name.as_str()) else {
+            continue;
+        };
+        let path = env.host_path(&file);
+        let key = match files::read_if_exists(&path, FILE_LIMIT) {
+            Ok(Some(bytes)) => SigningKey::from_file(&bytes),
+            // A pattern for every domain says nothing about this one.
+            Ok(None) if signer.domain == "*" => continue,
+            Ok(None) => Err(format!("{file} does not exist")),
+            Err(error) => Err(error.to_string()),
+        };
+        if !found.iter().any(|known| known.name == signer.selector) {
+            found.push(Selector {
+                name: signer.selector.clone(),
+                key: Some(key),
+            });
+        }
+    }
+    for name in named {
+        if !found.iter().any(|known| known.name == *name) {
+            found.push(Selector {
+                name: name.clone(),
+                key: None,
+            });
+        }
+    }
+    found
+}

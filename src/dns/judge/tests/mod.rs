@@ -1,0 +1,179 @@
+//! A good zone has no finding above "info"; each rule broken has the one that is meant. The rules are the standards',
+//! numbered as the table of them that the project keeps: SPF 1, DMARC 2, DKIM 3, MTA-STS 4, TLS-RPT 5, DANE 6, CAA 7, MX and
+//! host 8.
+
+mod table;
+mod zone;
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::model::finding::IDS;
+use zone::Zone;
+
+/// Returns the findings about a name of the zone.
+fn findings(zone: &Zone, role: Role) -> Vec<Finding> {
+    let subject = zone.subject(role);
+    let decisions = decisions(&subject);
+    let mut facts = Facts::default();
+    let mut all = Vec::new();
+    for decide in decisions {
+        let mut n_rounds = 0;
+        loop {
+            facts.take_open();
+            match decide(&facts) {
+                Ok(found) => break all.extend(found),
+                Err(question) => {
+                    let mut open = facts.take_open();
+                    open.insert(question);
+                    for question in open {
+                        let reply = zone.reply(&question);
+                        facts.insert_reply(question, reply);
+                    }
+                }
+            }
+            n_rounds += 1;
+            assert!(n_rounds < 60, "the decision does not end");
+        }
+    }
+    for finding in &all {
+        let known = IDS.iter().any(|(id, _)| *id == finding.id);
+        assert!(known, "{} is not in the manual", finding.id);
+        let text = format!("{finding:?}{}", finding.evidence);
+        let is_raw = |character: char| character.is_control() && character != '\n';
+        assert!(!text.contains(is_raw), "{finding:?}");
+        assert!(
+            finding.severity < Severity::Warning
+                || !finding.remedy.is_empty() && !finding.reference.is_empty(),
+            "{finding:?}"
+        );
+        assert!(finding.evidence.len() < 60_000, "{}", finding.evidence.len());
+    }
+    all
+}
+
+#[test]
+fn a_good_zone_has_no_finding_above_info() {
+    for role in [Role::Any, Role::MailDomain, Role::Host] {
+        let all = findings(&Zone::good(), role);
+        let bad: Vec<&Finding> = all
+            .iter()
+            .filter(|finding| finding.severity > Severity::Info)
+            .collect();
+        assert!(bad.is_empty(), "{role:?}: {bad:#?}");
+    }
+}
+
+#[test]
+fn each_rule_that_is_broken_is_found() {
+    let good: Vec<(Role, BTreeSet<&str>)> = [Role::Any, Role::MailDomain, Role::Host]
+        .into_iter()
+        .map(|role| {
+            (
+                role,
+                findings(&Zone::good(), role)
+                    .iter()
+                    .map(|finding| finding.id)
+                    .collect(),
+            )
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for case in table::cases() {
+        let mut zone = Zone::good();
+        for prefix in case.without {
+            zone.remove(prefix);
+        }
+        for line in case.with {
+            zone.add(line);
+        }
+        let all = findings(&zone, case.role);
+        let is_meant = |finding: &&Finding| finding.id == case.id && finding.severity == case.severity;
+        if all.iter().find(is_meant).is_none() {
+            let told: Vec<String> = all
+                .iter()
+                .filter(|finding| finding.severity > Severity::Ok)
+                .map(|finding| format!("{:?} {}: {}", finding.severity, finding.id, finding.evidence))
+                .collect();
+            wrong.push(format!(
+                "{}: no {:?} {}:\n    {}",
+                case.rule,
+                case.severity,
+                case.id,
+                told.join("\n    ")
+            ));
+        }
+        let has_passed = good
+            .iter()
+            .any(|(role, ids)| *role == case.role && !ids.contains(case.id));
+        if !has_passed && case.severity > Severity::Info {
+            wrong.push(format!("{}: the good zone has {} as well", case.rule, case.id));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_failing_zone() {
+    let rules: BTreeSet<String> = table::cases().iter().map(|case| case.rule.to_owned()).collect();
+    let missing: Vec<&str> = table::RULES
+        .iter()
+        .copied()
+        .filter(|rule| !rules.contains(*rule))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn hostile_answers_harm_nothing() {
+    let mut zone = Zone::good();
+    for n in 0..10_000 {
+        zone.add(&format!(
+            "example.test TXT v=spf1 include:x{n}.test \x1b[31m -all"
+        ));
+        if n < 3000 {
+            zone.add(&format!("example.test MX 10 h{n}.x\x07.test"));
+            zone.add(&format!(
+                "_dmarc.example.test TXT v=DMARC1; rua=mailto:a@{n}.test\x1b]0;x\x07"
+            ));
+        }
+    }
+    findings(&zone, Role::MailDomain);
+    let mut loops = Zone::good();
+    loops.remove("example.test TXT");
+    loops.add("example.test TXT v=spf1 include:a.test include:b.test redirect=example.test");
+    for (one, other) in [("a", "b"), ("b", "a")] {
+        let terms: String = (0..300)
+            .map(|n| format!("include:{other}.test a:x{n}.test "))
+            .collect();
+        loops.add(&format!("{one}.test TXT v=spf1 {terms}-all"));
+    }
+    let all = findings(&loops, Role::Any);
+    assert!(
+        all.iter().any(|finding| finding.id == "spf.lookup-limit"),
+        "{all:?}"
+    );
+    let mut large = Zone::good();
+    for owner in [
+        "example.test",
+        "_dmarc.example.test",
+        "_mta-sts.example.test",
+        "_smtp._tls.example.test",
+        "s1._domainkey.example.test",
+    ] {
+        large.remove(&format!("{owner} TXT"));
+        for version in [
+            "v=spf1 ",
+            "v=DMARC1; ",
+            "v=STSv1; id=",
+            "v=TLSRPTv1; rua=",
+            "v=DKIM1; p=",
+        ] {
+            large.add(&format!(
+                "{owner} TXT {version}{}",
+                "\x1b\u{202e}x,;=".repeat(9000)
+            ));
+        }
+    }
+    findings(&large, Role::MailDomain);
+}

@@ -1,0 +1,173 @@
+//! MTA-STS: the record (RFC 8461, 3.1) and the policy (3.2). Pure.
+
+use super::tag_list::TagList;
+
+/// The longest `max_age`, in seconds (RFC 8461, 3.2).
+pub const MAX_AGE: u64 = 31_557_600;
+/// Characters of a line that an error shows.
+const SHOWN: usize = 80;
+
+/// A policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its mode.
+    pub mode: Mode,
+    /// How long senders keep it, in seconds.
+    pub max_age: u64,
+    /// Its patterns, in lower case.
+    pub mx: Vec<String>,
+}
+
+/// What senders do when a host does not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// They do not deliver.
+    Enforce,
+    /// As if there were no policy.
+    None,
+    /// They deliver, and report.
+    Testing,
+}
+
+/// Returns whether a text counts as a record: others are dropped before they are counted (RFC 8461, 3.1).
+pub fn is_record(text: &[u8]) -> bool {
+    text.strip_prefix(b"v=STSv1")
+        .is_some_and(|rest| rest.iter().find(|byte| !matches!(byte, b' ' | b'\t')) == Some(&b';'))
+}
+
+/// Returns the policy's id.
+///
+/// # Errors
+/// What is wrong with the record, in words.
+pub fn id(text: &[u8]) -> Result<String, String> {
+    let tags = TagList::parse(text);
+    let id = tags.get("id").ok_or("there is no `id`")?;
+    if tags.doubled() == Some("id") {
+        return Err("`id` is there twice".to_owned());
+    }
+    let is_good = (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match is_good {
+        true => Ok(id.to_owned()),
+        false => Err(format!("the id `{id}` is not 1 to 32 letters and digits")),
+    }
+}
+
+impl Policy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned())?;
+        let (mut version, mut mode, mut max_age) = (None, None, None);
+        let mut mx = Vec::new();
+        for line in text.lines() {
+            let line = line.trim_end_matches('\r');
+            if line.trim().is_empty() {
+                continue;
+            }
+            let shown = || line.chars().take(SHOWN).collect::<String>();
+            let (key, value) = line
+                .split_once(':')
+                .ok_or_else(|| format!("the line `{}` is no `key: value`", shown()))?;
+            let value = value.trim();
+            match key.trim() {
+                "version" => _ = version.get_or_insert(value),
+                "mode" => _ = mode.get_or_insert(value),
+                "max_age" => _ = max_age.get_or_insert(value),
+                "mx" => mx.push(pattern(value).ok_or_else(|| format!("the line `{}` is no name", shown()))?),
+                _ => {}
+            }
+        }
+        if version != Some("STSv1") {
+            return Err("there is no line `version: STSv1`".to_owned());
+        }
+        let mode = match mode {
+            Some("enforce") => Mode::Enforce,
+            Some("none") => Mode::None,
+            Some("testing") => Mode::Testing,
+            _ => return Err("there is no line `mode: enforce`, `testing` or `none`".to_owned()),
+        };
+        let max_age = max_age
+            .filter(|text| (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .filter(|seconds| *seconds <= MAX_AGE)
+            .ok_or_else(|| format!("there is no line `max_age: ` with seconds, at most {MAX_AGE}"))?;
+        if mx.is_empty() && mode != Mode::None {
+            return Err("there is no line `mx:`".to_owned());
+        }
+        Ok(Self { mode, max_age, mx })
+    }
+
+    /// Returns whether a pattern matches the name of a mail exchanger (RFC 8461, 4.1).
+    pub fn covers(&self, host: &str) -> bool {
+        self.mx.iter().any(|pattern| matches(pattern, host))
+    }
+}
+
+/// Returns whether one pattern matches: `*.` stands for exactly one label.
+pub fn matches(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(rest) => host.split_once('.').is_some_and(|(_, parent)| parent == rest),
+        None => pattern == host,
+    }
+}
+
+fn pattern(text: &str) -> Option<String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    name.parse::<crate::model::name::DomainName>().ok()?;
+    Some(text.trim_end_matches('.').to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_records() {
+        assert!(is_record(b"v=STSv1; id=1") && is_record(b"v=STSv1 ;id=1"));
+        assert!(!is_record(b"v=STSv1") && !is_record(b"v=stsv1; id=1"));
+        assert_eq!(id(b"v=STSv1; id=20260101A;").as_deref(), Ok("20260101A"));
+        for wrong in [
+            "v=STSv1;",
+            "v=STSv1; id=",
+            "v=STSv1; id=a-b",
+            "v=STSv1; id=1; id=2",
+        ] {
+            assert!(id(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        assert!(id(format!("v=STSv1; id={}", "a".repeat(33)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn reads_policies() {
+        let good = "version: STSv1\r\nmode: enforce\r\nmode: none\r\nmx: MX.b.test\r\nmx: *.c.test\r\nmax_age: 604800\r\nx: y\r\n";
+        let policy = Policy::parse(good.as_bytes()).unwrap();
+        assert_eq!((policy.mode, policy.max_age), (Mode::Enforce, 604_800));
+        assert!(policy.covers("mx.b.test") && policy.covers("a.c.test"));
+        assert!(!policy.covers("c.test") && !policy.covers("a.b.c.test") && !policy.covers("b.test"));
+        let lines = ["version: STSv1", "mode: testing", "mx: a.test", "max_age: 1"];
+        for left_out in 0..4 {
+            let text: Vec<&str> = lines
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != left_out)
+                .map(|(_, line)| *line)
+                .collect();
+            assert!(Policy::parse(text.join("\n").as_bytes()).is_err(), "{text:?}");
+        }
+        for wrong in [
+            "mx: *",
+            "mx: a b",
+            "max_age: 99999999999",
+            "max_age: 31557601",
+            "mode: Enforce",
+            "x",
+        ] {
+            let text = format!("version: STSv1\n{wrong}\nmode: testing\nmx: a.test\nmax_age: 1\n");
+            assert!(Policy::parse(text.as_bytes()).is_err(), "{wrong}");
+        }
+        assert!(Policy::parse(b"version: STSv1\nmode: none\nmax_age: 0").is_ok());
+        assert!(Policy::parse(b"\xff").is_err());
+    }
+}

@@ -1,0 +1,283 @@
+//! `check dns` against a real name server, a validating resolver and a web server: what is proven, what is served, how
+//! long it takes, and what hostile answers do.
+
+use std::{
+    collections::BTreeSet,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    Authority, LoopbackAddress, Mailcert, Outcome, Scratch,
+    server::Server,
+    signed::{Signed, Signing, SlowWay},
+};
+
+const GOOD: &str = "\
+@ MX 10 mail\n\
+@ TXT \"v=spf1 mx include:one.example.test -all\"\n\
+@ A 198.51.100.80\n\
+@ CAA 0 issue \"letsencrypt.org\"\n\
+mail A 198.51.100.25\n\
+mail AAAA 2001:db8::25\n\
+mail TXT \"v=spf1 a -all\"\n\
+one TXT \"v=spf1 include:two.example.test -all\"\n\
+two TXT \"v=spf1 include:three.example.test -all\"\n\
+three TXT \"v=spf1 a:four.example.test -all\"\n\
+four A 198.51.100.44\n\
+_dmarc TXT \"v=DMARC1; p=quarantine; rua=mailto:dmarc@example.test\"\n\
+_mta-sts TXT \"v=STSv1; id=1\"\n\
+_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"\n\
+_submissions._tcp SRV 0 1 465 mail\n\
+_imaps._tcp SRV 0 1 993 mail\n";
+
+const POLICY: &str = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.test\r\nmax_age: 604800\r\n";
+
+/// Servers, and the host that mailcert runs on.
+struct Site {
+    scratch: Scratch,
+    authority: LoopbackAddress,
+    resolver: LoopbackAddress,
+    web: LoopbackAddress,
+    _servers: Option<Signed>,
+    _https: Option<Server>,
+}
+
+impl Site {
+    fn start(zones: &[(&str, String, Signing)]) -> Self {
+        let scratch = Scratch::new();
+        let take = || LoopbackAddress::take(&scratch);
+        let (authority, resolver, web) = (take(), take(), take());
+        let mut site = Self {
+            scratch,
+            authority,
+            resolver,
+            web,
+            _servers: None,
+            _https: None,
+        };
+        let zones: Vec<(&str, String, Signing)> = zones
+            .iter()
+            .map(|(origin, records, signing)| {
+                let ip = site.authority.ip();
+                let glue = if *origin == "example.test" { format!("ns1 A {ip}\n") } else { String::new() };
+                (*origin, glue + &records.replace("WEB", &site.web.ip().to_string()), *signing)
+            })
+            .collect();
+        site._servers = Some(Signed::start(&site.scratch, &site.authority, &site.resolver, &zones));
+        site.resolve_at(&site.resolver.ip().to_string());
+        site
+    }
+
+    /// Starts a site whose domain is good in everything.
+    fn good() -> Self {
+        let reverse = "25 PTR mail.example.test.\n".to_owned();
+        let records = format!("{GOOD}mta-sts A WEB\n");
+        let mut site = Self::start(&[
+            ("example.test", records, Signing::Signed),
+            ("100.51.198.in-addr.arpa", reverse, Signing::Unsigned),
+        ]);
+        site.serve_policy(POLICY);
+        site
+    }
+
+    fn resolve_at(&self, ip: &str) {
+        self.scratch.file("root/etc/resolv.conf", format!("nameserver {ip}\n"));
+    }
+
+    /// Serves the policy as openssl serves files: head and body as they are.
+    fn serve_policy(&mut self, policy: &str) {
+        let authority = Authority::new();
+        self.scratch.file("roots.pem", authority.root());
+        let identity = authority.issue("mta-sts.example.test", time::Duration::DAY);
+        let files = identity.leave(&self.scratch, "identity");
+        self.scratch.file(
+            "web/.well-known/mta-sts.txt",
+            format!(
+                "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{policy}",
+                policy.len()
+            ),
+        );
+        let mut command = Command::new("openssl");
+        command
+            .args(["s_server", "-quiet", "-HTTP", "-accept", &self.web.port(443).to_string()])
+            .arg("-cert")
+            .arg(files.join("fullchain.pem"))
+            .arg("-cert_chain")
+            .arg(files.join("fullchain.pem"))
+            .arg("-key")
+            .arg(files.join("privkey.pem"))
+            .current_dir(self.scratch.path().join("web"));
+        let mut server = Server::spawn(&self.scratch, "https", &mut command);
+        server.wait_for(self.web.port(443));
+        self._https = Some(server);
+    }
+
+    fn mailcert(&self) -> Mailcert {
+        let mut mailcert = Mailcert::new(None, &self.scratch.path().join("root"));
+        let roots = self.scratch.path().join("roots.pem");
+        mailcert.vars.insert("SSL_CERT_FILE".into(), roots.into());
+        mailcert
+    }
+
+    fn check(&self, args: &[&str]) -> Outcome {
+        let all: Vec<&str> = ["check", "dns", "--format", "json"].iter().chain(args).copied().collect();
+        self.mailcert().run(&all)
+    }
+}
+
+/// Returns severity and id of every finding.
+fn ids(found: &Value) -> BTreeSet<(String, String)> {
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    let all = found["findings"].as_array().unwrap();
+    all.iter().map(|finding| (text(finding, "severity"), text(finding, "id"))).collect()
+}
+
+#[track_caller]
+fn has(outcome: &Outcome, severity: &str, id: &str) {
+    let found = ids(&outcome.json());
+    assert!(found.contains(&(severity.to_owned(), id.to_owned())), "{severity} {id} is missing: {outcome}");
+}
+
+#[test]
+#[ignore = "real: needs named, openssl"]
+fn a_good_domain_has_no_finding_above_info() {
+    let site = Site::good();
+    let outcome = site.check(&["example.test"]).expect(0);
+    let above: Vec<_> = ids(&outcome.json())
+        .into_iter()
+        .filter(|(severity, _)| severity == "warning" || severity == "error")
+        .collect();
+    assert!(above.is_empty(), "{outcome}");
+    for id in ["spf.ok", "mx.ok", "dmarc.ok", "mta-sts.ok", "tls-rpt.ok", "dnssec.ok", "caa.ok", "srv.ok"] {
+        has(&outcome, "ok", id);
+    }
+    let text = site.mailcert().run(&["check", "dns", "example.test", "--no-color"]).expect(0);
+    assert!(text.stdout.contains("6 of 10 lookups"), "{text}");
+    let nagios = site.mailcert().run(&["check", "dns", "example.test", "--format", "nagios"]).expect(0);
+    assert!(nagios.stdout.starts_with("MAILCERT OK"), "{nagios}");
+}
+
+#[test]
+#[ignore = "real: needs named"]
+fn an_answer_that_does_not_validate_is_told() {
+    let expired = Site::start(&[("example.test", GOOD.to_owned(), Signing::Expired)]);
+    let outcome = expired.check(&["example.test"]).expect(3);
+    has(&outcome, "error", "dnssec.bogus");
+    has(&outcome, "error", "mx.unanswered");
+    let unsigned = Site::start(&[
+        ("example.test", GOOD.to_owned(), Signing::Unsigned),
+        ("signed.test", "x A 198.51.100.1\n".to_owned(), Signing::Signed),
+    ]);
+    // Nothing of the domain is signed, nor is the root: whether the resolver validates cannot be seen.
+    has(&unsigned.check(&["example.test"]), "info", "dnssec.unknown");
+}
+
+#[test]
+#[ignore = "real: needs named, openssl"]
+fn what_is_wrong_in_a_zone_is_found() {
+    let records = "\
+        @ MX 10 alias\n@ MX 20 gone\nalias CNAME real\nreal A 198.51.100.25\n\
+        @ TXT \"v=spf1 include:loop.example.test +all\"\nloop TXT \"v=spf1 include:loop.example.test -all\"\n\
+        _dmarc TXT \"v=DMARC1; p=reject; rua=mailto:a@other.test; pct=50\"\n\
+        _mta-sts TXT \"v=STSv1; id=1\"\nmta-sts A WEB\n\
+        _smtp._tls TXT \"v=TLSRPTv1; rua=x\"\n\
+        weak._domainkey TXT \"v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQ\"\n\
+        @ CAA 128 tbs \"x\"\n_imaps._tcp SRV 0 1 993 gone\n\
+        25._tcp.real A 198.51.100.1\n";
+    let mut site = Site::start(&[("example.test", records.to_owned(), Signing::Signed)]);
+    site.serve_policy("version: STSv1\nmode: enforce\nmx: other.example.test\nmax_age: 10\n");
+    let outcome = site.check(&["example.test", "--selector", "weak", "--selector", "none"]).expect(3);
+    for (severity, id) in [
+        ("error", "mx.alias"),
+        ("error", "mx.unresolved"),
+        ("error", "spf.all-passes"),
+        ("error", "spf.lookup-limit"),
+        ("error", "dmarc.report-consent"),
+        ("info", "dmarc.dropped-tag"),
+        ("error", "mta-sts.mx-uncovered"),
+        ("warning", "mta-sts.mx-stale"),
+        ("warning", "mta-sts.max-age"),
+        ("error", "tls-rpt.syntax"),
+        ("error", "dkim.syntax"),
+        ("error", "dkim.missing"),
+        ("error", "caa.critical"),
+        ("error", "srv.target-unresolved"),
+        ("info", "tlsa.none"),
+    ] {
+        has(&outcome, severity, id);
+    }
+}
+
+#[test]
+#[ignore = "real: needs named"]
+fn hostile_answers_harm_nothing() {
+    let many: String = (0..1500)
+        .map(|n| format!("@ TXT \"\\027[31m{n} {}\"\n", "\\027]0;x\\007".repeat(3)))
+        .collect();
+    let records = format!(
+        "{many}@ MX 10 loop1\nloop1 CNAME loop2\nloop2 CNAME loop1\n\
+         _dmarc CNAME _dmarc2\n_dmarc2 CNAME _dmarc\n\
+         _mta-sts TXT \"v=STSv1; id=\\027[2J\"\n_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:\\027[2J@x.test\"\n"
+    );
+    let site = Site::start(&[("example.test", records, Signing::Unsigned)]);
+    for format in ["text", "json", "nagios"] {
+        let outcome = site.mailcert().run(&["check", "dns", "example.test", "--format", format]);
+        assert!(outcome.code == 3 || outcome.code == 2, "{outcome}");
+        assert!(!outcome.stdout.contains('\x1b') && !outcome.stderr.contains('\x1b'), "{outcome}");
+    }
+}
+
+#[test]
+#[ignore = "real: needs named"]
+fn a_list_is_checked_line_by_line() {
+    let site = Site::start(&[("example.test", GOOD.to_owned(), Signing::Signed)]);
+    let list = site.scratch.file("list", "# two\nexample.test\n\n one.example.test # x\n");
+    let list = list.to_str().unwrap();
+    let outcome = site.check(&["--from", list]);
+    let found = outcome.json();
+    assert_eq!((&found["format"], &found["command"]), (&1.into(), &"check".into()), "{outcome}");
+    assert_eq!(found["ok"], outcome.code == 0);
+    has(&outcome, "ok", "mx.ok");
+    let subjects: BTreeSet<&str> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["subject"].as_str().unwrap())
+        .collect();
+    assert!(subjects.contains("example.test") && subjects.contains("one.example.test"), "{outcome}");
+    let text = site.mailcert().run(&["check", "dns", "--from", list, "--no-color"]);
+    assert!(text.stdout.contains("ok mx.ok example.test"), "{text}");
+    let bad = site.scratch.file("bad", "example.test\nnot a name\n");
+    let refused = site.check(&["--from", bad.to_str().unwrap()]).expect(2);
+    assert!(refused.to_string().contains("bad:2:"), "{refused}");
+    site.mailcert().run(&["check", "tls", "--from", list]).expect(2);
+}
+
+#[test]
+#[ignore = "real: needs named, openssl"]
+fn the_time_is_that_of_the_longest_chain_of_questions() {
+    /// How long each answer takes.
+    const DELAY: Duration = Duration::from_millis(50);
+    /// The domain's TXT, three records that it includes one after the other, and the address that the last one names.
+    const CHAIN: u32 = 5;
+    let site = Site::good();
+    let slow = LoopbackAddress::take(&site.scratch);
+    let way = SlowWay::open(slow.port(53), site.resolver.port(53), DELAY);
+    site.resolve_at(&slow.ip().to_string());
+    // The authoritative server itself is asked as well, at once: its answers come sooner, and are no part of the chain.
+    let fastest = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            site.check(&["example.test"]).expect(0);
+            start.elapsed()
+        })
+        .min()
+        .unwrap();
+    let chain = DELAY * CHAIN;
+    eprintln!("{fastest:?} for a chain of {chain:?}; {} questions a run", way.n_asked() / 5);
+    assert!(way.n_asked() / 5 > 20, "{}", way.n_asked());
+    assert!(fastest < chain * 13 / 10, "{fastest:?} for a chain of {chain:?}");
+}

@@ -1,0 +1,188 @@
+//! A signed zone, the reverse zone of its hosts, and a validating resolver, each a named of its own; and a relay of
+//! datagrams that lets every answer wait, as a network does.
+
+use std::{
+    fs,
+    net::{SocketAddr, UdpSocket},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    LoopbackAddress, Scratch,
+    server::{Server, run},
+};
+
+/// Whether a zone is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// By a key that the resolver trusts.
+    Signed,
+    /// By a key that the resolver trusts, and its signatures have expired.
+    Expired,
+    /// Not at all.
+    Unsigned,
+}
+
+/// A named that serves zones, and one that resolves through it.
+pub struct Signed {
+    _authority: Server,
+    _resolver: Server,
+}
+
+impl Signed {
+    /// Starts both: zones (origin, records, how signed) at one address, the validating resolver at the other. Zones
+    /// have the name server `ns1.example.test`; what is in none of them does not exist.
+    pub fn start(
+        scratch: &Scratch,
+        authority: &LoopbackAddress,
+        resolver: &LoopbackAddress,
+        zones: &[(&str, String, Signing)],
+    ) -> Self {
+        let dir = scratch.dir("authority");
+        let ip = authority.ip();
+        let common = |dir: &std::path::Path, ip| {
+            format!(
+                "options {{\n directory \"{}\"; listen-on port 53 {{ {ip}; }}; listen-on-v6 {{ none; }};\n pid-file none; \
+                 lock-file none; session-keyfile none; notify no; empty-zones-enable no; minimal-responses yes;\n",
+                dir.display()
+            )
+        };
+        let mut conf = common(&dir, ip) + "recursion no; dnssec-validation no; };\ncontrols { };\n";
+        let mut anchors = String::new();
+        let mut stubs = String::new();
+        let root = String::new();
+        let every = std::iter::once(("", root, Signing::Unsigned))
+            .chain(zones.iter().map(|(origin, records, signing)| (*origin, records.clone(), *signing)));
+        for (n, (origin, records, signing)) in every.enumerate() {
+            let owner = format!("{origin}.");
+            let file = format!("zone-{n}");
+            let text = format!(
+                "$ORIGIN {owner}\n$TTL 60\n@ SOA ns1.example.test. hostmaster 1 3600 600 86400 60\n@ NS ns1.example.test.\n{records}"
+            );
+            fs::write(dir.join(&file), text).unwrap();
+            let served = if signing == Signing::Unsigned {
+                file
+            } else {
+                anchors += &sign(&dir, &owner, &file, signing);
+                format!("{file}.signed")
+            };
+            conf += &format!("zone \"{owner}\" {{ type primary; file \"{served}\"; }};\n");
+            stubs += &format!("zone \"{owner}\" {{ type static-stub; server-addresses {{ {ip}; }}; }};\n");
+        }
+        let authority_server = spawn(scratch, "authority", &dir, &conf, authority);
+        let dir = scratch.dir("resolver");
+        let conf = common(&dir, resolver.ip())
+            + "recursion yes; dnssec-validation yes; };\ncontrols { };\n"
+            + &format!("trust-anchors {{ {anchors} }};\n{stubs}");
+        let resolver_server = spawn(scratch, "resolver", &dir, &conf, resolver);
+        Self {
+            _authority: authority_server,
+            _resolver: resolver_server,
+        }
+    }
+}
+
+/// Signs a zone's file; returns the trust anchor.
+fn sign(dir: &std::path::Path, owner: &str, file: &str, signing: Signing) -> String {
+    let key = run(Command::new("dnssec-keygen")
+        .args(["-a", "ECDSAP256SHA256", "-f", "KSK", "-K"])
+        .arg(dir)
+        .arg(owner));
+    let key = key.trim();
+    let mut signer = Command::new("dnssec-signzone");
+    signer.current_dir(dir).args(["-z", "-o", owner, "-f", &format!("{file}.signed")]);
+    if signing == Signing::Expired {
+        signer.args(["-s", "20200101000000", "-e", "20200201000000"]);
+    }
+    let public = fs::read_to_string(dir.join(format!("{key}.key"))).unwrap();
+    let mut zone = fs::read_to_string(dir.join(file)).unwrap();
+    zone.push_str(&public);
+    fs::write(dir.join(file), zone).unwrap();
+    run(signer.arg(file).arg(key));
+    let line = public.lines().find(|line| line.contains("DNSKEY")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "DNSKEY").unwrap();
+    format!(
+        "\"{owner}\" static-key {} {} {} \"{}\";\n",
+        words[at + 1],
+        words[at + 2],
+        words[at + 3],
+        words[at + 4..].concat()
+    )
+}
+
+fn spawn(
+    scratch: &Scratch,
+    name: &'static str,
+    dir: &std::path::Path,
+    conf: &str,
+    address: &LoopbackAddress,
+) -> Server {
+    let conf = scratch.file(&format!("{name}/named.conf"), conf);
+    run(Command::new("cp").arg("/usr/sbin/named").arg(dir.join("named")));
+    let mut command = Command::new(dir.join("named"));
+    command.arg("-g").arg("-c").arg(conf).args(["-n", "1"]).current_dir(dir);
+    let mut server = Server::spawn(scratch, name, &mut command);
+    server.wait_for(address.port(53));
+    server
+}
+
+/// Hands datagrams on to a server, and its answers back after a while.
+pub struct SlowWay {
+    ended: Arc<AtomicBool>,
+    address: SocketAddr,
+    n_asked: Arc<AtomicUsize>,
+}
+
+impl SlowWay {
+    /// Listens at one address; each answer of the other is held back for this long.
+    pub fn open(at: SocketAddr, to: SocketAddr, delay: Duration) -> Self {
+        let socket = Arc::new(UdpSocket::bind(at).unwrap());
+        let (ended, n_asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (seen, counted) = (Arc::clone(&ended), Arc::clone(&n_asked));
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                if seen.load(Ordering::SeqCst) {
+                    return;
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (question, back) = (buffer[..length].to_vec(), Arc::clone(&socket));
+                thread::spawn(move || {
+                    // The delay is what is tested, not a wait for something.
+                    thread::sleep(delay);
+                    let onward = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    onward.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    onward.send_to(&question, to).unwrap();
+                    let mut answer = vec![0; 65_535];
+                    if let Ok((length, _)) = onward.recv_from(&mut answer) {
+                        let _ = back.send_to(&answer[..length], client);
+                    }
+                });
+            }
+        });
+        Self {
+            ended,
+            address: at,
+            n_asked,
+        }
+    }
+
+    /// Returns how many questions came.
+    pub fn n_asked(&self) -> usize {
+        self.n_asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for SlowWay {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"end", self.address);
+    }
+}
