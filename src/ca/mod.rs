@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod certificate;
+pub mod export;
 pub mod index;
 pub mod layout;
 pub mod making;

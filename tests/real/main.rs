@@ -16,6 +16,7 @@ mod support;
 
 mod account;
 mod ca;
+mod ca_export;
 mod challenge_hooks;
 mod check_dns;
 mod corpus;

@@ -50,11 +50,72 @@ pub enum CaCommand {
     /// Publish the next CRL
     #[command(after_help = "Example:\n  mailcert ca crl")]
     Crl(Crl),
+    /// Give the root to clients: files, profiles and sheets; or to this host's own trust store
+    ///
+    /// Without --out-dir, one form goes to stdout: the root as PEM, or the one of --form. With it, every form is written:
+    /// NAME.pem, NAME.cer (DER), NAME.mobileconfig for Apple's devices, NAME.txt with the lines for each system's trust store;
+    /// and for the mail server NAME-mail.mobileconfig (the root and an account), config-v1.1.xml for Thunderbird, and
+    /// setup.en.html and setup.ja.html for users of Thunderbird, Outlook and Apple Mail. Ports and names are those of the
+    /// configuration. Nothing in them is secret. Needs no key.
+    #[command(after_help = "Example:\n  mailcert ca export --out-dir /var/www/html/mail")]
+    Export(Export),
     /// Show the CA, what it signed, and what there is to see to; needs no key
     ///
     /// Exits with 3 when there is a finding of severity error: the CRL, or the CA's certificate, is too old.
     #[command(after_help = "Example:\n  mailcert ca show --all")]
     Show(Show),
+}
+
+/// `ca export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Where.
+    #[command(flatten)]
+    pub place: Where,
+    /// Write every form into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+    /// The form that goes to stdout
+    #[arg(long, value_enum, default_value_t = FormKind::Pem, value_name = "FORM", conflicts_with = "out_dir")]
+    pub form: FormKind,
+    /// The language of the sheet
+    #[arg(long, value_enum, default_value_t = LanguageKind::En, value_name = "LANGUAGE")]
+    pub language: LanguageKind,
+    /// What mail programs connect to [default: the host of the configuration]
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<DomainName>,
+    /// Put the root into this host's own trust store, and see that the system takes it (Debian, RHEL, SUSE and their kin)
+    #[arg(long)]
+    pub install: bool,
+    /// Take it out again
+    #[arg(long, conflicts_with = "install")]
+    pub uninstall: bool,
+}
+
+/// A form of the root, or of what goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormKind {
+    /// Mozilla's autoconfiguration.
+    Autoconfig,
+    /// Lines for the trust stores of systems.
+    Lines,
+    /// Apple's profile with the root and a mail account.
+    MailMobileconfig,
+    /// Apple's profile with the root.
+    Mobileconfig,
+    /// The root as PEM.
+    Pem,
+    /// The sheet for users, HTML.
+    Sheet,
+}
+
+/// A language of people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LanguageKind {
+    /// English.
+    En,
+    /// Japanese.
+    Ja,
 }
 
 /// Which CA.

@@ -8,7 +8,9 @@ use crate::{
         args::{
             Format,
             authority::ReasonKind,
-            private_ca::{CaCommand, Init, PrivateCa, ProfileKind, TermsArgs, Where},
+            private_ca::{
+                CaCommand, Export, FormKind, Init, LanguageKind, PrivateCa, ProfileKind, TermsArgs, Where,
+            },
         },
         ask::Asker,
         passphrase::PassphraseOptions,
@@ -18,8 +20,9 @@ use crate::{
         csr::Out,
         load_config,
         passphrase::{self, AskHidden},
-        private_ca::{Keys, Place, Profile, Signer, crl, init, issue, revoke, show, sign},
+        private_ca::{Keys, Language, Place, Profile, Signer, crl, export, init, issue, revoke, show, sign},
     },
+    config::Config,
     env::{Env, secret},
     error::{Error, ExitCode, Result},
     model::{key::encrypted::Passphrase, revocation::Reason},
@@ -90,6 +93,7 @@ pub(super) fn run(env: &mut Env, args: &PrivateCa, path: &Path, shown: &Show) ->
                 Ok(shown.outcome(env, &crls))
             })
         }
+        CaCommand::Export(args) => export(env, args, path, shown),
         CaCommand::Show(args) => {
             let which = match (&args.certificate, args.all) {
                 (Some(certificate), _) => show::Which::One(certificate.clone()),
@@ -102,8 +106,50 @@ pub(super) fn run(env: &mut Env, args: &PrivateCa, path: &Path, shown: &Show) ->
     }
 }
 
-/// Returns which CA is meant. A file of configuration is read where there is one; one that was named has to be there.
+fn export(env: &Env, args: &Export, path: &Path, shown: &Show) -> Result<ExitCode> {
+    use export::{Form, Request, TrustStore, run};
+    let (place, config) = place_and_config(&args.place, path)?;
+    let language = match args.language {
+        LanguageKind::En => Language::English,
+        LanguageKind::Ja => Language::Japanese,
+    };
+    let request = Request {
+        form: match args.form {
+            FormKind::Autoconfig => Form::Autoconfig,
+            FormKind::Lines => Form::Lines,
+            FormKind::MailMobileconfig => Form::MailProfile,
+            FormKind::Mobileconfig => Form::Profile,
+            FormKind::Pem => Form::Pem,
+            FormKind::Sheet => Form::Sheet(language),
+        },
+        out_dir: args.out_dir.clone(),
+        host: args.host.clone(),
+        trust_store: match (args.install, args.uninstall) {
+            (true, _) => TrustStore::Install,
+            (_, true) => TrustStore::Remove,
+            _ => TrustStore::Keep,
+        },
+    };
+    let exported = run(env, &place, config.as_ref(), &request)?;
+    let code = shown.outcome(env, &exported);
+    if shown.format != Format::Json && !shown.quiet {
+        let notes: String = exported
+            .notes
+            .iter()
+            .map(|note| format!("note: {note}\n"))
+            .collect();
+        env.streams.stderr.write(&notes);
+    }
+    Ok(code)
+}
+
+/// Returns which CA is meant.
 fn place(asked: &Where, path: &Path) -> Result<Place> {
+    Ok(place_and_config(asked, path)?.0)
+}
+
+/// Returns which CA is meant. A file of configuration is read where there is one; one that was named has to be there.
+fn place_and_config(asked: &Where, path: &Path) -> Result<(Place, Option<Config>)> {
     let is_there = path != Path::new(DEFAULT_CONFIG)
         || !matches!(
             File::open(path).map_err(|error| error.kind()),
@@ -118,7 +164,8 @@ fn place(asked: &Where, path: &Path) -> Result<Place> {
         },
         false => None,
     };
-    Ok(Place::new(asked.directory.as_deref(), config.as_ref()))
+    let place = Place::new(asked.directory.as_deref(), config.as_ref());
+    Ok((place, config))
 }
 
 fn terms(args: &TermsArgs) -> sign::Terms {

@@ -7,6 +7,7 @@ use crate::{
     commands::private_ca::{
         Facts,
         crl::{Crl, Crls},
+        export::Exported,
         init::Made,
         revoke::Revoked,
         show::Shown,
@@ -184,6 +185,17 @@ impl Render for Crls {
             crl_row(&mut text, style, crl);
         }
         text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        self.exit_code()
+    }
+}
+
+impl Render for Exported {
+    /// The form alone, so that `> FILE` has it; or the files that were written.
+    fn text(&self, _: Style) -> String {
+        self.text.clone()
     }
 
     fn exit_code(&self) -> ExitCode {

@@ -1,18 +1,20 @@
 //! `ca`: the private CA. It needs no configuration and no network; the CA may live on a machine that has neither.
 
 pub mod crl;
+pub mod export;
 pub mod init;
 pub mod issue;
 pub mod revoke;
 pub mod show;
 pub mod sign;
+pub mod trust_store;
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
-pub use crate::ca::{profile::Profile, settings::Signer};
+pub use crate::ca::{export::sheet::Language, profile::Profile, settings::Signer};
 
 use super::passphrase::{self, AskHidden};
 use crate::{
