@@ -260,7 +260,7 @@ pub struct Init {
 pub enum IssuerKind {
     /// An ACME CA.
     Acme,
-    /// The private CA (not yet supported).
+    /// The private CA, which is made when there is none; no network is needed.
     Ca,
     /// Another client, or a CA that works by mail or web form: certificates come by `csr` and `install`.
     External,

@@ -424,7 +424,7 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
         None => None,
         Some(IssuerKind::Acme) => Some(Issuer::Acme),
         Some(IssuerKind::External) => Some(Issuer::External),
-        Some(IssuerKind::Ca) => return Err(Error::usage("--issuer ca is not yet supported")),
+        Some(IssuerKind::Ca) => Some(Issuer::Ca),
     };
     let challenge = match request.challenge {
         None => None,

@@ -77,7 +77,7 @@ fn judge(status: &LineageStatus, issuer: Issuer, expiry: Option<&Expiry>, now: O
     let name = &status.name;
     let finding = |severity, id, evidence: String| Finding::new(severity, id, name, evidence);
     let renewal = match issuer {
-        Issuer::Acme => format!("`mailcert renew --force {name}` tries at once and tells what is wrong"),
+        Issuer::Acme | Issuer::Ca => format!("`mailcert renew --force {name}` tries at once and tells what is wrong"),
         Issuer::External => {
             status.advice.clone().unwrap_or_else(|| {
                 format!("`mailcert install {name} FILE` with what the CA sent, or `--from DIR` of the client that renews it")

@@ -119,9 +119,11 @@ impl Healing<'_, '_> {
         let pair = self.context.store.find_pair(name, number, None).map_err(unread)?;
         // Whom to ask for renewal information: a CA that does not know the certificate says so.
         let acme = self.context.config.acme.as_ref();
-        let directory = acme
-            .filter(|_| self.certificate.issuer == Issuer::Acme)
-            .map(|acme| acme.directory.clone());
+        let directory = match self.certificate.issuer {
+            Issuer::Acme => acme.map(|acme| acme.directory.clone()),
+            Issuer::Ca => Some(order::private::DIRECTORY.to_owned()),
+            Issuer::External => None,
+        };
         Ok(pair.map(|pair| order::describe(&pair.chain, directory)))
     }
 

@@ -413,7 +413,7 @@ fn take_flags(answers: &mut Answers, request: &Request) {
 
 /// Asks what has a default but is worth a look, on a first run at a terminal.
 fn ask_rest(answers: &mut Answers, request: &Request, ask: &mut dyn Ask) -> Result<()> {
-    if request.identifiers.is_empty() && answers.issuer == Issuer::Acme {
+    if request.identifiers.is_empty() && answers.issuer.is_asked_by_us() {
         let names = ask_until(
             ask,
             "Names in the certificate",
@@ -428,20 +428,21 @@ fn ask_rest(answers: &mut Answers, request: &Request, ask: &mut dyn Ask) -> Resu
         answers.identifiers = names;
     }
     if request.directory.is_none() && request.issuer.is_none() {
-        let question = "CA: letsencrypt or another known one, an https URL, or `external` for another client's certificates or a CA that works by mail";
+        let question = "CA: letsencrypt or another known one, an https URL, `ca` for a private CA of this host, or `external` for another client's certificates or a CA that works by mail";
         let answer = ask_until(ask, question, "letsencrypt", |text| {
-            let known =
-                text == "external" || authority::by_name(text).is_some() || text.starts_with("https://");
+            let known = ["ca", "external"].contains(&text)
+                || authority::by_name(text).is_some()
+                || text.starts_with("https://");
             if known {
                 Ok(text.to_owned())
             } else {
                 Err("that is no CA that mailcert knows".to_owned())
             }
         })?;
-        if answer == "external" {
-            answers.issuer = Issuer::External;
-        } else {
-            answers.directory = answer;
+        match answer.as_str() {
+            "ca" => answers.issuer = Issuer::Ca,
+            "external" => answers.issuer = Issuer::External,
+            _ => answers.directory = answer,
         }
     }
     Ok(())

@@ -59,7 +59,7 @@ use tokio::sync::watch;
 
 use crate::{
     acme::order::Stop,
-    config::{Certificate, Config, Issuer, OutgoingLevel, Reload, RenewBefore, Verify, v1},
+    config::{Certificate, Config, OutgoingLevel, Reload, RenewBefore, Verify, v1},
     env::{Env, files, leash, progress::Progress},
     error::{Error, Result},
     model::{
@@ -500,7 +500,7 @@ impl Wanted {
                 None => String::new(),
             },
             before,
-            ordered_by_us: certificate.issuer == Issuer::Acme,
+            ordered_by_us: certificate.issuer.is_asked_by_us(),
             goal,
             max_per_day: context.config.renew.max_per_day,
             max_per_week: context.config.renew.max_per_week,

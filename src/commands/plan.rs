@@ -57,19 +57,18 @@ fn certificates(context: &Context<'_>) -> Result<Vec<CertificateChange>> {
         .config
         .certificates
         .iter()
-        .filter(|one| one.issuer == Issuer::Acme)
+        .filter(|one| one.issuer.is_asked_by_us())
     {
         let lineage = context.load(&certificate.name)?;
         if let Some(reason) = why_wanted(&lineage, &certificate.identifiers) {
             changes.push(CertificateChange {
                 lineage: certificate.name.clone(),
                 identifiers: certificate.identifiers.clone(),
-                issuer: context
-                    .config
-                    .acme
-                    .as_ref()
-                    .map(|acme| acme.directory.clone())
-                    .unwrap_or_default(),
+                issuer: match (certificate.issuer, &context.config.acme) {
+                    (Issuer::Ca, _) => "the private CA".to_owned(),
+                    (_, Some(acme)) => acme.directory.clone(),
+                    (_, None) => String::new(),
+                },
                 reason: reason.to_owned(),
             });
         }

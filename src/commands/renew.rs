@@ -11,13 +11,13 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     Context, Wanted, ca, derived, firewall, heal, hooks, order,
     outcome::{Action, Done, Run},
-    plan, rollout, sni, status, store_error,
+    plan, private_ca, rollout, sni, status, store_error,
 };
 use asking::{ask_when_to_renew, is_to_be_asked};
 use hooks::Errand;
 
 use crate::{
-    config::{Certificate, Issuer},
+    config::{Acme, Certificate, Issuer},
     error::{Error, Result},
     model::{
         authority,
@@ -83,10 +83,10 @@ pub fn issue(context: &Context<'_>, names: &[String]) -> Result<Run> {
             });
         }
         // A person typed this: the back-off is for the timer.
-        if let (Next::Wait(..), None, Issuer::Acme) = (
+        if let (Next::Wait(..), None, true) = (
             &work.next,
             work.lineage.newest_complete(),
-            work.certificate.issuer,
+            work.certificate.issuer.is_asked_by_us(),
         ) {
             work.next = Next::Order("asked for by name".to_owned());
         }
@@ -114,6 +114,7 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
         .collect();
     let mut run = finish(context, loaded, Configuration::Leave);
     run.notes.extend(passed);
+    run.notes.extend(private_ca::crl::keep_fresh(context));
     run.notes.extend(derived::keep_fresh(context));
     // A person is told; the hourly runs would fill the log for weeks. Those without any certificate were told why they wait.
     let is_told = |done: &&Done| context.env.streams.stdout_is_terminal && done.status.not_after.is_some();
@@ -569,24 +570,29 @@ fn deploy_with_configuration<'a>(
 /// When a name is unknown, or there is no ACME CA.
 pub fn rehearse(context: &Context<'_>, names: &[String]) -> Result<Run> {
     let selected = context.selected(names)?;
-    let mut acme = ca::configured(context)?.clone();
     let mut notes = Vec::new();
-    match authority::by_directory(&acme.directory).and_then(|known| known.staging) {
-        Some(staging) => staging.clone_into(&mut acme.directory),
-        None => notes.push(format!(
-            "{} has no staging directory that mailcert knows: this rehearsal spends real orders there",
-            acme.directory
-        )),
-    }
+    let is_all_private = selected
+        .iter()
+        .all(|certificate| certificate.issuer == Issuer::Ca);
+    let acme = match is_all_private {
+        true => None,
+        false => Some(rehearsal_of(ca::configured(context)?, &mut notes)),
+    };
     let mut lineages = Vec::new();
     for certificate in selected
         .into_iter()
-        .filter(|certificate| certificate.issuer == Issuer::Acme)
+        .filter(|certificate| certificate.issuer.is_asked_by_us())
     {
-        context
-            .progress
-            .step(&format!("{}: rehearsing at {}", certificate.name, acme.directory));
-        let rehearsed = context.wait(order::rehearse(context, &acme, certificate))?;
+        let rehearsed = match (certificate.issuer, &acme) {
+            (Issuer::Acme, Some(acme)) => {
+                context
+                    .progress
+                    .step(&format!("{}: rehearsing at {}", certificate.name, acme.directory));
+                context.wait(order::rehearse(context, acme, certificate))?
+            }
+            // Nothing is signed: every signature stays in the index for ever.
+            _ => order::private::rehearse(context).map(|()| Vec::new()),
+        };
         lineages.push(Done {
             action: if rehearsed.is_ok() {
                 Action::Renewed
@@ -610,6 +616,19 @@ pub fn rehearse(context: &Context<'_>, names: &[String]) -> Result<Run> {
         notes,
         dry_run: true,
     })
+}
+
+/// Returns the CA as a rehearsal asks it: at its staging directory, where it has one.
+fn rehearsal_of(acme: &Acme, notes: &mut Vec<String>) -> Acme {
+    let mut acme = acme.clone();
+    match authority::by_directory(&acme.directory).and_then(|known| known.staging) {
+        Some(staging) => staging.clone_into(&mut acme.directory),
+        None => notes.push(format!(
+            "{} has no staging directory that mailcert knows: this rehearsal spends real orders there",
+            acme.directory
+        )),
+    }
+    acme
 }
 
 /// Puts work together for commands that already know what is to be deployed.

@@ -17,6 +17,7 @@ use crate::{
         http::Http,
         revocation::{self, Revoked as Answer},
     },
+    commands::order,
     config::Acme,
     env::files,
     error::{Error, ExitCode, Result},
@@ -130,6 +131,20 @@ pub fn prepare(context: &Context<'_>, request: &Request) -> Result<Revoke> {
         return Err(
             Error::failed(format!("the certificate of {} is not revoked", lineage.name))
                 .cause(format!("it expired on {}", certificate.not_after.date())),
+        );
+    }
+    let by_private_ca = generation
+        .and_then(|number| lineage.generations.get(&number))
+        .is_some_and(|generation| generation.directory.as_deref() == Some(order::private::DIRECTORY));
+    if by_private_ca {
+        return Err(
+            Error::usage(format!("the certificate of {} is not revoked here", lineage.name))
+                .cause("the private CA issued it, and publishes what is revoked itself")
+                .remedy(format!("`mailcert ca revoke {}`", certificate.serial_hex()))
+                .remedy(format!(
+                    "then `mailcert renew --force {}` for the next one",
+                    lineage.name
+                )),
         );
     }
     let configured = ca::configured(context)?;

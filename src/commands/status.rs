@@ -246,7 +246,7 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     let wanted = Wanted::new(context, certificate, lineage, verify == Verify::On);
     let live = lineage.live();
     // Another client's certificate is renewed when that client says so.
-    let ours = live.filter(|_| certificate.issuer == Issuer::Acme);
+    let ours = live.filter(|_| certificate.issuer.is_asked_by_us());
     let replaced = live.map(|live| schedule::due(lineage, live, wanted.policy().before));
     let due = replaced.clone().filter(|_| ours.is_some());
     let is_elsewhere = certificate.issuer == Issuer::External;

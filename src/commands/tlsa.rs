@@ -16,6 +16,9 @@ use crate::{
 };
 use futures_util::future::join_all;
 
+/// How long records are looked up that may also stay unknown.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Which key goes on.
 pub enum Choice {
     /// The new one.
@@ -37,13 +40,39 @@ pub async fn guard(
 ) -> Result<Choice> {
     // A first certificate may have been foreseen by publishing the key of whatever serves now: that is not ours to keep.
     let _ = lineage;
+    let found = published(context, certificate).await?;
+    decide(certificate, found, in_use, generated)
+}
+
+/// Decides as [`guard`] does; `None` when nobody can say within a few seconds what is published.
+///
+/// # Errors
+/// When neither key matches what is published.
+pub async fn guard_if_known(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    in_use: Option<&PrivateKey>,
+    generated: &PrivateKey,
+) -> Result<Option<Choice>> {
+    match tokio::time::timeout(PATIENCE, published(context, certificate)).await {
+        Ok(Ok(found)) => decide(certificate, found, in_use, generated).map(Some),
+        Ok(Err(_)) | Err(_) => Ok(None),
+    }
+}
+
+fn decide(
+    certificate: &Certificate,
+    found: Vec<(Place<'_>, Vec<Tlsa>)>,
+    in_use: Option<&PrivateKey>,
+    generated: &PrivateKey,
+) -> Result<Choice> {
     let next = generated.public_key_der();
     let current = in_use.map(PrivateKey::public_key_der);
     let current = current.as_deref().map(|spki| Leaf {
         certificate: None,
         spki,
     });
-    for (place, records) in published(context, certificate).await? {
+    for (place, records) in found {
         match tlsa::judge(
             &records,
             current,

@@ -173,8 +173,17 @@ pub struct Certificate {
 pub enum Issuer {
     /// The CA of `[acme]`.
     Acme,
+    /// The private CA of `[ca]`.
+    Ca,
     /// Somebody else: it comes by `install`.
     External,
+}
+
+impl Issuer {
+    /// Returns whether renewals get certificates from it by themselves.
+    pub fn is_asked_by_us(self) -> bool {
+        self != Self::External
+    }
 }
 
 /// Whether a renewal keeps the key.

@@ -173,6 +173,7 @@ fn wanted(answers: &Answers) -> Vec<Wanted> {
     if !answers.identifiers.is_empty() {
         let issuer = match answers.issuer {
             Issuer::Acme => "acme",
+            Issuer::Ca => "ca",
             Issuer::External => "external",
         };
         keys.push(Wanted::new(

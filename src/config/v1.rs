@@ -419,6 +419,7 @@ fn certificate(
 ) -> Option<(Certificate, Range<usize>)> {
     let issuer = match section.word("issuer").as_str() {
         "acme" => Some(Issuer::Acme),
+        "ca" => Some(Issuer::Ca),
         "external" => Some(Issuer::External),
         _ => None,
     };

@@ -150,10 +150,6 @@ fn what_is_unknown_or_not_yet_there_is_told() {
             &["--to", "check outbound"],
         ),
         (&["check", "dns", "example.test", "postfix"], &["alone"]),
-        (
-            &["init", "--host", "a.test", "--issuer", "ca"],
-            &["not yet supported"],
-        ),
         (&["init", "--host", "a.test", "--listen", "eth0"], &["eth0"]),
     ] {
         let outcome = host.run(args).expect(2);

@@ -42,6 +42,7 @@ mod outbound;
 mod outside;
 mod postfix;
 mod preflight;
+mod private_ca;
 mod recovery;
 mod relay_clients;
 mod renewal;

@@ -96,7 +96,7 @@ pub(super) async fn complete(
 }
 
 /// Records a complete generation as the order's outcome; the caller saves the record.
-fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) {
+pub(super) fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, generation: Generation) {
     lineage.order = None;
     // What another CA may still issue is not wanted any more.
     lineage.kept_orders.clear();

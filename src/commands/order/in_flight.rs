@@ -2,7 +2,7 @@
 
 use super::{
     authorities::Authority,
-    key::{choose_key, save_key, unfinished_key},
+    key::{Unsaid, choose_key, save_key, unfinished_key},
 };
 use crate::{
     commands::Context,
@@ -76,7 +76,7 @@ pub(super) async fn begin(
         }
         abandon(context, lineage)?;
     }
-    let key = choose_key(context, certificate, lineage, access, notes).await?;
+    let key = choose_key(context, certificate, lineage, access, Unsaid::Refuse, notes).await?;
     let generation = context.store.next_number(lineage);
     let there = unfinished_key(context, certificate, generation)?;
     if there.is_none_or(|there| there.to_pem() != key.to_pem()) {

@@ -115,12 +115,22 @@ fn usable_key(
         .filter(|key| key.key_type() == certificate.key || certificate.reuse_key != ReuseKey::Always))
 }
 
+/// What is done when nobody can say whether TLSA records name the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsaid {
+    /// The key in use goes on, which is as right as before; the private CA needs no network.
+    KeepKey,
+    /// Nothing is ordered.
+    Refuse,
+}
+
 /// Chooses between the key in use and a new one (`reuse_key`, and "DANE first").
 pub(super) async fn choose_key(
     context: &Context<'_>,
     certificate: &Certificate,
     lineage: &Lineage,
     access: Access,
+    unsaid: Unsaid,
     notes: &mut Vec<String>,
 ) -> Result<PrivateKey> {
     let usable = usable_key(context, certificate, lineage)?;
@@ -137,7 +147,20 @@ pub(super) async fn choose_key(
             Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
         })?,
     };
-    let choice = tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await;
+    let choice = match unsaid {
+        Unsaid::Refuse => tlsa::guard(context, certificate, lineage, usable.as_ref(), &generated).await,
+        Unsaid::KeepKey => {
+            let known = tlsa::guard_if_known(context, certificate, usable.as_ref(), &generated).await;
+            known.map(|known| match (known, &usable) {
+                (Some(choice), _) => choice,
+                (None, None) => tlsa::Choice::Generated,
+                (None, Some(_)) => tlsa::Choice::InUse(format!(
+                    "{}: the key is kept: nobody can say whether TLSA records name it",
+                    certificate.name
+                )),
+            })
+        }
+    };
     if choice.is_err() && usable.is_none() {
         // The operator is told to publish this key: the next run has to come with the same one.
         save_key(context, certificate, number, &generated, access)?;

@@ -15,6 +15,7 @@ mod failure;
 mod generation;
 mod in_flight;
 mod key;
+pub mod private;
 mod refusal;
 mod renewal_info;
 
@@ -44,7 +45,7 @@ use crate::{
         order::{self, Issued, OrderRequest, SaveOrder},
         renewal_info::CertificateId,
     },
-    config::{Acme, Certificate},
+    config::{Acme, Certificate, Issuer},
     env::{files::Access, log::Priority, progress::Progress, threads},
     error::{Error, Result},
     model::{
@@ -88,13 +89,23 @@ pub struct Ordered<'a> {
     pub notes: Vec<String>,
 }
 
-/// Gets all these certificates, several at a time; goes on after one fails.
+/// Gets all these certificates, several at a time; goes on after one fails. Those of the private CA come first, and ask nobody.
 ///
 /// Each order has a thread: what one waits for, an fsync among it, holds up none of the others.
 ///
 /// # Errors
 /// When the threads for it cannot be started.
 pub fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Result<Vec<Ordered<'a>>> {
+    let (private, jobs): (Vec<Job<'a>>, Vec<Job<'a>>) = jobs
+        .into_iter()
+        .partition(|job| job.certificate.issuer == Issuer::Ca);
+    let mut ordered = match private.is_empty() {
+        true => Vec::new(),
+        false => private::run(context, private),
+    };
+    if jobs.is_empty() {
+        return Ok(ordered);
+    }
     let prepared = || {
         let acme = ca::configured(context)?;
         Ok::<_, Error>((Authorities::new(context, acme), Solvers::new(context, acme)?))
@@ -102,14 +113,17 @@ pub fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Result<Vec<Ordered<
     let (authorities, solvers) = match prepared() {
         Ok(prepared) => prepared,
         Err(error) => {
-            return Ok(threads::each(jobs, |job| refused(context, job, &error)));
+            ordered.extend(threads::each(jobs, |job| refused(context, job, &error)));
+            return Ok(ordered);
         }
     };
-    threads::each(jobs, |job| {
+    let by_acme = threads::each(jobs, |job| {
         context.wait(one(context, &authorities, &solvers, job))
-    })
-    .into_iter()
-    .collect()
+    });
+    for one in by_acme {
+        ordered.push(one?);
+    }
+    Ok(ordered)
 }
 
 /// Runs futures, at most `limit` of them at a time, and keeps their order. A slow one holds up none of the others.

@@ -7,7 +7,15 @@ use time::OffsetDateTime;
 
 use super::{Keys, Place, tell};
 use crate::{
-    ca::{authority::Authority, index::Published, making::ROOT_CRL_DAYS, settings::Signer},
+    ca::{
+        CaError,
+        authority::Authority,
+        index::Published,
+        making::ROOT_CRL_DAYS,
+        revocation_list::{Freshness, freshness},
+        settings::Signer,
+    },
+    commands::{Context, order::private::stored_passphrase},
     env::{Env, progress::Progress},
     error::{Error, ExitCode, Result},
 };
@@ -63,6 +71,70 @@ pub fn days(authority: &Authority, signer: Signer, asked: Option<u32>) -> u32 {
         _ => authority.settings.crl_days,
     };
     asked.unwrap_or(usual)
+}
+
+/// Publishes CRLs of the configuration's CA that are due, where their keys can be opened without a person; what hinders it is
+/// told once it is late.
+pub fn keep_fresh(context: &Context<'_>) -> Vec<String> {
+    let place = Place::of_config(&context.config);
+    let authority = match Authority::open(&place.directory) {
+        Ok(authority) => authority,
+        Err(CaError::Missing(_)) => return Vec::new(),
+        Err(error) => return vec![format!("the private CA's CRL was not looked at: {error}")],
+    };
+    let mut notes = Vec::new();
+    for signer in authority.signers() {
+        match renew_one(context, &authority, *signer) {
+            Ok(published) => notes.extend(published.map(|published| {
+                format!(
+                    "the private CA's {} CRL was published, number {}, good until {}",
+                    signer.name(),
+                    published.number,
+                    published.next_update.date()
+                )
+            })),
+            Err(error) => notes.push(format!(
+                "the private CA's next {} CRL is due, and was not published: {error}",
+                signer.name()
+            )),
+        }
+    }
+    notes
+}
+
+fn renew_one(context: &Context<'_>, authority: &Authority, signer: Signer) -> Result<Option<Published>> {
+    let now = context.now();
+    let failed = |error: &_| tell("no CRL was published", error);
+    let ledger = authority.read_ledger().map_err(|error| failed(&error))?;
+    let state = ledger.crl(signer).map_or(Freshness::Expired, |last| {
+        freshness(last.at, last.next_update, now)
+    });
+    if state == Freshness::Fresh {
+        return Ok(None);
+    }
+    let is_late = matches!(state, Freshness::Late | Freshness::Expired);
+    let unlocked = authority
+        .is_encrypted(signer)
+        .map_err(|error| failed(&error))
+        .and_then(|is_encrypted| match is_encrypted {
+            false => Ok(None),
+            true => stored_passphrase(context).map(Some),
+        })
+        .and_then(|passphrase| {
+            authority
+                .unlock(signer, passphrase.as_ref())
+                .map_err(|error| failed(&error))
+        });
+    match unlocked {
+        Ok(unlocked) => authority
+            .write(now)
+            .and_then(|mut writer| writer.publish(&unlocked, days(authority, signer, None), now))
+            .map(Some)
+            .map_err(|error| failed(&error)),
+        Err(error) if is_late => Err(error),
+        // There is time for a person yet.
+        Err(_) => Ok(None),
+    }
 }
 
 /// Publishes the next CRL of who signs certificates, or of the root.

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Keys, Place,
-    sign::{Signing, Terms},
+    sign::{OTHER_NAMES, Signing, Terms},
     tell,
 };
 use crate::{
@@ -45,7 +45,8 @@ pub fn run(
     let authority = place.open()?;
     let base = &request.out.basename;
     let refused = || Error::usage("no certificate was issued");
-    judge(&request.names, &authority.settings.constraints).map_err(|error| refused().cause(error))?;
+    judge(&request.names, &authority.settings.constraints)
+        .map_err(|error| refused().cause(error).remedy(OTHER_NAMES))?;
     if base.is_empty() || base.starts_with('.') || base.contains(['/', '\0']) || base.len() > 200 {
         return Err(refused()
             .cause(format!(

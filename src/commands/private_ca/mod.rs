@@ -22,7 +22,7 @@ use crate::{
         CaError,
         authority::{Authority, Unlocked},
     },
-    config::Config,
+    config::{Config, Issuer},
     env::{Env, secret::Place as SecretPlace},
     error::{Error, Result},
     model::{certificate::Certificate, key::encrypted::Passphrase, name::DomainName},
@@ -72,6 +72,14 @@ impl Place {
         let mut domains = config.host.domains.clone();
         if !domains.iter().any(|domain| config.host.name.is_within(domain)) {
             domains.push(config.host.name.clone());
+        }
+        // What the CA is to certify by the configuration, it may certify.
+        for certificate in config.certificates.iter().filter(|one| one.issuer == Issuer::Ca) {
+            for identifier in &certificate.identifiers {
+                if !domains.iter().any(|domain| identifier.base().is_within(domain)) {
+                    domains.push(identifier.base().clone());
+                }
+            }
         }
         Self {
             directory: crate::store::layout::Layout::new(&config.state_directory).ca(),

@@ -33,6 +33,9 @@ use crate::{
 /// So many certificates are signed before the index is brought onto the disk.
 const BATCH: usize = 1000;
 
+/// What to do about names that the CA may not certify.
+pub(super) const OTHER_NAMES: &str = "take names that its certificate permits, or make another CA for the others: `mailcert ca init --directory DIR`";
+
 /// What a directory's requests are called.
 const ENDINGS: [&str; 3] = ["csr", "p10", "req"];
 
@@ -297,8 +300,11 @@ pub fn run(
 ) -> Result<Signed> {
     let authority = place.open()?;
     if !request.names.is_empty() {
-        request::judge(&request.names, &authority.settings.constraints)
-            .map_err(|error| Error::usage("nothing was signed").cause(error))?;
+        request::judge(&request.names, &authority.settings.constraints).map_err(|error| {
+            Error::usage("nothing was signed")
+                .cause(error)
+                .remedy(OTHER_NAMES)
+        })?;
     }
     let files = files_of(&request.files)?;
     if request.out_dir.is_none() && files.len() > 1 {
@@ -480,10 +486,11 @@ fn names_of(der: &[u8], request: &Request) -> Result<(Vec<u8>, Vec<AltName>), Re
 fn refused(path: &Path, trouble: Trouble) -> Error {
     let refused = Error::failed(format!("{} was not signed", path.display()));
     match trouble {
-        Trouble::File(error) => match super::super::remedy_of(&error) {
-            Some(remedy) => refused.cause(error).remedy(remedy),
-            None => refused.cause(error),
-        },
+        Trouble::File(error) => {
+            let remedy = super::super::remedy_of(&error);
+            let remedy = remedy.unwrap_or_else(|| "name a file that holds a request, PEM or DER".to_owned());
+            refused.cause(error).remedy(remedy)
+        }
         Trouble::Other(error) => refused.cause(error),
         Trouble::Taken(file) => refused
             .cause(format!("{} exists, and is not its certificate", file.display()))

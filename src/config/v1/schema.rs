@@ -281,7 +281,7 @@ pub const KEYS: &[Key] = &[
 
     key("certificate", "name", Text, Nothing, r#""mail""#, "of the lineage; default: its first identifier"),
     key("certificate", "identifiers", List, Refused, r#"["mail.example.jp", "imap.example.jp"]"#, "names in the certificate"),
-    key("certificate", "issuer", Choice(of(&["acme", "external"], &["ca"])), Default(r#""acme""#), r#""external""#, "acme, or external: it comes by `mailcert csr` and `mailcert install`"),
+    key("certificate", "issuer", Choice(of(&["acme", "ca", "external"], &[])), Default(r#""acme""#), r#""external""#, "acme, ca (the private CA), or external: it comes by `mailcert csr` and `mailcert install`"),
     key("certificate", "key", Choice(of(&["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"], &[])), Default(r#""ecdsa-p256""#), r#""rsa-2048""#, "ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096"),
     key("certificate", "reuse_key", Choice(of(&["always", "never", "while-published"], &[])), Default(r#""while-published""#), r#""never""#, "always, never, while-published (a TLSA record names it)"),
     key("certificate", "owner", Text, Default(r#""root""#), r#""postfix""#, "of the private key's file"),
