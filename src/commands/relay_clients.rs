@@ -10,7 +10,7 @@ use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 
 use super::{Context, trust_bundle};
 use crate::{
-    ca,
+    ca::{self, CaError, authority::Authority, profile::Profile},
     config::{RelayCa, RelayClient, RelayTable},
     env::files,
     error::{Error, Result},
@@ -157,6 +157,16 @@ fn entries(
                 }
                 entries.insert(printed(sha256.as_bytes()), named(name, "client"));
             }
+            RelayClient::Ca => {
+                let certified = certified(context, notes)?;
+                entries.extend(certified.into_iter().map(|leaf| {
+                    let name = name_of(&leaf);
+                    (
+                        fingerprint(digest, &looked_up(server, leaf)),
+                        named(&name, "client"),
+                    )
+                }));
+            }
             RelayClient::File(path) => {
                 let file_name = path.file_name().unwrap_or_default().to_string_lossy();
                 let found = keys(context, server, path, notes)?;
@@ -222,15 +232,57 @@ fn keys(
             ));
             continue;
         }
-        // By its key, so that a renewed certificate for the same key goes on relaying.
-        let bytes = if finds_keys(server.version) {
-            leaf.spki_der
-        } else {
-            leaf.der
-        };
-        found.push((bytes, name));
+        found.push((looked_up(server, leaf), name));
     }
     Ok(found)
+}
+
+/// Returns what smtpd(8) finds a certificate by: its key, so that a renewed certificate for the same key goes on relaying.
+fn looked_up(server: &Instance, leaf: Certificate) -> Vec<u8> {
+    match finds_keys(server.version) {
+        true => leaf.spki_der,
+        false => leaf.der,
+    }
+}
+
+/// Returns the certificates that the private CA on this host has issued to clients alone, neither revoked nor expired. Those that
+/// are for servers too are no clients': hosts get them for their ports, and relay only where they are named.
+fn certified(context: &Context<'_>, notes: &mut Vec<String>) -> Result<Vec<Certificate>> {
+    let failed = |error: CaError| {
+        Error::failed("relay_clients has \"ca\", and the private CA cannot be read; nothing was changed")
+            .cause(error)
+    };
+    let authority = match Authority::open(&context.store.layout().ca()) {
+        Ok(authority) => authority,
+        Err(CaError::Missing(_)) => {
+            notes.push(
+                "relay_clients: there is no private CA on this host yet, so nobody relays by it: `mailcert ca init`".to_owned(),
+            );
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let ledger = authority.read_ledger().map_err(failed)?;
+    let now = context.now();
+    let good = ledger.issued.iter().filter(|issued| {
+        issued.profile == Some(Profile::Client)
+            && issued.not_after > now
+            && !ledger.revoked.contains_key(&issued.serial)
+    });
+    let mut certificates = Vec::new();
+    for issued in good {
+        let path = authority.layout.issued();
+        let pem =
+            files::read_part(&path, issued.offset, issued.length).map_err(|error| failed(error.into()))?;
+        let read = certificate::certificates_from_pem(&pem).map_err(|error| {
+            failed(CaError::Damaged {
+                path,
+                reason: error.to_string(),
+            })
+        })?;
+        certificates.extend(read);
+    }
+    Ok(certificates)
 }
 
 fn name_of(leaf: &Certificate) -> String {

@@ -317,6 +317,8 @@ pub struct Relay {
 /// A client that may relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RelayClient {
+    /// Every client that the private CA on this host has certified (`--profile client`), and not revoked.
+    Ca,
     /// Who has the key of a certificate, or the public key, in this file.
     File(PathBuf),
     /// Who has the key, or the certificate, of this digest.

@@ -470,3 +470,66 @@ fn the_roots_of_outgoing_tls_are_the_systems_and_the_private_cas() {
     branch.mailcert().run(&["undo"]).expect(0);
     assert_eq!(main_cf(&branch), before);
 }
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, python3"]
+fn clients_of_the_private_ca_relay_until_they_are_revoked() {
+    let hub = hub("");
+    let branch = branch(&hub);
+    let out = hub.scratch.dir("issued");
+    let out_text = out.display().to_string();
+    let ca = |args: &[&str]| hub.mailcert().run(&[&["ca"], args].concat()).expect(0);
+    hub.hold_certificate("relay_clients = [\"ca\"]\nrelay_ca = \"ca\"\n");
+    // Before there is a CA, nobody is in the table, and nothing fails.
+    let applied = apply(&hub).expect(0);
+    assert!(
+        applied.stdout.contains("no private CA on this host yet"),
+        "{applied}"
+    );
+    ca(&["init", "--no-passphrase", "--domain", "example.test"]);
+    let issue = |name: &str, profile: &str| {
+        ca(&["issue", name, "--profile", profile, "--out-dir", &out_text]);
+        ClientIdentity {
+            certificate: out.join(format!("{name}.pem")),
+            key: out.join(format!("{name}.key")),
+        }
+    };
+    let (client, server) = (
+        issue("branch.example.test", "client"),
+        issue("server.example.test", "both"),
+    );
+    apply(&hub).expect(0);
+    assert_eq!(
+        hub.postfix.postconf("smtpd_tls_CAfile"),
+        hub.state("ca/root.pem").display().to_string()
+    );
+    assert_eq!(postmap_q(&hub, &client.key_fingerprint()), "branch.example.test");
+    assert_eq!(postmap_q(&hub, &server.key_fingerprint()), "");
+    branch.hold_certificate("");
+    show(&branch, &client).expect(0);
+    let status = sent(&branch.postfix, "client");
+    assert!(status.starts_with("sent"), "{status}\n{}", hub.postfix.log());
+    assert!(
+        hub.postfix
+            .log()
+            .contains(": Trusted TLS connection established from")
+    );
+    assert_eq!(found(&hub), [""; 0]);
+
+    // The next client is in the table with the next renewal, the revoked one is out of it.
+    let next = issue("next.example.test", "client");
+    ca(&["revoke", "branch.example.test", "--reason", "keyCompromise"]);
+    assert_eq!(found(&hub), ["error postfix.relay-clients-stale"]);
+    let renewed = hub.mailcert().run(&["renew"]).expect(0);
+    let told = renewed.stdout.clone() + &renewed.stderr;
+    for expected in [
+        "may relay now: next.example.test",
+        "may relay no more: branch.example.test",
+    ] {
+        assert!(told.contains(expected), "{renewed}");
+    }
+    let status = sent(&branch.postfix, "revoked");
+    assert!(status.starts_with("bounced"), "{status}\n{}", hub.postfix.log());
+    show(&branch, &next).expect(0);
+    assert!(sent(&branch.postfix, "next").starts_with("sent"));
+}

@@ -301,7 +301,7 @@ pub const KEYS: &[Key] = &[
     key("postfix", "client_ca", ChoiceOrFile(of(&["system", "ca", "own-chain", "keep"], &[])), Default(r#""system""#), r#""keep""#, "smtp_tls_CAfile: system, ca (system and the private CA), own-chain, keep, or a file"),
     key("postfix", "client_certificate", Text, Nothing, r#""/etc/postfix/relay.pem""#, "shown to servers that ask: a lineage, or a PEM file (smtp_tls_cert_file)"),
     key("postfix", "client_key", File, Nothing, r#""/etc/postfix/relay.key""#, "of a client_certificate that is a file; none: it stands in the same file"),
-    key("postfix", "relay_clients", List, Default("[]"), r#"["/etc/mailcert/branch.pem"]"#, "who may relay by client certificate: PEM files, or SHA-256 fingerprints"),
+    key("postfix", "relay_clients", List, Default("[]"), r#"["/etc/mailcert/branch.pem"]"#, "who may relay by client certificate: PEM files, SHA-256 fingerprints, ca (the clients of the private CA)"),
     key("postfix", "relay_clientcerts", Text, Default(r#""generated""#), r#""lmdb:/etc/postfix/relay_clientcerts""#, "their table: generated from relay_clients, or your own"),
     key("postfix", "relay_ca", ChoiceOrFile(of(&["keep", "ca"], &[])), Default(r#""keep""#), r#""/etc/mailcert/branches-ca.pem""#, "smtpd_tls_CAfile, where relay clients are wanted: keep, ca, or a file"),
     key("postfix", "incoming", Boolean, Default("false"), "true", "protocol floors of smtpd, as tls_minimum says"),

@@ -88,8 +88,11 @@ fn named_tables(text: &str, words_besides: &str, example: &str) -> Result<String
     Ok(words.join(","))
 }
 
-/// Parses a client that may relay: the absolute path of a PEM file, or a SHA-256 fingerprint with a name behind it.
+/// Parses a client that may relay: `ca`, the absolute path of a PEM file, or a SHA-256 fingerprint with a name behind it.
 pub fn relay_client(text: &str) -> Result<RelayClient, String> {
+    if text == "ca" {
+        return Ok(RelayClient::Ca);
+    }
     if text.starts_with('/') && !text.chars().any(char::is_control) {
         return Ok(RelayClient::File(text.into()));
     }
@@ -101,7 +104,7 @@ pub fn relay_client(text: &str) -> Result<RelayClient, String> {
             name: name.trim().to_owned(),
         }),
         _ => Err(format!(
-            "has `{}`; write the absolute path of a PEM file, or the SHA-256 fingerprint of a key or certificate as openssl \
+            "has `{}`; write ca, the absolute path of a PEM file, or the SHA-256 fingerprint of a key or certificate as openssl \
              prints it, with a name behind it where you like",
             shorten(text)
         )),

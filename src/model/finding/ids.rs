@@ -204,6 +204,10 @@ pub const IDS: &[(&str, &str)] = &[
     ("outbound.turned-away", "a host greets this one with a refusal"),
     ("outbound.unresolved", "the hosts to ask have no address"),
     (
+        "postfix.ask-ccert-of-users",
+        "mail programs are asked for a client certificate",
+    ),
+    (
         "postfix.ask-ccert-without-roots",
         "clients are asked for a certificate, and no CA is trusted for them",
     ),

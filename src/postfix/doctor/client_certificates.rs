@@ -9,6 +9,7 @@ use crate::{
         desired::{
             SYSTEM_BUNDLES, SYSTEM_CA_DIRECTORIES,
             relay_clients::{PERMIT, PERMIT_ALL, TABLES},
+            submission::Port,
         },
         submission::words,
         syntax::Service,
@@ -98,6 +99,17 @@ impl Patient<'_> {
                         "set smtpd_tls_req_ccert = no, and smtpd_tls_ask_ccert = yes where relays show one",
                     )
                     .reference("postconf(5), smtpd_tls_req_ccert"),
+            );
+        }
+        if is_asked && Port::of(self.port(service)).is_some() {
+            found.push(
+                info(
+                    "postfix.ask-ccert-of-users",
+                    service.label(),
+                    "mail programs are asked for a client certificate: some bother their users with it",
+                )
+                .remedy("-o smtpd_tls_ask_ccert=no for this service; postfix.submission and postfix.submissions do it")
+                .reference("postconf(5), smtpd_tls_ask_ccert"),
             );
         }
         let names = ["smtpd_tls_CAfile", "smtpd_tls_CApath"];
@@ -218,11 +230,15 @@ mod tests {
     };
 
     fn check(main_cf: &str, options: &[&str], expected: &[&str]) {
+        check_on("25", main_cf, options, expected);
+    }
+
+    fn check_on(port: &str, main_cf: &str, options: &[&str], expected: &[&str]) {
         let defaults = "myhostname = m.test\nsmtpd_banner = m.test\nsmtp_tls_security_level = may\nsmtp_tls_CAfile = /ca\n\
             smtp_tls_ciphers = medium\nsmtpd_tls_security_level = may\nsmtpd_tls_fingerprint_digest = sha256\n";
         let values = Values::parse(format!("{defaults}{main_cf}").as_bytes());
         let lines: String = options.iter().map(|one| format!("  -o {one}\n")).collect();
-        let services = MasterCf::parse(format!("25 inet n - n - - smtpd\n{lines}").as_bytes()).services();
+        let services = MasterCf::parse(format!("{port} inet n - n - - smtpd\n{lines}").as_bytes()).services();
         let found = examine(&Patient {
             subject: "/e",
             version: Version::new(3, 7),
@@ -261,6 +277,20 @@ mod tests {
             &["Warning ask-ccert-without-roots"],
         );
         check("smtpd_tls_ask_ccert = yes\nsmtpd_tls_CApath = /r\n", &[], &[]);
+        check_on(
+            "587",
+            "smtpd_tls_ask_ccert = yes\nsmtpd_tls_CApath = /r\n",
+            &[
+                "smtpd_tls_security_level=encrypt",
+                "smtpd_sasl_auth_enable=yes",
+                "smtpd_tls_auth_only=yes",
+            ],
+            &[
+                "Error submission-no-relay",
+                "Info ask-ccert-of-users",
+                "Info sender-login-missing",
+            ],
+        );
     }
 
     #[test]
