@@ -98,7 +98,9 @@ pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
             Some(_) if bound.is_empty() => interfaces::addresses(),
             _ => Vec::new(),
         };
-        let public = of_interfaces.into_iter().filter(|address| is_global(*address));
+        let public = of_interfaces
+            .into_iter()
+            .filter(|address| is_global(*address) && !is_example(*address));
         for address in known.into_iter().chain(public) {
             if address.is_ipv4() == is_v4 && !addresses.contains(&address) {
                 addresses.push(address);
@@ -115,6 +117,14 @@ pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
         host,
         addresses,
         relay,
+    }
+}
+
+/// Returns whether an address is one that examples have, and nobody on the internet (RFC 5737; RFC 3849).
+fn is_example(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_documentation(),
+        IpAddr::V6(address) => matches!(address.segments(), [0x2001, 0xdb8, ..]),
     }
 }
 
@@ -260,4 +270,38 @@ pub async fn still_as_written(
         still.push(change);
     }
     Ok(still)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sends_from_what_postfix_binds() {
+        let check = |text: &str, expected: &[&str]| {
+            let expected: Vec<IpAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(
+                bound_addresses(&Values::parse(text.as_bytes())),
+                expected,
+                "{text}"
+            );
+        };
+        check("inet_interfaces = all\n", &[]);
+        check(
+            "inet_interfaces = loopback-only\nsmtp_bind_address = 192.0.2.1\n",
+            &["192.0.2.1"],
+        );
+        check("smtp_bind_address6 = 2001:db8::1\n", &["2001:db8::1"]);
+        check(
+            "inet_interfaces = 192.0.2.2, [2001:db8::2]\n",
+            &["192.0.2.2", "2001:db8::2"],
+        );
+        check("inet_interfaces = 192.0.2.2, 192.0.2.3\n", &[]);
+        check("inet_interfaces = 127.0.0.1\n", &[]);
+        check("inet_interfaces = 192.0.2.2, mail.test\n", &[]);
+        check(
+            "inet_interfaces = 192.0.2.2\nsmtp_bind_address = 192.0.2.1\n",
+            &["192.0.2.1"],
+        );
+    }
 }

@@ -10,9 +10,10 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Authority, LoopbackAddress, Mailcert, Outcome, Scratch,
-    server::Server,
+    Authority, LoopbackAddress, Mailcert, Outcome, Scratch, World,
+    server::{Server, run},
     signed::{Signed, Signing, SlowWay},
+    world::DOMAIN,
 };
 
 const GOOD: &str = "\
@@ -320,8 +321,8 @@ fn a_list_is_checked_line_by_line() {
 #[test]
 #[ignore = "real: needs named, openssl"]
 fn the_time_is_that_of_the_longest_chain_of_questions() {
-    /// How long each answer takes.
-    const DELAY: Duration = Duration::from_millis(50);
+    /// How long each answer takes: long, so that a busy machine counts for little. `examples/benchmark-dns` has 50 ms.
+    const DELAY: Duration = Duration::from_secs(1);
     /// The domain's TXT, three records that it includes one after the other, and the address that the last one names.
     const CHAIN: u32 = 5;
     let site = Site::good();
@@ -329,19 +330,107 @@ fn the_time_is_that_of_the_longest_chain_of_questions() {
     let way = SlowWay::open(slow.port(53), site.resolver.port(53), DELAY);
     site.resolve_at(&slow.ip().to_string());
     // The authoritative server itself is asked as well, at once: its answers come sooner, and are no part of the chain.
-    let fastest = (0..5)
-        .map(|_| {
-            let start = Instant::now();
-            site.check(&["example.test"]).expect(0);
-            start.elapsed()
-        })
-        .min()
-        .unwrap();
-    let chain = DELAY * CHAIN;
-    eprintln!(
-        "{fastest:?} for a chain of {chain:?}; {} questions a run",
-        way.n_asked() / 5
+    let (chain, mut fastest) = (DELAY * CHAIN, Duration::MAX);
+    for n in 1..=3 {
+        let start = Instant::now();
+        site.check(&["example.test"]).expect(0);
+        fastest = fastest.min(start.elapsed());
+        assert!(way.n_asked() / n > 20, "{}", way.n_asked());
+        if fastest < chain * 13 / 10 {
+            return;
+        }
+    }
+    panic!("{fastest:?} for a chain of {chain:?}");
+}
+
+/// Returns the findings with this id.
+fn of<'f>(found: &'f Value, id: &str) -> Vec<&'f Value> {
+    found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["id"] == id)
+        .collect()
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble, openssl"]
+fn this_host_is_compared_with_what_is_published() {
+    let world = World::start();
+    world.write_config(|config| config);
+    let check = || world.mailcert().run(&["check", "dns", "--format", "json"]);
+
+    // What port 25 serves is not what is published: the record that is told to publish is the right one.
+    let foreign = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let owner = "_25._tcp.mail.example.test";
+    let publish = |record: &str| {
+        world.bind.nsupdate(&format!(
+            "update delete {owner} TLSA\nupdate add {owner} 60 TLSA {record}"
+        ));
+    };
+    publish(&format!("3 1 1 {foreign}"));
+    let found = check().json();
+    let mismatch = of(&found, "tlsa.mismatch");
+    assert_eq!(mismatch.len(), 1, "{found}");
+    let remedy = mismatch[0]["remedy"].as_str().unwrap();
+    publish(remedy.rsplit_once("TLSA ").unwrap().1);
+    let outcome = check();
+    assert!(of(&outcome.json(), "tlsa.mismatch").is_empty(), "{outcome}");
+    has(&outcome, "warning", "tlsa.insecure");
+
+    // The key that OpenDKIM signs with, as openssl has its public half.
+    let root = world.scratch.path().join("root");
+    let key = |name: &str| {
+        let file = world.scratch.dir("root/etc/opendkim").join(name);
+        run(Command::new("openssl")
+            .args(["genrsa", "-out"])
+            .arg(&file)
+            .arg("2048"));
+        file
+    };
+    let file = key("s1.private");
+    key("s2.private");
+    let public = world.scratch.path().join("public.der");
+    run(Command::new("openssl")
+        .args(["pkey", "-pubout", "-outform", "DER", "-out"])
+        .arg(&public)
+        .arg("-in")
+        .arg(&file));
+    let text = run(Command::new("base64").args(["-w", "0"]).arg(&public));
+    let (one, other) = text.trim().split_at(200);
+    world.bind.nsupdate(&format!(
+        "update add s1._domainkey.{DOMAIN} 60 TXT \"v=DKIM1; k=rsa; p={one}\" \"{other}\""
+    ));
+    let sign_with = |name: &str| {
+        let conf = format!("Domain {DOMAIN}\nSelector s1\nKeyFile /etc/opendkim/{name}\n");
+        std::fs::write(root.join("etc/opendkim.conf"), conf).unwrap();
+    };
+    sign_with("s1.private");
+    has(&check(), "ok", "dkim.ok");
+    sign_with("s2.private");
+    has(&check(), "error", "dkim.mismatch");
+
+    // SPF and names of the address that Postfix really sends from.
+    world
+        .bind
+        .nsupdate(&format!("update add {DOMAIN} 60 TXT \"v=spf1 mx -all\""));
+    has(&check(), "ok", "spf.ok");
+    world.postfix.edit_main_cf(|mut text| {
+        text.extend_from_slice(b"smtp_bind_address = 198.51.100.9\n");
+        text
+    });
+    let outcome = check().expect(3);
+    has(&outcome, "error", "spf.host-not-covered");
+    has(&outcome, "error", "ptr.missing");
+    assert!(
+        outcome
+            .stdout
+            .contains("9.100.51.198.in-addr.arpa. IN PTR mail.example.test."),
+        "{outcome}"
     );
-    assert!(way.n_asked() / 5 > 20, "{}", way.n_asked());
-    assert!(fastest < chain * 13 / 10, "{fastest:?} for a chain of {chain:?}");
+    world.postfix.edit_main_cf(|mut text| {
+        text.extend_from_slice(b"relayhost = [192.0.2.77]\n");
+        text
+    });
+    has(&check(), "error", "spf.relayhost-not-covered");
 }
