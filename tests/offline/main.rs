@@ -23,3 +23,4 @@ mod past_failures;
 mod reports;
 mod request;
 mod scratch;
+mod spf;
