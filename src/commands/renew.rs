@@ -197,6 +197,11 @@ fn forget_needless_order(context: &Context<'_>, work: &mut Work<'_>) -> Result<(
         return Ok(());
     }
     order::discard_needless(context, work.certificate, &work.lineage)?;
+    let name = &work.certificate.name;
+    context
+        .store
+        .discard_unfinished_record(name)
+        .map_err(|error| store_error(format!("the state of {name} could not be tidied up"), &error))?;
     if work.lineage.failure_of(Concern::Order).is_some() {
         work.lineage.forget_failure_of(Concern::Order);
         context.save(&work.lineage)?;

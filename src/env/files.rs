@@ -620,6 +620,26 @@ fn sync_directory_of(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Deletes what a killed [`write_atomic`] of this file left beside it.
+///
+/// # Errors
+/// When it is there and cannot be deleted.
+pub fn discard_unfinished(path: &Path) -> Result<(), FileError> {
+    let left = temp_name(path);
+    // Looked at first: most often there is none, and nothing is to be changed then.
+    if fs::symlink_metadata(&left).is_err() {
+        return Ok(());
+    }
+    match fs::remove_file(&left) {
+        Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(FileError {
+            verb: "remove",
+            path: left,
+            reason,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The temp file beside its target; a fixed name, so that a killed run leaves at most one, which the next run replaces.
 fn temp_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

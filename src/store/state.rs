@@ -64,6 +64,14 @@ impl Store {
         )?)
     }
 
+    /// Deletes what a killed [`Self::save`] left beside the record.
+    ///
+    /// # Errors
+    /// When it is there and cannot be deleted.
+    pub fn discard_unfinished_record(&self, name: &str) -> Result<(), StoreError> {
+        Ok(files::discard_unfinished(&self.layout().state(name))?)
+    }
+
     pub(super) fn make_lineage_directory(&self, name: &str) -> Result<(), StoreError> {
         files::make_directory(self.layout().root(), layout::WALKABLE)?;
         let parts = [
