@@ -7,7 +7,8 @@ use super::{
     sni, trust_bundle,
 };
 use crate::{
-    config::Timer,
+    ca::{layout::Layout, root_certificates},
+    config::{Issuer, Timer},
     env::{Env, files, progress::Progress},
     error::{Error, Result},
     model::{
@@ -440,9 +441,28 @@ fn own_ca(context: &Context<'_>, finding: Finding) -> Finding {
     }
 }
 
-/// The roots that clients trust: the system's. A private CA's directory root says nothing about what it issues.
+/// The roots that clients trust: the system's, and that of our private CA where it issues a lineage: who is to be served by it
+/// was given it. The root of an ACME directory says nothing about what it issues.
 fn roots(context: &Context<'_>) -> Result<Option<Roots>> {
-    Ok(load_roots(context.env, None).ok())
+    let system = load_roots(context.env, None).ok();
+    if !context
+        .config
+        .certificates
+        .iter()
+        .any(|one| one.issuer == Issuer::Ca)
+    {
+        return Ok(system);
+    }
+    let layout = Layout::new(&context.store.layout().ca());
+    let own = root_certificates(&layout).unwrap_or_default();
+    let own = Roots::from_ders(own.iter().map(|root| &root.der));
+    Ok(Some(match system {
+        Some(mut system) => {
+            system.extend(own);
+            system
+        }
+        None => own,
+    }))
 }
 
 fn timer_findings(context: &Context<'_>) -> Vec<Finding> {

@@ -945,6 +945,12 @@ fn a_host_without_any_network_is_served_by_its_own_ca() {
     let status = |mailcert: &Mailcert| mailcert.run(&["status", "--format", "json"]).expect(0).json();
     assert_eq!(status(&mailcert)["lineages"][0]["state"], "verified");
     let first = postfix.leaf_sha256(25).unwrap();
+    // Seen from outside, its chain leads to its own root.
+    let seen = mailcert.run(&["check", "tls", "certificates"]).expect(0);
+    assert!(
+        !seen.stdout.contains("untrusted") && seen.stdout.contains("ca.ok"),
+        "{seen}"
+    );
     // Again, and nothing happens.
     mailcert.run(&["apply", "--yes"]).expect(0);
     mailcert.run(&["renew"]).expect(0);

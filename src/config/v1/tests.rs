@@ -712,6 +712,10 @@ const EXAMPLES: &[(&str, &str)] = &[
         include_str!("../../../examples/config/ca-by-mail.toml"),
     ),
     (
+        "private-ca",
+        include_str!("../../../examples/config/private-ca.toml"),
+    ),
+    (
         "keep-my-client",
         include_str!("../../../examples/config/keep-my-client.toml"),
     ),
