@@ -169,11 +169,7 @@ fn judge(context: &Context<'_>, certificate: &Certificate, chain: &Chain, spki: 
         return Err(format!("its certificate is valid only from {}", leaf.not_before));
     }
     let usages = &leaf.extended_key_usages;
-    let is_for_clients = context.config.is_client_certificate(&certificate.name)
-        && context
-            .default_certificate()
-            .is_none_or(|default| default.name != certificate.name);
-    if is_for_clients {
+    if context.config.is_for_clients_alone(&certificate.name) {
         if !client_certificate::is_for_clients(leaf) {
             return Err(format!(
                 "its certificate is not for clients, as postfix.client_certificate wants it: its extended key usage is {}, and \

@@ -551,6 +551,14 @@ impl Config {
         matches!(&self.postfix.client_certificate, Some(ClientCertificate::Lineage(lineage)) if lineage == name)
     }
 
+    /// Returns whether this lineage is shown as a client, and served to nobody.
+    pub fn is_for_clients_alone(&self, name: &str) -> bool {
+        self.is_client_certificate(name)
+            && self
+                .default_certificate()
+                .is_none_or(|default| default.name != name)
+    }
+
     /// Returns the lineage that Postfix names in main.cf for those who connect: the first that covers the host's name, else the
     /// first. The client certificate is it only where there is no other.
     pub fn default_certificate(&self) -> Option<&Certificate> {

@@ -533,3 +533,69 @@ fn clients_of_the_private_ca_relay_until_they_are_revoked() {
     show(&branch, &next).expect(0);
     assert!(sent(&branch.postfix, "next").starts_with("sent"));
 }
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, python3"]
+fn a_lineage_of_the_private_ca_is_shown_and_renewed() {
+    let hub = hub("");
+    let branch = branch(&hub);
+    branch.hold_certificate(
+        "client_certificate = \"relay\"\nclient_ca = \"ca\"\n\
+         [[certificate]]\nname = \"relay\"\nidentifiers = [\"branch.example.test\"]\nissuer = \"ca\"\n",
+    );
+    // One apply makes the CA, the certificate, the bundle with its root, and has main.cf name them.
+    let all = || {
+        branch
+            .mailcert()
+            .run(&["apply", "certificates", "postfix", "--yes", "--format", "json"])
+    };
+    let applied = all().expect(0);
+    let certificate = branch.state("live/relay/cert.pem");
+    assert_eq!(
+        branch.postfix.postconf("smtp_tls_cert_file"),
+        branch.state("live/relay/fullchain.pem").display().to_string(),
+        "{applied}"
+    );
+    let usage = Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "extendedKeyUsage", "-in"])
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    let usage = String::from_utf8_lossy(&usage.stdout).into_owned();
+    assert!(
+        usage.contains("TLS Web Client Authentication") && !usage.contains("Server"),
+        "{usage}"
+    );
+    assert!(
+        subjects(&branch.state("ca-bundle.pem")).contains("mail CA"),
+        "{applied}"
+    );
+    assert_eq!(all().expect(0).json()["changes"], serde_json::json!([]));
+    let root = branch.state("ca/root.pem");
+    know(
+        &hub,
+        &format!("relay_clients = [{certificate:?}]\nrelay_ca = {root:?}\n"),
+    )
+    .expect(0);
+    assert!(
+        sent(&branch.postfix, "first").starts_with("sent"),
+        "{}",
+        hub.postfix.log()
+    );
+    assert!(
+        hub.postfix
+            .log()
+            .contains(": Trusted TLS connection established from")
+    );
+
+    // Renewed with another key: the hub's next renewal has it.
+    branch.mailcert().run(&["renew", "--force", "relay"]).expect(0);
+    assert!(sent(&branch.postfix, "unknown").starts_with("bounced"));
+    hub.mailcert().run(&["renew"]).expect(0);
+    assert!(
+        sent(&branch.postfix, "renewed").starts_with("sent"),
+        "{}",
+        hub.postfix.log()
+    );
+    assert_eq!(found(&branch), [""; 0]);
+}

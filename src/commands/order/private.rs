@@ -204,7 +204,10 @@ fn obtain(
         Some(chain) => chain,
         None => {
             let terms = Terms {
-                profile: Profile::Both,
+                profile: match context.config.is_for_clients_alone(&certificate.name) {
+                    true => Profile::Client,
+                    false => Profile::Both,
+                },
                 days: None,
                 subject: None,
             };
