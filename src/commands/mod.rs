@@ -213,6 +213,8 @@ impl<'a> Context<'a> {
         })?;
         let lock = Arc::new(lock);
         *held = Arc::downgrade(&lock);
+        // Where that cannot be done, nothing is lost by it.
+        let _ = self.store.discard_unfinished_entry();
         Ok(lock)
     }
 

@@ -108,6 +108,26 @@ impl Store {
         self.remove_directory(self.layout().journal().join(entry.number.to_string()))
     }
 
+    /// Deletes what a killed [`Self::save_entry`] left: half of an entry that no change has followed, or of its new status.
+    ///
+    /// Only for whoever holds the lock. It is for tidiness alone: what is left harms nothing.
+    ///
+    /// # Errors
+    /// When something is there and cannot be read or deleted.
+    pub fn discard_unfinished_entry(&self) -> Result<(), StoreError> {
+        let Some(number) = self.entry_numbers()?.last().copied() else {
+            return Ok(());
+        };
+        let directory = self.layout().journal().join(number.to_string());
+        let entry = directory.join("entry.json");
+        files::discard_unfinished(&entry)?;
+        if !entry.exists() {
+            // Only when nothing else is in it: whatever that is, it is not ours to delete.
+            let _ = fs::remove_dir(&directory);
+        }
+        Ok(())
+    }
+
     /// Returns the last entry that changed something and was not taken back.
     ///
     /// # Errors
@@ -181,5 +201,16 @@ mod tests {
         let last = store.last_entry().unwrap().unwrap();
         assert_eq!((last.number, last.files), (1, vec![change]));
         assert_eq!(store.begin_entry("apply", at).unwrap().number, 4);
+
+        // A run was killed before its entry was whole, and another before its new status was.
+        let journal = store.layout().journal();
+        fs::create_dir(journal.join("4")).unwrap();
+        fs::write(journal.join("4/.entry.json.mailcert"), "{").unwrap();
+        store.discard_unfinished_entry().unwrap();
+        assert!(!journal.join("4").exists());
+        fs::write(journal.join("3/.entry.json.mailcert"), "{").unwrap();
+        store.discard_unfinished_entry().unwrap();
+        assert!(journal.join("3/entry.json").exists());
+        assert!(!journal.join("3/.entry.json.mailcert").exists());
     }
 }
