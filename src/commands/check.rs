@@ -19,7 +19,7 @@ use crate::{
         name::DomainName,
         plan::Change,
     },
-    postfix::inspect::Instance,
+    postfix::{doctor::is_told, inspect::Instance},
     probe::{Client, Dialogue, Target, check as tls_check, load_roots, trust::Roots},
     timer,
 };
@@ -212,6 +212,7 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = server
         .warnings
         .iter()
+        .filter(|line| !is_told(line))
         .map(|line| {
             Finding::new(
                 Severity::Warning,

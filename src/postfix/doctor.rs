@@ -6,11 +6,14 @@
 //! Rules: postconf(5); master(5); RFC 3207; RFC 8314; RFC 8996.
 
 mod client_certificates;
+mod obsolete;
 mod outgoing;
 mod service;
-mod spelling;
 mod tables;
 mod users;
+mod values;
+
+pub use obsolete::is_told;
 
 use super::{
     endpoints::Host,
@@ -44,7 +47,8 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     patient.outgoing(&mut findings);
     patient.protocols(&mut findings);
-    patient.spelling(&mut findings);
+    patient.banner(&mut findings);
+    patient.obsolete(&mut findings);
     patient.tables(&mut findings);
     patient.client_certificates(&mut findings);
     for (index, service) in patient.services.iter().enumerate() {

@@ -70,6 +70,11 @@ impl Ports {
         Self(ports)
     }
 
+    /// Returns whether nothing was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns whether this host can look the name up by itself.
     pub(super) fn knows(&self, name: &str, known: &str) -> bool {
         self.0.contains_key(name)

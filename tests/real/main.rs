@@ -59,3 +59,4 @@ mod together;
 mod undo;
 mod until_verified;
 mod verify;
+mod versions;

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use crate::support::{Outcome, PostfixOptions, Site, auth, world::HOST};
+use crate::support::{Outcome, PostfixOptions, Release, Site, auth, world::HOST};
 
 /// What a mail program does and is told, a line for each step; Python's smtplib is the mail program.
 const CLIENT: &str = r#"
@@ -90,7 +90,7 @@ for port in (587, 465):
 "#;
 
 /// What is right.
-fn told() -> Vec<String> {
+pub fn told() -> Vec<String> {
     let mut lines: Vec<String> = [
         "587 offers AUTH in clear text: False",
         "587 MAIL in clear text: 530",
@@ -128,6 +128,11 @@ fn told() -> Vec<String> {
 /// Starts a site whose Postfix delivers to system users of example.test and to addresses of hosted.test, and asks a server of
 /// Dovecot's kind who may log in.
 fn site(further: &str) -> Site {
+    site_of(None, further)
+}
+
+/// Starts the same with the Postfix of another Debian.
+pub fn site_of(release: Option<Release>, further: &str) -> Site {
     let site = Site::of(|scratch, _| {
         let aliases = scratch.file(
             "aliases",
@@ -161,6 +166,7 @@ fn site(further: &str) -> Site {
                 aliases = aliases.display(),
                 mail = mail.display(),
             ),
+            release,
             ..PostfixOptions::default()
         }
     });
@@ -175,7 +181,7 @@ fn site(further: &str) -> Site {
 }
 
 /// Lets a mail program try everything.
-fn client(site: &Site) -> Vec<String> {
+pub fn client(site: &Site) -> Vec<String> {
     let output = Command::new("python3")
         .args(["-c", CLIENT, &site.address.ip().to_string()])
         .arg(site.root_file())

@@ -11,6 +11,8 @@ use std::{
 
 use mailcert::env::{Clock, Env, Sink, Streams};
 
+use super::Release;
+
 /// How a run ended and what it said.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -57,6 +59,8 @@ pub struct Mailcert {
     pub vars: BTreeMap<OsString, OsString>,
     /// The clock, in-process only.
     pub clock: Clock,
+    /// The Debian that it runs on, where that is not this machine's: always as the built program then.
+    pub release: Option<Release>,
 }
 
 impl Mailcert {
@@ -68,11 +72,15 @@ impl Mailcert {
             root: root.to_owned(),
             vars: BTreeMap::from([("PATH".into(), path.into())]),
             clock: Clock::System,
+            release: None,
         }
     }
 
     /// Runs a command in this process; nobody sits at its terminal.
     pub fn run(&self, args: &[&str]) -> Outcome {
+        if self.release.is_some() {
+            return self.run_program(args);
+        }
         self.run_with(args, None)
     }
 
@@ -121,7 +129,10 @@ impl Mailcert {
 
     /// Prepares the built program, for a test that wants to run it in a way of its own (under strace, say).
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mailcert"));
+        let mut command = match &self.release {
+            Some(release) => release.mailcert(),
+            None => Command::new(env!("CARGO_BIN_EXE_mailcert")),
+        };
         command.args(self.arguments(args)).env_clear().envs(&self.vars);
         command
             .stdin(Stdio::null())

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    LoopbackAddress, Scratch, judge,
+    LoopbackAddress, Release, Scratch, judge,
     judge::Tls,
     server::{run, tail, wait_until},
 };
@@ -29,6 +29,8 @@ pub struct PostfixOptions {
     pub main_cf: String,
     /// Lines put after master.cf's own.
     pub master_cf: String,
+    /// The Debian whose Postfix it is; this machine's when there is none.
+    pub release: Option<Release>,
 }
 
 impl Default for PostfixOptions {
@@ -41,6 +43,7 @@ impl Default for PostfixOptions {
             submissions: false,
             main_cf: String::new(),
             master_cf: String::new(),
+            release: None,
         }
     }
 }
@@ -50,6 +53,8 @@ pub struct Postfix {
     myhostname: String,
     root: PathBuf,
     address: SocketAddr,
+    /// The Debian whose Postfix it is.
+    pub release: Option<Release>,
 }
 
 impl Postfix {
@@ -97,6 +102,7 @@ impl Postfix {
             myhostname: options.myhostname.clone(),
             root,
             address: address.port(25),
+            release: options.release.clone(),
         }
     }
 
@@ -158,7 +164,8 @@ impl Postfix {
 
     /// Returns a parameter's value as postconf sees it.
     pub fn postconf(&self, parameter: &str) -> String {
-        let value = run(Command::new("postconf")
+        let value = run(self
+            .command("postconf")
             .arg("-c")
             .arg(self.config_directory())
             .args(["-hx", parameter]));
@@ -188,9 +195,17 @@ impl Postfix {
 
     /// Prepares a postfix(1) command for this instance.
     pub fn postfix(&self, command: &str) -> Command {
-        let mut prepared = Command::new("postfix");
+        let mut prepared = self.command("postfix");
         prepared.arg("-c").arg(self.config_directory()).arg(command);
         prepared
+    }
+
+    /// Prepares a program of the installation.
+    pub fn command(&self, program: &str) -> Command {
+        match &self.release {
+            Some(release) => release.command(program),
+            None => Command::new(program),
+        }
     }
 
     fn log_file(&self) -> PathBuf {

@@ -62,10 +62,13 @@ impl Site {
 
     /// Returns mailcert with this site's configuration.
     pub fn mailcert(&self) -> Mailcert {
-        Mailcert::new(
-            Some(&self.scratch.path().join("mailcert.toml")),
-            &self.scratch.path().join("root"),
-        )
+        let root = self.scratch.path().join("root");
+        let bundle = root.join("etc/ssl/certs/ca-certificates.crt");
+        let release = self.postfix.release.clone();
+        Mailcert {
+            release: release.map(|release| release.with_bundle(&bundle)),
+            ..Mailcert::new(Some(&self.scratch.path().join("mailcert.toml")), &root)
+        }
     }
 
     /// Returns a configuration for this site; the last table is `[postfix]`.

@@ -319,6 +319,14 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     ("postfix.req-ccert-on-25", "port 25 demands a client certificate"),
     (
+        "postfix.restriction-gone",
+        "a restriction that the installed version has no more: it answers 451",
+    ),
+    (
+        "postfix.restriction-obsolete",
+        "a restriction that the installed version calls obsolete",
+    ),
+    (
         "postfix.sasl-local-domain",
         "smtpd_sasl_local_domain has no effect with Dovecot",
     ),
@@ -336,6 +344,10 @@ pub const IDS: &[(&str, &str)] = &[
         "a sender login map that no list asks",
     ),
     ("postfix.service-twice", "master.cf has a service more than once"),
+    (
+        "postfix.service-unknown",
+        "a port by a name that this host does not know: Postfix does not start",
+    ),
     (
         "postfix.sni-exposed",
         "others may read the SNI map, which holds private keys",

@@ -1,6 +1,7 @@
 //! Tests of what should be, part by part.
 
 use super::*;
+use crate::config::{CipherGrade, OutgoingLevel};
 
 const DEBIAN: &[&str] = &["/etc/ssl/certs/ca-certificates.crt"];
 
@@ -346,4 +347,65 @@ fn refuses_overrides_that_serve_another_certificate() {
     check(TlsLayout::Chain, "smtpd_tls_key_file", "/o", true);
     check(TlsLayout::Chain, "smtpd_tls_security_level", "encrypt", false);
     check(TlsLayout::Chain, "smtp_tls_cert_file", "/o", false);
+}
+
+/// Everything at once, as each version gets it.
+#[test]
+fn no_version_gets_a_parameter_or_a_spelling_that_it_does_not_know() {
+    let live = LiveFiles::below(Path::new("/l"));
+    let old = "default_database_type = hash\nmyhostname = mail.example.test\nsmtpd_tls_protocols = !SSLv2\n";
+    for minor in 4..=11 {
+        let version = Version::new(3, minor);
+        for layout in [TlsLayout::CertAndKey, TlsLayout::Chain] {
+            let request = Request {
+                live: &live,
+                layout,
+                client_ca: &ClientCa::System,
+                system_bundles: DEBIAN,
+                sni: SniRequest {
+                    source: Path::new("/s/sni"),
+                    is_wanted: true,
+                },
+                policy: Policy {
+                    incoming: Some(TlsVersion::V1_2),
+                    outgoing: Some(Outgoing {
+                        level: OutgoingLevel::May,
+                        validation: Validation::Present,
+                        ciphers: CipherGrade::Medium,
+                        loglevel: 1,
+                        minimum: TlsVersion::V1_2,
+                    }),
+                    hide_banner: true,
+                    submission: submission::Request {
+                        ports: vec![submission::Port::Submission, submission::Port::Submissions],
+                        login_maps: submission::LoginMaps::Ours("hash:/s/sender-login".to_owned()),
+                        overrides: Vec::new(),
+                    },
+                    ..Policy::default()
+                },
+            };
+            let values = Values::parse(old.as_bytes());
+            let found = desired(&request, version, &MainCf::parse(old.as_bytes()), &values).unwrap();
+            let overrides = found.services.iter().flat_map(|service| &service.overrides);
+            let pairs: Vec<(&str, &str)> = found
+                .settings
+                .iter()
+                .map(|one| (one.name, one.value.as_str()))
+                .chain(overrides.map(|one| (one.name.as_str(), one.value.as_str())))
+                .collect();
+            assert!(pairs.len() > 20, "{pairs:?}");
+            for (name, value) in pairs {
+                let known = PARAMETERS.iter().find(|parameter| parameter.name == name);
+                let known = known.unwrap_or_else(|| panic!("{name} is not in the table"));
+                assert!(known.since <= version, "{name} for {version}");
+                if name.ends_with("_protocols") {
+                    let read = protocols::Allowed::read(value, version);
+                    assert!(
+                        matches!(read, protocols::Allowed::Known(_)),
+                        "{name} = {value} for {version}"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -45,6 +45,21 @@ impl Patient<'_> {
                 .reference("master(5)"),
             );
         }
+        let (_, port) = split_service(&service.name);
+        // A host without the file may still have other sources of names; what master(8) does there is not known here.
+        let is_known =
+            port.parse::<u16>().is_ok() || self.host.ports.knows(port, self.get("known_tcp_ports"));
+        if service.kind == "inet" && !is_known && !self.host.ports.is_empty() {
+            findings.push(
+                error(
+                    "postfix.service-unknown",
+                    &label,
+                    format!("neither /etc/services nor known_tcp_ports has a port `{port}`: Postfix does not start"),
+                )
+                .remedy("write the port as a number")
+                .reference("master(5); postconf(5), known_tcp_ports"),
+            );
+        }
         if service.command != "smtpd" || service.kind == "unix" {
             return;
         }

@@ -1,7 +1,7 @@
 //! Tables of configurations, and what is found in each.
 
 use super::*;
-use crate::postfix::syntax::MasterCf;
+use crate::postfix::{endpoints::Ports, syntax::MasterCf};
 
 /// As an installed Postfix 3.7 has them.
 const DEFAULTS: &str = "myhostname = mail.example.test\nsmtpd_banner = mail.example.test ESMTP Postfix\n\
@@ -18,7 +18,10 @@ fn check_with(version: Version, types: &str, main_cf: &str, master_cf: &str, exp
     let values = Values::parse(format!("{DEFAULTS}{main_cf}").as_bytes());
     let services = MasterCf::parse(master_cf.as_bytes()).services();
     let types: Vec<String> = types.split_whitespace().map(str::to_owned).collect();
-    let host = Host::default();
+    let host = Host {
+        ports: Ports::parse("smtp 25/tcp mail\n"),
+        ..Host::default()
+    };
     let found = examine(&Patient {
         subject: "/e",
         version,
@@ -129,6 +132,30 @@ fn finds_old_protocols_and_names() {
     let dh = "smtpd_tls_dh1024_param_file = /x\n";
     check(dh, SMTP, &[]);
     check_with(Version::new(3, 9), "hash", dh, SMTP, &["postfix.obsolete"]);
+    let renamed = "virtual_maps = hash:/x\n";
+    check(renamed, SMTP, &[]);
+    check_with(Version::new(3, 11), "hash", renamed, SMTP, &["postfix.obsolete"]);
+    check(
+        "",
+        "smtp inet n - n - - smtpd\n  -o smtpd_enforce_tls=yes\n",
+        &["postfix.obsolete"],
+    );
+    let lists = "smtpd_recipient_restrictions = permit_mynetworks, reject_maps_rbl, permit_mx_backup\n";
+    check(lists, SMTP, &["postfix.restriction-obsolete"]);
+    check_with(
+        Version::new(3, 9),
+        "hash",
+        lists,
+        SMTP,
+        &["postfix.restriction-gone", "postfix.restriction-obsolete"],
+    );
+    check_with(
+        Version::new(3, 10),
+        "hash",
+        "",
+        "smtp inet n - n - - smtpd\n  -o smtpd_helo_restrictions=permit_naked_ip_address\n",
+        &["postfix.restriction-gone"],
+    );
     check("smtpd_banner = ESMTP ready\n", SMTP, &["postfix.banner"]);
     let gone = "virtual_alias_maps = hash:/etc/virtual\n";
     check(gone, SMTP, &[]);
@@ -186,6 +213,9 @@ fn finds_what_is_wrong_with_port_25() {
         &format!("{SMTP}25 inet n - n - - smtpd\n"),
         &["postfix.service-twice"],
     );
+    let unknown = "smtps-in-house inet n - n - - smtpd\n";
+    check("", unknown, &["postfix.service-unknown"]);
+    check("", "7025 inet n - n - - lmtp\n", &[]);
     check("", &format!("{SMTP}127.0.0.1:25 inet n - n - - smtpd\n"), &[]);
     check(
         "",

@@ -1,40 +1,9 @@
-//! Names and values that say something else than their author meant, or nothing any more. Pure.
+//! Values that say something else than their author meant. Pure.
 //!
-//! Rules: postconf(5); Postfix DEPRECATION_README; RFC 8996.
+//! Rules: postconf(5); RFC 5321, 4.3.1; RFC 8996.
 
 use super::{Patient, error, warning};
-use crate::{
-    config::TlsVersion,
-    model::finding::Finding,
-    postfix::{desired::protocols::Allowed, values::Version},
-};
-
-/// Parameters that are obsolete, with the version that says so and what takes their place (postconf(5); Postfix
-/// DEPRECATION_README).
-const OBSOLETE: [(&str, u32, u32, &str); 12] = [
-    ("disable_dns_lookups", 3, 9, "smtp_dns_support_level"),
-    ("lmtp_use_tls", 2, 3, "lmtp_tls_security_level"),
-    ("smtp_enforce_tls", 2, 3, "smtp_tls_security_level = encrypt"),
-    ("smtp_tls_cipherlist", 2, 3, "smtp_tls_mandatory_ciphers"),
-    (
-        "smtp_tls_enforce_peername",
-        2,
-        3,
-        "smtp_tls_security_level = verify",
-    ),
-    ("smtp_tls_per_site", 2, 3, "smtp_tls_policy_maps"),
-    ("smtp_use_tls", 2, 3, "smtp_tls_security_level = may"),
-    ("smtpd_enforce_tls", 2, 3, "smtpd_tls_security_level = encrypt"),
-    ("smtpd_tls_cipherlist", 2, 3, "smtpd_tls_mandatory_ciphers"),
-    (
-        "smtpd_tls_dh1024_param_file",
-        3,
-        9,
-        "nothing: OpenSSL's own parameters are better",
-    ),
-    ("smtpd_tls_eecdh_grade", 3, 9, "nothing: OpenSSL chooses"),
-    ("smtpd_use_tls", 2, 3, "smtpd_tls_security_level = may"),
-];
+use crate::{config::TlsVersion, model::finding::Finding, postfix::desired::protocols::Allowed};
 
 impl Patient<'_> {
     /// Lists of protocols.
@@ -85,21 +54,8 @@ impl Patient<'_> {
         }
     }
 
-    /// Names and values that say something else than their author meant, or nothing any more.
-    pub(super) fn spelling(&self, findings: &mut Vec<Finding>) {
-        for (name, major, minor, instead) in OBSOLETE {
-            if self.main_cf.get(name).is_some() && self.version >= Version::new(major, minor) {
-                findings.push(
-                    warning(
-                        "postfix.obsolete",
-                        self.subject,
-                        format!("{name} is obsolete since Postfix {major}.{minor}"),
-                    )
-                    .remedy(format!("take it out; in its place: {instead}"))
-                    .reference("Postfix DEPRECATION_README"),
-                );
-            }
-        }
+    /// The greeting.
+    pub(super) fn banner(&self, findings: &mut Vec<Finding>) {
         let banner = self.get("smtpd_banner");
         let host = self.get("myhostname");
         if !banner.is_empty() && !host.is_empty() && banner.split_whitespace().next() != Some(host) {
