@@ -17,7 +17,7 @@
 //! - [`ca`]: the private CA: its keys, index and CRL; what it signs.
 //! - [`acme`]: conversations with a CA (RFC 8555, RFC 9773).
 //! - [`dns`]: questions to authoritative servers, dynamic updates, SPF checked and planned.
-//! - [`dovecot`]: the effective configuration of Dovecot 2.3 and 2.4; judged, reloaded.
+//! - [`dovecot`]: the effective configuration of Dovecot 2.3 and 2.4, read.
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.
 //! - [`probe`]: connects as a client does, and judges what is served.
 //! - [`hook`]: programs of the operator's, written for us or for other clients.

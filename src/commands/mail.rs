@@ -268,7 +268,7 @@ fn ours(context: &Context<'_>, service: &TlsService) -> Option<String> {
 /// Returns which lineage each endpoint is to serve, addresses in the place of names; and for each identifier of the
 /// certificates in `in_sni_map`, which is to serve it where a service looks names up in our map.
 ///
-/// With `verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
+/// Endpoints of `dovecot.verify` are to serve the lineage that main.cf names. With `postfix.verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
 /// these endpoints, each with the lineage that the service on its port names, else the one that main.cf names.
 pub async fn expected(
     context: &Context<'_>,
@@ -282,7 +282,7 @@ pub async fn expected(
     let ours = |service: &TlsService| ours(context, service);
     // An endpoint, the lineage that it serves by default, and whether it serves those of the map.
     let is_named = |service: &TlsService| !in_sni_map.is_empty() && sni::is_named(context, &service.sni_maps);
-    let wanted: Vec<(Endpoint, Option<String>, bool)> = match &context.config.postfix.verify {
+    let mut wanted: Vec<(Endpoint, Option<String>, bool)> = match &context.config.postfix.verify {
         Verify::Auto => services
             .iter()
             .map(|service| (service.endpoint.clone(), ours(service), is_named(service)))
@@ -309,6 +309,11 @@ pub async fn expected(
                 .collect()
         }
     };
+    // A deploy hook has another server than Postfix read its certificate: the host's own.
+    if let Some(default) = context.default_certificate() {
+        let listed = context.config.dovecot.verify.iter();
+        wanted.extend(listed.map(|endpoint| (endpoint.clone(), Some(default.name.clone()), false)));
+    }
     let resolved = join_all(
         wanted
             .iter()
@@ -370,8 +375,12 @@ pub fn written_by_reload(context: &Context<'_>) -> Vec<PathBuf> {
 
 /// Returns the ports that are verified: what TLSA records may speak about.
 pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
-    match &context.config.postfix.verify {
-        Verify::Endpoints(endpoints) => endpoints.iter().map(|endpoint| endpoint.port).collect(),
+    let of_dovecot = context.config.dovecot.verify.iter().map(|endpoint| endpoint.port);
+    let of_postfix = match &context.config.postfix.verify {
+        Verify::Endpoints(endpoints) => endpoints
+            .iter()
+            .map(|endpoint| endpoint.port)
+            .collect::<BTreeSet<u16>>(),
         Verify::Auto => {
             let server = inspect(context).ok().flatten();
             // A port that Postfix is about to offer TLS on counts as well: the usual one for mail is always looked at.
@@ -379,7 +388,8 @@ pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
             let usual = context.config.postfix.manage.then_some(25);
             known.chain(usual).collect()
         }
-    }
+    };
+    of_dovecot.chain(of_postfix).collect()
 }
 
 /// Has Postfix judge the changes in a staged copy; returns what could not be judged.

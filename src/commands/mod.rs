@@ -306,8 +306,9 @@ impl<'a> Context<'a> {
         let postfix = &self.config.postfix;
         if postfix.reload == Reload::Never {
             State::Installed
-        } else if !postfix.manage && postfix.verify == Verify::Auto
-            || postfix.verify == Verify::Endpoints(Vec::new())
+        } else if self.config.dovecot.verify.is_empty()
+            && (!postfix.manage && postfix.verify == Verify::Auto
+                || postfix.verify == Verify::Endpoints(Vec::new()))
         {
             State::Deployed
         } else {

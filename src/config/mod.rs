@@ -32,6 +32,8 @@ pub struct Config {
     pub renew: Renew,
     /// What to do with Postfix.
     pub postfix: Postfix,
+    /// What to do with Dovecot.
+    pub dovecot: Dovecot,
     /// The private CA.
     pub ca: PrivateCa,
     /// How to ask the DNS, and what to publish.
@@ -263,6 +265,13 @@ pub struct Postfix {
     pub reload: Reload,
     /// Which endpoints prove a deployment.
     pub verify: Verify,
+}
+
+/// `[dovecot]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dovecot {
+    /// Which endpoints prove a deployment; a deploy hook has them read the certificate.
+    pub verify: Vec<Endpoint>,
 }
 
 /// How key and chain are named in main.cf.

@@ -21,15 +21,15 @@ use std::{
 use toml_edit::{Document, Item, TableLike};
 
 use super::{
-    Acme, Certificate, Challenge, CipherGrade, ClientCa, ClientCertificate, Config, Dns, ExternalAccount,
-    Firewall, Host, Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing, OutgoingLevel,
-    Postfix, PrivateCa, Provider, Publish, Relay, RelayCa, RelayTable, Reload, Renew, RenewBefore, ReuseKey,
-    Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion, TsigAlgorithm, Verify,
-    hook::ChallengeHook,
+    Acme, Certificate, Challenge, CipherGrade, ClientCa, ClientCertificate, Config, Dns, Dovecot,
+    ExternalAccount, Firewall, Host, Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing,
+    OutgoingLevel, Postfix, PrivateCa, Provider, Publish, Relay, RelayCa, RelayTable, Reload, Renew,
+    RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion,
+    TsigAlgorithm, Verify, hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
-    endpoint::{EndpointError, Peer},
+    endpoint::{Endpoint, EndpointError, Peer},
     name::{DomainName, Identifier},
 };
 use batches::Batches;
@@ -112,6 +112,7 @@ fn read(
         &mut report,
     );
     let postfix = postfix(&root.section("postfix"), &mut report);
+    let dovecot = dovecot(&root.section("dovecot"), &mut report);
     let mut certificates = Certificates {
         challenge: challenge.as_ref(),
         is_managed: postfix.manage,
@@ -178,6 +179,7 @@ fn read(
             renew,
             postfix,
             ca,
+            dovecot,
             dns,
             firewall,
             outbound,
@@ -527,10 +529,7 @@ fn renew(section: &Section<'_>, report: &mut Report<'_>) -> Renew {
 }
 
 fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
-    let endpoints = section.parsed_list("verify", report, |text| {
-        text.parse()
-            .map_err(|error: EndpointError| format!("is wrong: {error}"))
-    });
+    let endpoints = endpoints(section, Mail::Sent, report);
     Postfix {
         manage: section.boolean("manage").is_none_or(|(manage, _)| manage),
         config_directory: section.path("config_directory").unwrap_or_default(),
@@ -574,9 +573,37 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
         },
         verify: match section.text("verify") {
             Some(_) => Verify::Auto,
-            None => Verify::Endpoints(without_places(endpoints)),
+            None => Verify::Endpoints(endpoints),
         },
     }
+}
+
+fn dovecot(section: &Section<'_>, report: &mut Report<'_>) -> Dovecot {
+    Dovecot {
+        verify: endpoints(section, Mail::Read, report),
+    }
+}
+
+/// What an endpoint is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mail {
+    Read,
+    Sent,
+}
+
+/// Returns the endpoints of a `verify` list, all of one kind.
+fn endpoints(section: &Section<'_>, mail: Mail, report: &mut Report<'_>) -> Vec<Endpoint> {
+    let endpoints = section.parsed_list("verify", report, |text| {
+        let endpoint: Endpoint = text
+            .parse()
+            .map_err(|error: EndpointError| format!("is wrong: {error}"))?;
+        match (mail, endpoint.scheme.is_for_reading()) {
+            (Mail::Read, true) | (Mail::Sent, false) => Ok(endpoint),
+            (Mail::Read, false) => Err(format!("is wrong: `{endpoint}` belongs in `postfix.verify`")),
+            (Mail::Sent, true) => Err(format!("is wrong: `{endpoint}` belongs in `dovecot.verify`")),
+        }
+    });
+    without_places(endpoints)
 }
 
 fn is_on(section: &Section<'_>, name: &str) -> bool {

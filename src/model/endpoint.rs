@@ -1,4 +1,4 @@
-//! A port of the mail server that speaks TLS: `smtp://`, `submission://`, `submissions://` HOST:PORT. Pure.
+//! A port of the mail server that speaks TLS: `smtp://`, `submissions://`, `imaps://` and others, HOST:PORT. Pure.
 
 use std::{
     fmt,
@@ -13,6 +13,14 @@ use super::name::DomainName;
 /// How TLS begins on an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
+    /// IMAP with STARTTLS (RFC 9051, 6.2.1), port 143.
+    Imap,
+    /// IMAP over implicit TLS (RFC 8314, 3.2), port 993.
+    Imaps,
+    /// POP3 with STLS (RFC 2595, 4), port 110.
+    Pop3,
+    /// POP3 over implicit TLS (RFC 8314, 3.1), port 995.
+    Pop3s,
     /// SMTP with STARTTLS between servers (RFC 3207), port 25.
     Smtp,
     /// Submission with STARTTLS (RFC 6409), port 587.
@@ -22,9 +30,34 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Every scheme.
+    pub const ALL: [Self; 7] = [
+        Self::Imap,
+        Self::Imaps,
+        Self::Pop3,
+        Self::Pop3s,
+        Self::Smtp,
+        Self::Submission,
+        Self::Submissions,
+    ];
+
+    /// Returns whether mail is read there, not sent.
+    pub fn is_for_reading(self) -> bool {
+        matches!(self, Self::Imap | Self::Imaps | Self::Pop3 | Self::Pop3s)
+    }
+
+    /// Returns whether TLS begins with the first octet.
+    pub fn is_implicit(self) -> bool {
+        matches!(self, Self::Imaps | Self::Pop3s | Self::Submissions)
+    }
+
     /// Returns the port that IANA assigned.
     pub fn default_port(self) -> u16 {
         match self {
+            Self::Imap => 143,
+            Self::Imaps => 993,
+            Self::Pop3 => 110,
+            Self::Pop3s => 995,
             Self::Smtp => 25,
             Self::Submission => 587,
             Self::Submissions => 465,
@@ -34,6 +67,10 @@ impl Scheme {
     /// Returns the name as it stands before `://`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Imap => "imap",
+            Self::Imaps => "imaps",
+            Self::Pop3 => "pop3",
+            Self::Pop3s => "pop3s",
             Self::Smtp => "smtp",
             Self::Submission => "submission",
             Self::Submissions => "submissions",
@@ -102,13 +139,10 @@ impl FromStr for Endpoint {
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| fail("write it as smtp://HOST:PORT"))?;
-        let scheme = match scheme {
-            "smtp" => Scheme::Smtp,
-            "submission" => Scheme::Submission,
-            "submissions" => Scheme::Submissions,
-            "imap" | "imaps" | "pop3" | "pop3s" => return Err(fail("IMAP and POP3 are not yet supported")),
-            _ => return Err(fail("the scheme is smtp, submission or submissions")),
-        };
+        let scheme = Scheme::ALL
+            .into_iter()
+            .find(|known| known.name() == scheme)
+            .ok_or_else(|| fail("the scheme is smtp, submission, submissions, imap, imaps, pop3 or pop3s"))?;
         let (host, port) =
             split_host_port(rest).ok_or_else(|| fail("the host and port are HOST:PORT or [IPv6]:PORT"))?;
         let port = match port {
@@ -240,7 +274,11 @@ mod tests {
         check("smtp://::1", Some("smtp://[::1]:25"));
         check("smtp://h:0", None);
         check("smtp://h:99999", None);
-        check("imaps://h:993", None);
+        check("imaps://h", Some("imaps://h:993"));
+        check("imap://h", Some("imap://h:143"));
+        check("pop3://h", Some("pop3://h:110"));
+        check("pop3s://h:9950", Some("pop3s://h:9950"));
+        check("https://h:993", None);
         check("h:25", None);
         check("smtp://", None);
         check("smtp://a b:25", None);

@@ -20,6 +20,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     dial::{self, Sources},
+    retrieval::{Greeting, Retrieval},
     sighting::{Handshake, Outcome, Sighting, Stage, Transaction},
     smtp::{Conversation, seconds},
     target::Target,
@@ -203,7 +204,17 @@ impl Talk<'_> {
     async fn hold(&mut self, target: &Target, address: SocketAddr) -> Result<Handshake, Ended> {
         let (stream, after) = self.encrypt(target, address).await?;
         let mut handshake = describe(&stream).map_err(|reason| (Stage::Handshake, reason))?;
-        handshake.mute = self.talk_within(stream, after).await.err();
+        handshake.mute = match retrieval(target.endpoint.scheme) {
+            None => self.talk_within(stream, after).await.err(),
+            Some(retrieval) => {
+                let mut talk = Conversation::new(stream, self.client.limits.answer, self.deadline);
+                let greeting = match after {
+                    AfterHandshake::Ehlo => Greeting::Before,
+                    AfterHandshake::Greeting => Greeting::Within,
+                };
+                retrieval.talk_within(&mut talk, greeting).await.err()
+            }
+        };
         Ok(handshake)
     }
 
@@ -216,9 +227,18 @@ impl Talk<'_> {
             .connect(address)
             .await
             .map_err(|reason| (Stage::Connect, reason))?;
-        let (stream, after) = match target.endpoint.scheme {
-            Scheme::Submissions => (stream, AfterHandshake::Greeting),
-            Scheme::Smtp | Scheme::Submission => (self.start_tls(stream).await?, AfterHandshake::Ehlo),
+        let scheme = target.endpoint.scheme;
+        let (stream, after) = match (scheme.is_implicit(), retrieval(scheme)) {
+            (true, _) => (stream, AfterHandshake::Greeting),
+            (false, None) => (self.start_tls(stream).await?, AfterHandshake::Ehlo),
+            (false, Some(retrieval)) => {
+                let mut talk = Conversation::new(stream, self.client.limits.answer, self.deadline);
+                retrieval.start_tls(&mut talk).await?;
+                let stream = talk
+                    .into_stream()
+                    .map_err(|reason| (Stage::StartTlsRefused, reason))?;
+                (stream, AfterHandshake::Ehlo)
+            }
         };
         Ok((self.shake_hands(stream, target, address.ip()).await?, after))
     }
@@ -354,10 +374,19 @@ impl Talk<'_> {
     }
 }
 
+/// Returns how mailboxes are read on an endpoint that is for that; `None` where mail is sent.
+fn retrieval(scheme: Scheme) -> Option<Retrieval> {
+    match scheme {
+        Scheme::Imap | Scheme::Imaps => Some(Retrieval::Imap),
+        Scheme::Pop3 | Scheme::Pop3s => Some(Retrieval::Pop3),
+        Scheme::Smtp | Scheme::Submission | Scheme::Submissions => None,
+    }
+}
+
 /// What the server says first once TLS is up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterHandshake {
-    /// Nothing: it waits for EHLO.
+    /// Nothing: it waits for a command.
     Ehlo,
     /// The greeting, which implicit TLS puts within.
     Greeting,

@@ -1,6 +1,7 @@
 //! Connects to mail ports as a client does, tells what is served, and judges it.
 //!
-//! [`Client`] holds one conversation: connect, greeting, EHLO, STARTTLS, handshake, EHLO, perhaps MAIL and RCPT, QUIT.
+//! [`Client`] holds one conversation: connect, greeting, EHLO, STARTTLS, handshake, EHLO, perhaps MAIL and RCPT, QUIT; with
+//! IMAP and POP3 servers, their words for the same.
 //! It shows every chain and refuses none, so that an expired or self-made certificate is seen and not only "failed".
 //! [`judge`] and [`trust`] decide about what was seen, and [`verify`] asks until a deployment is proven or time is up.
 //! [`http01`] and [`tls_alpn01`] look at a challenge as a CA does; [`reach`] and [`outbound`] tell whether mail can leave.
@@ -17,6 +18,7 @@ pub mod outbound;
 pub mod page;
 pub mod reach;
 pub mod report;
+mod retrieval;
 mod roots;
 mod sighting;
 mod smtp;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::model::{
     certificate::{Certificate, Sha256, Validity},
-    endpoint::{Endpoint, EndpointError},
+    endpoint::{Endpoint, EndpointError, Scheme},
     name::DomainName,
 };
 
@@ -101,7 +101,8 @@ pub struct CertificateReport {
 
 /// Reads what `probe` is given: `HOST`, `HOST:PORT`, or an endpoint with its scheme.
 ///
-/// Port 465 means implicit TLS, 587 submission; every other port is spoken to as a mail server speaks.
+/// Port 465 means implicit TLS, 587 submission; 143 and 993 IMAP, 110 and 995 POP3; every other port is spoken to as a mail
+/// server speaks.
 ///
 /// # Errors
 /// When it is none of these.
@@ -110,11 +111,13 @@ pub fn endpoint_of(text: &str) -> Result<Endpoint, EndpointError> {
         return text.parse();
     }
     let endpoint: Endpoint = format!("smtp://{text}").parse()?;
-    match endpoint.port {
-        465 => format!("submissions://{text}").parse(),
-        587 => format!("submission://{text}").parse(),
-        _ => Ok(endpoint),
-    }
+    let known = Scheme::ALL
+        .into_iter()
+        .find(|scheme| scheme.default_port() == endpoint.port);
+    Ok(Endpoint {
+        scheme: known.unwrap_or(endpoint.scheme),
+        ..endpoint
+    })
 }
 
 impl Report {
@@ -229,7 +232,10 @@ mod tests {
             "submissions://192.0.2.1:4650",
             Some("submissions://192.0.2.1:4650"),
         );
-        check("imaps://192.0.2.1", None);
+        check("192.0.2.1:993", Some("imaps://192.0.2.1:993"));
+        check("192.0.2.1:110", Some("pop3://192.0.2.1:110"));
+        check("imaps://192.0.2.1", Some("imaps://192.0.2.1:993"));
+        check("https://192.0.2.1", None);
         check("mail.example.test:x", None);
     }
 

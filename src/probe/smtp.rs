@@ -20,7 +20,7 @@ const LINE_LIMIT: usize = 2048;
 const TOTAL_LIMIT: usize = 64 << 10;
 
 /// The longest text of a server that is shown, in characters.
-const TEXT_LIMIT: usize = 300;
+pub(super) const TEXT_LIMIT: usize = 300;
 
 /// A stream on which SMTP is spoken.
 pub struct Conversation<S> {
@@ -72,16 +72,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// # Errors
     /// As [`Conversation::command`].
     pub async fn send(&mut self, bytes: &[u8]) -> Result<Reply, String> {
+        self.write(bytes).await?;
+        self.reply().await
+    }
+
+    /// Sends octets, and reads nothing.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
         let until = self.until(self.patience);
         let sent = timeout_at(until, async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         });
         match sent.await {
-            Ok(Ok(())) => self.reply().await,
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(lost(&error)),
             Err(_) => Err("the server takes no more data".to_owned()),
         }
+    }
+
+    /// Reads one line of another protocol than SMTP, fit for a terminal.
+    pub(super) async fn text(&mut self) -> Result<String, String> {
+        let until = self.until(self.patience);
+        let started = Instant::now();
+        let line = timeout_at(until, self.line())
+            .await
+            .map_err(|_| format!("the server said nothing for {} s", seconds(started.elapsed())))??;
+        Ok(printable_line(&line, LINE_LIMIT))
+    }
+
+    /// Waits no longer than a moment from now on: what is left to say is politeness.
+    pub(super) fn hurry(&mut self) {
+        self.patience = self.patience.min(Duration::from_millis(500));
     }
 
     /// Reads one reply, which may have several lines.
@@ -116,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Says QUIT and waits a moment for the answer, so that the server does not log a lost connection.
     pub async fn quit(mut self) {
-        self.patience = self.patience.min(Duration::from_millis(500));
+        self.hurry();
         // It is over either way.
         let _ = self.command("QUIT").await;
     }

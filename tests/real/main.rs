@@ -25,6 +25,7 @@ mod damage;
 mod dane;
 mod dns;
 mod doctor;
+mod dovecot;
 mod fallback;
 mod faulty_ca;
 mod firewall;

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod authority;
 pub mod bind;
 pub mod client_ca;
+pub mod dovecot;
 pub mod faulty_ca;
 pub mod filtered;
 pub mod foreign;

@@ -51,33 +51,46 @@ pub fn unproven(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             added_to,
         }
     };
-    if context.config.postfix.verify == Listed::Auto {
-        let served = context
-            .changed_services()
-            .map_or(&[][..], |changed| &changed.served);
-        return served
-            .iter()
-            .filter(|(endpoint, name)| *name == certificate.name && !was_asked(deployment, endpoint))
-            .map(|(endpoint, _)| endpoint)
-            .map(as_added_to("master.cf"))
-            .collect();
-    }
     let is_default = || {
         let default = context.default_certificate();
         default.is_some_and(|default| default.name == certificate.name)
     };
-    if deployment.verify == Verify::Off && !is_default() {
-        return Vec::new();
+    let is_new = |endpoint: &&Endpoint| !deployment.listed.contains(endpoint);
+    let mut found: Vec<Unproven> = Vec::new();
+    if context.config.postfix.verify == Listed::Auto {
+        let served = context
+            .changed_services()
+            .map_or(&[][..], |changed| &changed.served);
+        let unasked = served
+            .iter()
+            .filter(|(endpoint, name)| *name == certificate.name && !was_asked(deployment, endpoint));
+        found.extend(
+            unasked
+                .map(|(endpoint, _)| endpoint)
+                .map(as_added_to("master.cf")),
+        );
+    } else if deployment.verify == Verify::On || is_default() {
+        let listed = listed_of_postfix(context).iter().filter(is_new);
+        found.extend(listed.map(as_added_to("postfix.verify")));
     }
-    listed(context)
-        .iter()
-        .filter(|endpoint| !deployment.listed.contains(endpoint))
-        .map(as_added_to("postfix.verify"))
-        .collect()
+    let of_dovecot = context.config.dovecot.verify.iter().filter(is_new);
+    if of_dovecot.clone().next().is_some() && is_default() {
+        found.extend(of_dovecot.map(as_added_to("dovecot.verify")));
+    }
+    found
 }
 
 /// Returns the endpoints that the configuration lists.
-pub(super) fn listed<'c>(context: &'c Context<'_>) -> &'c [Endpoint] {
+pub(super) fn listed(context: &Context<'_>) -> Vec<Endpoint> {
+    let of_dovecot = &context.config.dovecot.verify;
+    listed_of_postfix(context)
+        .iter()
+        .chain(of_dovecot)
+        .cloned()
+        .collect()
+}
+
+fn listed_of_postfix<'c>(context: &'c Context<'_>) -> &'c [Endpoint] {
     match &context.config.postfix.verify {
         Listed::Endpoints(endpoints) => endpoints,
         Listed::Auto => &[],

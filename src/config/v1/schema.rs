@@ -321,7 +321,7 @@ pub const KEYS: &[Key] = &[
     later_than("false", key("dovecot", "manage", Boolean, Default("true"), "true", "false: Dovecot is left alone")),
     later(key("dovecot", "config_directory", File, Default(r#""/etc/dovecot""#), r#""/etc/dovecot""#, "the instance")),
     later_than("false", key("dovecot", "auth_socket", Boolean, Default("false"), "true", "the listener Postfix authenticates through")),
-    later_than("[]", key("dovecot", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["imaps://mail.example.jp:993"]"#, "auto, or a list of imaps://HOST:PORT")),
+    key("dovecot", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["imaps://mail.example.jp:993"]"#, "a list of imaps://HOST:PORT that a deploy hook has Dovecot serve; auto: none"),
 
     key("ca", "name", Text, Nothing, r#""example.jp mail CA""#, "of the private CA"),
     key("ca", "passphrase_file", File, Nothing, r#""/etc/mailcert/ca-passphrase""#, "protects its key"),

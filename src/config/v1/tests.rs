@@ -568,7 +568,7 @@ fn refuses_wrong_settings() {
     );
     postfix(
         "verify = ['imaps://h']",
-        "18:11: `postfix.verify` is wrong: `imaps://h` is not an endpoint: IMAP",
+        "18:11: `postfix.verify` is wrong: `imaps://h:993` belongs in `dovecot.verify`",
     );
     postfix(
         "verify = 'smtp://h'",
