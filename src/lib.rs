@@ -16,7 +16,8 @@
 //! - [`store`]: what is kept on disk: accounts, lineages, requests, the live links, the journal, the lock.
 //! - [`ca`]: the private CA: its keys, index and CRL; what it signs.
 //! - [`acme`]: conversations with a CA (RFC 8555, RFC 9773).
-//! - [`dns`]: questions to authoritative servers, dynamic updates, SPF checked and planned.
+//! - [`dns`]: questions to resolvers and authoritative servers, dynamic updates; the records of a mail domain judged, SPF
+//!   planned.
 //! - [`dovecot`]: the effective configuration of Dovecot 2.3 and 2.4, read.
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.
 //! - [`probe`]: connects as a client does, and judges what is served.

@@ -1,13 +1,14 @@
 //! The DNS: questions to resolvers and to authoritative servers, dynamic updates, SPF judged and planned.
 //!
-//! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions;
-//! [`survey`] asks what a CA will ask, [`bogus`] why a resolver failed. Writing: a
-//! [`provider`], of which there is [`rfc2136`] (its key from [`secret`]); [`propagation`] waits until every authoritative
-//! server agrees. With these, [`challenge`] does dns-01 and [`apply`] carries out an RRset change.
+//! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions:
+//! [`gather`] asks through [`lookup`] all that decisions want to know, at once, until they are made. [`survey`] asks what a
+//! CA will ask, [`bogus`] why a resolver failed. Writing: a [`provider`], of which there is [`rfc2136`] (its key from
+//! [`secret`]); [`propagation`] waits until every authoritative server agrees. With these, [`challenge`] does dns-01 and
+//! [`apply`] carries out an RRset change.
 //!
-//! Deciding, pure: [`spf`] evaluates a record for a sender, [`desired`] says which records this host should have,
-//! [`plan`] what to change, [`check`] what is wrong, [`tlsa`] whether a new key may go into service. [`sending`] is how
-//! mail leaves this host.
+//! Deciding, pure: [`judge`] says what is wrong with a domain's records, with [`check`] for SPF; [`spf`] evaluates a record
+//! for a sender, [`desired`] says which records this host should have, [`plan`] what to change, [`tlsa`] whether a new key
+//! may go into service. [`sending`] is how mail leaves this host, [`signing`] which DKIM keys sign on it.
 //!
 //! Nothing here edits a zone but by single TXT values, and nothing is cached.
 

@@ -138,6 +138,21 @@ impl Sending {
         }
     }
 
+    /// Announces the questions of a judgment over the record that the resolver tells.
+    pub fn foresee(&self, domain: &DomainName, facts: &Facts) {
+        let sender = format!("postmaster@{domain}");
+        for address in self.seen_addresses(facts).unwrap_or_default() {
+            let request = spf::Request {
+                address,
+                domain: domain.as_str(),
+                sender: &sender,
+                helo: self.host.as_str(),
+            };
+            // Only the questions count here; they are kept in the facts.
+            let _ = spf::check_host(&request, facts);
+        }
+    }
+
     /// Judges every address that receivers see as if `domain` had this record.
     ///
     /// # Errors

@@ -142,6 +142,11 @@ fn spf(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
     facts.want(Question::SpfType(subject.name.to_string()));
     let observed = observe(&subject.name, subject.role, facts);
     let sending = subject.ours.as_ref().map(|ours| &ours.sending);
+    // What the record leads to is asked while the servers are: their word may differ, but hardly does.
+    let beside = check::beside(&subject.name, subject.role, facts);
+    if let Some(sending) = sending {
+        sending.foresee(&subject.name, facts);
+    }
     let mut findings = check::judge(&observed?, sending, facts)?;
     for finding in &mut findings {
         // Records are shown as they are, so that they can be compared; not without end.
@@ -152,7 +157,7 @@ fn spf(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
             finding.remedy = printable_line(finding.remedy.as_bytes(), 4 * SHOWN);
         }
     }
-    findings.extend(check::beside(&subject.name, subject.role, facts)?);
+    findings.extend(beside?);
     Ok(findings)
 }
 
