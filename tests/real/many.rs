@@ -61,7 +61,10 @@ fn fifty_at_once_share_session_directory_and_nonces() {
         "{}",
         asked("HEAD /nonce-plz")
     );
-    assert_eq!(asked("POST /order-plz -> calling handler"), 50);
+    // Pebble refuses `replaces` for one certificate in 256, whose serial has its top bit set: those ask again without.
+    let n_order_requests = asked("POST /order-plz -> calling handler");
+    assert_eq!(asked("Added order "), 50);
+    assert!((50..60).contains(&n_order_requests), "{n_order_requests}");
     // What RFC 8555 needs for an order of one name, and what polling a CA next door adds.
     let n_posts = asked("POST /") - asked("POST /order-plz ->");
     assert!(n_posts <= 50 * 9, "{n_posts}");
