@@ -4,10 +4,11 @@
 
 use super::{
     Job, Ordered,
-    failure::{not_renewed, refuse, remember},
+    failure::{not_renewed, remember},
     generation::{adopt, describe, record, write_generation},
     is_for,
     key::{Unsaid, choose_key, key_access, save_key, unfinished_key},
+    refused,
 };
 use crate::{
     ca::{
@@ -53,20 +54,7 @@ pub(super) fn run<'a>(context: &Context<'_>, jobs: Vec<Job<'a>>) -> Vec<Ordered<
         .into_iter()
         .map(|job| match &opened {
             Ok(opened) => one(context, opened, job),
-            Err(error) => {
-                let Job {
-                    certificate,
-                    mut lineage,
-                    ..
-                } = job;
-                let result = Err(refuse(context, certificate, &mut lineage, Step::Order, error));
-                Ordered {
-                    certificate,
-                    lineage,
-                    result,
-                    notes: Vec::new(),
-                }
-            }
+            Err(error) => refused(context, job, error),
         })
         .collect();
     if let Some(first) = ordered.first_mut() {
