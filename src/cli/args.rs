@@ -239,6 +239,9 @@ pub struct Init {
     /// Where certificates, keys and the journal are kept
     #[arg(long, value_name = "DIR")]
     pub state_directory: Option<PathBuf>,
+    /// The Dovecot instance: where its dovecot.conf is
+    #[arg(long, value_name = "DIR", conflicts_with = "no_dovecot")]
+    pub dovecot_config_directory: Option<PathBuf>,
     /// Leave Dovecot alone
     #[arg(long)]
     pub no_dovecot: bool,

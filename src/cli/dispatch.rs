@@ -459,6 +459,7 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
         listen: request.listen.iter().map(address).collect::<Result<_>>()?,
         postfix_config_directory: request.postfix_config_directory.clone(),
         state_directory: request.state_directory.clone(),
+        dovecot_config_directory: request.dovecot_config_directory.clone(),
         no_dovecot: request.no_dovecot,
         publish: request
             .publish

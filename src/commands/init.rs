@@ -59,6 +59,8 @@ pub struct Request {
     pub postfix_config_directory: Option<PathBuf>,
     /// `--state-directory`.
     pub state_directory: Option<PathBuf>,
+    /// `--dovecot-config-directory`.
+    pub dovecot_config_directory: Option<PathBuf>,
     /// `--no-dovecot`.
     pub no_dovecot: bool,
     /// `--publish`.
@@ -356,6 +358,10 @@ fn take_flags(answers: &mut Answers, request: &Request) {
         &mut answers.postfix_config_directory,
         &request.postfix_config_directory,
     );
+    replace(
+        &mut answers.dovecot_config_directory,
+        &request.dovecot_config_directory,
+    );
     replace(&mut answers.state_directory, &request.state_directory);
     if let Some(file) = &request.root_ca_file {
         answers.root_ca_file = Some(std::path::absolute(file).unwrap_or_else(|_| file.clone()));
@@ -529,7 +535,7 @@ fn write_file(path: &Path, existing: Option<&str>, answers: &Answers) -> Result<
     }
 }
 
-/// Says what is on the host that the operator should know of: another client, Dovecot.
+/// Says what is on the host that the operator should know of: another client, servers that are left alone.
 fn host_notes(env: &Env, context: &Context<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     for (client, place) in [
@@ -556,12 +562,8 @@ fn host_notes(env: &Env, context: &Context<'_>) -> Vec<String> {
     if !context.config.postfix.manage {
         notes.push("postfix.manage is false: main.cf is left alone".to_owned());
     }
-    if env.find_program("dovecot").is_some() || env.find_program("doveconf").is_some() {
-        notes.push(
-            "Dovecot is installed: managing it is not yet supported; point ssl_cert and ssl_key at the live directory and \
-             reload it after a renewal"
-                .to_owned(),
-        );
+    if !context.config.dovecot.manage && env.find_program("doveconf").is_some() {
+        notes.push("dovecot.manage is false: Dovecot is left alone".to_owned());
     }
     notes
 }

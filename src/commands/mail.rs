@@ -311,7 +311,7 @@ pub async fn expected(
     };
     // A deploy hook has another server than Postfix read its certificate: the host's own.
     if let Some(default) = context.default_certificate() {
-        let listed = context.config.dovecot.verify.iter();
+        let listed = context.config.dovecot.listed().iter();
         wanted.extend(listed.map(|endpoint| (endpoint.clone(), Some(default.name.clone()), false)));
     }
     let resolved = join_all(
@@ -375,7 +375,12 @@ pub fn written_by_reload(context: &Context<'_>) -> Vec<PathBuf> {
 
 /// Returns the ports that are verified: what TLSA records may speak about.
 pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
-    let of_dovecot = context.config.dovecot.verify.iter().map(|endpoint| endpoint.port);
+    let of_dovecot = context
+        .config
+        .dovecot
+        .listed()
+        .iter()
+        .map(|endpoint| endpoint.port);
     let of_postfix = match &context.config.postfix.verify {
         Verify::Endpoints(endpoints) => endpoints
             .iter()

@@ -306,7 +306,7 @@ impl<'a> Context<'a> {
         let postfix = &self.config.postfix;
         if postfix.reload == Reload::Never {
             State::Installed
-        } else if self.config.dovecot.verify.is_empty()
+        } else if self.config.dovecot.listed().is_empty()
             && (!postfix.manage && postfix.verify == Verify::Auto
                 || postfix.verify == Verify::Endpoints(Vec::new()))
         {
@@ -529,8 +529,8 @@ impl Wanted {
 /// another one is forgotten.
 pub fn configuration_digest(config: &Config, certificate: &Certificate) -> String {
     let text = format!(
-        "{certificate:?} {:?} {:?} {:?} {:?} {:?}",
-        config.acme, config.postfix, config.dns, config.firewall, config.hooks
+        "{certificate:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        config.acme, config.postfix, config.dovecot, config.dns, config.firewall, config.hooks
     );
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }

@@ -270,8 +270,14 @@ pub struct Postfix {
 /// `[dovecot]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dovecot {
-    /// Which endpoints prove a deployment; a deploy hook has them read the certificate.
-    pub verify: Vec<Endpoint>,
+    /// Whether Dovecot, where it is installed, is ours to configure and to reload.
+    pub manage: bool,
+    /// Where its dovecot.conf is.
+    pub config_directory: PathBuf,
+    /// Whether it listens where Postfix asks who may log in.
+    pub auth_socket: bool,
+    /// Which endpoints prove a deployment. Where it is not managed, a deploy hook has them read the certificate.
+    pub verify: Verify,
 }
 
 /// How key and chain are named in main.cf.
@@ -446,7 +452,7 @@ pub enum Reload {
 /// Which endpoints prove a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// The TLS endpoints that master.cf enables.
+    /// The TLS endpoints that the server's own configuration enables.
     Auto,
     /// These; empty switches verifying off.
     Endpoints(Vec<Endpoint>),
@@ -545,6 +551,16 @@ pub enum SecretSource {
 pub enum Publish {
     /// `v=spf1`.
     Spf,
+}
+
+impl Dovecot {
+    /// Returns the endpoints that the configuration lists.
+    pub fn listed(&self) -> &[Endpoint] {
+        match &self.verify {
+            Verify::Auto => &[],
+            Verify::Endpoints(endpoints) => endpoints,
+        }
+    }
 }
 
 impl Config {

@@ -51,6 +51,8 @@ pub struct Answers {
     pub timer: Timer,
     /// The Postfix instance.
     pub postfix_config_directory: PathBuf,
+    /// Where the dovecot.conf of the Dovecot instance is.
+    pub dovecot_config_directory: PathBuf,
     /// Dovecot is to be left alone, whether or not it is installed.
     pub leave_dovecot: bool,
     /// Where records are written.
@@ -80,6 +82,7 @@ impl Answers {
             challenge: Challenge::Http01(Http01::Listen(Vec::new())),
             timer: Timer::Auto,
             postfix_config_directory: default_path("postfix", "config_directory"),
+            dovecot_config_directory: default_path("dovecot", "config_directory"),
             leave_dovecot: false,
             provider: None,
             publish: Vec::new(),
@@ -115,6 +118,10 @@ fn answers_for(config: &Config, certificate: Option<&Certificate>) -> Answers {
         .clone_from(&config.postfix.config_directory);
     answers.provider.clone_from(&config.dns.provider);
     answers.publish.clone_from(&config.dns.publish);
+    answers
+        .dovecot_config_directory
+        .clone_from(&config.dovecot.config_directory);
+    answers.leave_dovecot = !config.dovecot.manage;
     answers
 }
 
@@ -199,6 +206,11 @@ fn wanted(answers: &Answers) -> Vec<Wanted> {
         "dovecot",
         "manage",
         answers.leave_dovecot.then(|| false.into()),
+    ));
+    keys.push(Wanted::new(
+        "dovecot",
+        "config_directory",
+        Some(path(&answers.dovecot_config_directory)),
     ));
     let publish: Vec<&str> = answers.publish.iter().map(|Publish::Spf| "spf").collect();
     keys.push(Wanted::new("dns", "publish", Some(list(&publish))));
@@ -315,6 +327,10 @@ const SHOWN: &[&str] = &[
     "postfix.tls_layout",
     "postfix.client_ca",
     "postfix.verify",
+    "dovecot.manage",
+    "dovecot.config_directory",
+    "dovecot.auth_socket",
+    "dovecot.verify",
     "dns.provider",
     "dns.publish",
     "dns.spf",
@@ -435,6 +451,7 @@ mod tests {
             challenge: Challenge::Dns01,
             timer: Timer::Cron,
             postfix_config_directory: "/etc/postfix-mx".into(),
+            dovecot_config_directory: "/etc/dovecot-mx".into(),
             leave_dovecot: true,
             provider: Some(Provider::Rfc2136(Rfc2136 {
                 server: "[2001:db8::53]:5353".parse().unwrap(),
@@ -493,11 +510,7 @@ mod tests {
     fn a_rendered_file_is_read_back_as_it_was_answered() {
         for answers in variants() {
             let text = render(&answers);
-            let expected = Answers {
-                leave_dovecot: false,
-                ..answers
-            };
-            assert_eq!(answers_from(&read(&text)), expected, "{text}");
+            assert_eq!(answers_from(&read(&text)), answers, "{text}");
         }
     }
 
@@ -513,11 +526,7 @@ mod tests {
                 .collect();
             let config = read(&all.join("\n"));
             let provider = answers.provider.clone().or(config.dns.provider.clone());
-            let expected = Answers {
-                leave_dovecot: false,
-                provider,
-                ..answers
-            };
+            let expected = Answers { provider, ..answers };
             assert_eq!(answers_from(&config), expected, "{text}");
             assert_eq!(config.postfix.verify, Verify::Auto);
         }

@@ -579,8 +579,23 @@ fn postfix(section: &Section<'_>, report: &mut Report<'_>) -> Postfix {
 }
 
 fn dovecot(section: &Section<'_>, report: &mut Report<'_>) -> Dovecot {
+    let endpoints = endpoints(section, Mail::Read, report);
+    let manage = section.boolean("manage").is_none_or(|(manage, _)| manage);
+    let auth_socket = section.boolean("auth_socket");
+    if let Some((true, at)) = &auth_socket
+        && !manage
+    {
+        let fault = "needs `dovecot.manage`: the listener is made in the Dovecot that mailcert configures";
+        section.refuse("auth_socket", at, fault, report);
+    }
     Dovecot {
-        verify: endpoints(section, Mail::Read, report),
+        manage,
+        config_directory: section.path("config_directory").unwrap_or_default(),
+        auth_socket: auth_socket.is_some_and(|(is_on, _)| is_on),
+        verify: match section.text("verify") {
+            Some(_) => Verify::Auto,
+            None => Verify::Endpoints(endpoints),
+        },
     }
 }
 

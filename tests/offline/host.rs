@@ -60,6 +60,9 @@ impl Host {
              [renew]\n\
              timer = \"none\"\n\
              \n\
+             [dovecot]\n\
+             manage = false\n\
+             \n\
              [postfix]\n\
              manage = false\n\
              verify = [\"smtp://127.0.0.1:1\"]\n\

@@ -5,7 +5,7 @@ use std::fs;
 use crate::{host::Host, support::Outcome};
 
 /// Flags of an `init` that needs nothing of the network: another client brings the certificates.
-const FLAGS: &[&str] = &["--issuer", "external", "--timer", "none"];
+const FLAGS: &[&str] = &["--issuer", "external", "--timer", "none", "--no-dovecot"];
 
 impl Host {
     /// Returns the arguments of an `init` for this host.

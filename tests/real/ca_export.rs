@@ -24,7 +24,7 @@ impl Host {
             "mailcert.toml",
             format!(
                 "version = 1\nstate_directory = {:?}\n[host]\nname = \"mail.example.test\"\n\
-                 domains = [\"example.test\", \"hosted.test\"]\n[renew]\ntimer = \"none\"\n[postfix]\n\
+                 domains = [\"example.test\", \"hosted.test\"]\n[renew]\ntimer = \"none\"\n[dovecot]\nmanage = false\n[postfix]\n\
                  config_directory = {:?}\n{postfix_lines}",
                 scratch.path().join("state"),
                 postfix.config_directory()

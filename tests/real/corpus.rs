@@ -337,7 +337,7 @@ fn config(root: &Path) -> String {
     format!(
         "version = 1\nstate_directory = {:?}\n[host]\nname = \"{HOST}\"\ndomains = [\"example.test\"]\n\
          [[certificate]]\nidentifiers = [\"{HOST}\"]\nissuer = \"external\"\n[renew]\ntimer = \"none\"\n\
-         [postfix]\nverify = []\nconfig_directory = {:?}\n",
+         [dovecot]\nmanage = false\n[postfix]\nverify = []\nconfig_directory = {:?}\n",
         root.join("state"),
         root.join("etc")
     )

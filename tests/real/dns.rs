@@ -75,6 +75,8 @@ impl Site {
              domains = [\"{DOMAIN}\"]\n\
              [renew]\n\
              timer = \"none\"\n\
+             [dovecot]\n\
+             manage = false\n\
              [postfix]\n\
              manage = false\n\
              [dns]\n\

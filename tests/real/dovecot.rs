@@ -36,11 +36,11 @@ impl Mailboxes {
     fn configure(&self, deploy: &str) {
         let ip = self.site.address.ip();
         let endpoints = PORTS.map(|(port, scheme, _)| format!("\"{scheme}://{ip}:{port}\""));
-        let tables = format!(
-            "manage = false\n[dovecot]\nverify = [{}]\n[hooks]\ndeploy = [{deploy}]\n",
-            endpoints.join(", ")
-        );
-        self.site.write_config(|text| text + &tables);
+        let tables = format!("manage = false\n[hooks]\ndeploy = [{deploy}]\n",);
+        let unmanaged = "[dovecot]\nmanage = false\n";
+        let verified = format!("{unmanaged}verify = [{}]\n", endpoints.join(", "));
+        self.site
+            .write_config(|text| text.replace(unmanaged, &verified) + &tables);
     }
 
     /// Returns the shipped hook as `[hooks]` names it.

@@ -49,7 +49,7 @@ impl Host {
     fn write_config(&self, postfix: &std::path::Path, manage: &str) {
         let text = format!(
             "version = 1\nstate_directory = {:?}\n[host]\nname = \"mail.example.test\"\ndomains = [\"example.test\"]\n\
-             [renew]\ntimer = \"none\"\n[postfix]\nconfig_directory = {postfix:?}\n[firewall]\nmanage = {manage}\n",
+             [renew]\ntimer = \"none\"\n[dovecot]\nmanage = false\n[postfix]\nconfig_directory = {postfix:?}\n[firewall]\nmanage = {manage}\n",
             self.state()
         );
         self.scratch.file("mailcert.toml", text);

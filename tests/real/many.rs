@@ -121,7 +121,7 @@ fn settled(scratch: &Scratch, n: usize) -> std::path::PathBuf {
     let config = format!(
         "version = 1\nstate_directory = {state:?}\n[host]\nname = \"mail.example.test\"\ndomains = [\"example.test\"]\n\
          [acme]\ndirectory = \"https://127.0.0.1:1/dir\"\nterms_of_service_agreed = true\n\
-         [renew]\ntimer = \"none\"\n[postfix]\nmanage = false\nverify = []\n"
+         [renew]\ntimer = \"none\"\n[dovecot]\nmanage = false\n[postfix]\nmanage = false\nverify = []\n"
     );
     let lineages = with_lineages("[renew]\n", n, "").replace("[renew]\n", "");
     for i in 0..n {

@@ -40,7 +40,7 @@ impl Host {
             "mailcert.toml",
             format!(
                 "version = 1\nstate_directory = {:?}\n[host]\nname = \"mail.example.test\"\ndomains = [\"example.test\"]\n\
-                 [renew]\ntimer = \"none\"\n[postfix]\nconfig_directory = {:?}\n[dns]\nresolvers = [\"127.0.0.1:1\"]\n",
+                 [renew]\ntimer = \"none\"\n[dovecot]\nmanage = false\n[postfix]\nconfig_directory = {:?}\n[dns]\nresolvers = [\"127.0.0.1:1\"]\n",
                 scratch.path().join("state"),
                 postfix.config_directory()
             ),

@@ -86,6 +86,8 @@ impl Site {
              timer = \"none\"\n\
              [dns]\n\
              resolvers = [\"{dns}\"]\n\
+             [dovecot]\n\
+             manage = false\n\
              [postfix]\n\
              config_directory = {postfix:?}\n",
             state = self.state(""),

@@ -137,6 +137,9 @@ impl World {
              [renew]\n\
              timer = \"none\"\n\
              \n\
+             [dovecot]\n\
+             manage = false\n\
+             \n\
              [postfix]\n\
              config_directory = {postfix:?}\n\
              \n\

@@ -229,7 +229,7 @@ impl<'a> Rollout<'_, '_, 'a> {
     fn run(&mut self, server: Option<&Instance>, files: Files<'_>) {
         let context = self.context;
         let asks_postfix = context.config.postfix.verify != crate::config::Verify::Endpoints(Vec::new());
-        if asks_postfix || !context.config.dovecot.verify.is_empty() {
+        if asks_postfix || !context.config.dovecot.listed().is_empty() {
             // Of the SNI map only what is moved is asked for on the wire: of the rest postmap tells that it stays the same.
             let in_sni_map: Vec<&Certificate> = self.moves.iter().map(|one| one.certificate).collect();
             let in_sni_map: Vec<&Certificate> = in_sni_map.into_iter().filter(|one| one.sni).collect();

@@ -73,7 +73,7 @@ pub fn unproven(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         let listed = listed_of_postfix(context).iter().filter(is_new);
         found.extend(listed.map(as_added_to("postfix.verify")));
     }
-    let of_dovecot = context.config.dovecot.verify.iter().filter(is_new);
+    let of_dovecot = context.config.dovecot.listed().iter().filter(is_new);
     if of_dovecot.clone().next().is_some() && is_default() {
         found.extend(of_dovecot.map(as_added_to("dovecot.verify")));
     }
@@ -82,7 +82,7 @@ pub fn unproven(context: &Context<'_>, certificate: &Certificate, lineage: &Line
 
 /// Returns the endpoints that the configuration lists.
 pub(super) fn listed(context: &Context<'_>) -> Vec<Endpoint> {
-    let of_dovecot = &context.config.dovecot.verify;
+    let of_dovecot = context.config.dovecot.listed();
     listed_of_postfix(context)
         .iter()
         .chain(of_dovecot)

@@ -151,10 +151,9 @@ pub fn edit(file: &Path, existing: &str, answers: &Answers) -> Result<String, Ed
     let text = format!("{mark}{}", document.to_string().replace('\n', line_end));
     let config = v1::parse(file, &text).map_err(EditError::Edited)?;
     let read_back = wanted(&answers_for(&config, config.certificates.get(index.unwrap_or(0))));
-    // Whether Dovecot is left alone is not in the configuration yet.
     match new_keys
         .iter()
-        .find(|key| key.table != "dovecot" && !read_back.iter().any(|read| read.is_same(key)))
+        .find(|key| !read_back.iter().any(|read| read.is_same(key)))
     {
         Some(key) => Err(unset(key)),
         None => Ok(text),
@@ -357,14 +356,7 @@ keep_generations = 9
         for old in variants() {
             for new in variants() {
                 let text = edit(Path::new("m.toml"), &render(&old), &new).unwrap();
-                assert_eq!(
-                    answers_from(&read(&text)),
-                    Answers {
-                        leave_dovecot: false,
-                        ..new
-                    },
-                    "{text}"
-                );
+                assert_eq!(answers_from(&read(&text)), new, "{text}");
             }
         }
     }

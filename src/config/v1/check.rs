@@ -3,29 +3,22 @@
 
 use std::{ops::Range, path::Path};
 
-use toml_edit::{Item, TableLike, Value};
+use toml_edit::{Item, TableLike};
 
 use super::{
     report::Report,
-    schema::{self, Absent, Choices, KEYS, Key, Kind, Support, join, names_a_secret, nearest},
+    schema::{self, Absent, Choices, KEYS, Key, Kind, join, names_a_secret, nearest},
 };
-
-/// Whether "not yet supported" and "missing" are still worth saying: not below a table that is itself not supported.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Judged,
-    Refused,
-}
 
 /// Reports everything in the file that the schema does not allow.
 pub fn document(root: &dyn TableLike, report: &mut Report<'_>) {
-    table(root, "", &(0..0), Depth::Judged, report);
+    table(root, "", &(0..0), report);
 }
 
 /// Reports what the schema does not allow in a part of the file that has certificates alone.
 pub fn certificates(root: &dyn TableLike, report: &mut Report<'_>) {
     if let (Some(key), Some(item)) = (schema::find("", "certificate"), root.get("certificate")) {
-        value(key, item, &(0..0), Depth::Judged, report);
+        value(key, item, &(0..0), report);
     }
 }
 
@@ -38,19 +31,19 @@ pub fn key_span(table: &dyn TableLike, name: &str, otherwise: &Range<usize>) -> 
 }
 
 /// Checks one table and those below it.
-fn table(table: &dyn TableLike, path: &str, at: &Range<usize>, depth: Depth, report: &mut Report<'_>) {
+fn table(table: &dyn TableLike, path: &str, at: &Range<usize>, report: &mut Report<'_>) {
     // Which keys belong here depends on the type: those of a type that is not there yet are not known.
     let type_known = table.get("type").is_none_or(|item| is_known_type(path, item));
     for (name, item) in table.iter() {
         let at = key_span(table, name, at);
         match schema::find(path, name) {
-            Some(key) => value(key, item, &at, depth, report),
+            Some(key) => value(key, item, &at, report),
             None if names_a_secret(name) => report.error(&at, literal_secret(path, name)),
             None if type_known => report.error(&at, unknown_key(path, name)),
             None => {}
         }
     }
-    if !type_known || depth == Depth::Refused {
+    if !type_known {
         return;
     }
     for key in schema::keys_of(path) {
@@ -117,65 +110,30 @@ fn literal_secret(table: &str, name: &str) -> String {
 }
 
 /// Checks one value: its type, then its words.
-fn value(key: &Key, item: &Item, at: &Range<usize>, depth: Depth, report: &mut Report<'_>) {
-    let n_before = report.n_errors();
+fn value(key: &Key, item: &Item, at: &Range<usize>, report: &mut Report<'_>) {
     match key.kind {
         Kind::Table => match item.as_table_like() {
-            Some(inner) => {
-                let refused = depth == Depth::Refused || !matches!(key.support, Support::Now);
-                let depth = if refused { Depth::Refused } else { Depth::Judged };
-                table(inner, &key.path(), at, depth, report);
-            }
+            Some(inner) => table(inner, &key.path(), at, report),
             None => wrong_type(key, item, report),
         },
         Kind::Tables => tables(key, item, report),
         _ => plain(key, item, report),
     }
-    let refuse = depth == Depth::Judged
-        && match key.support {
-            Support::Now => false,
-            Support::Later => true,
-            Support::LaterThan(off) => !is_off(item, off),
-        };
-    if refuse && report.n_errors() == n_before {
-        report.error(at, format!("`{}` is not yet supported", key.path()));
-    }
-}
-
-/// Returns whether a value is the one that switches its key off.
-fn is_off(item: &Item, off: &str) -> bool {
-    match off.parse::<Value>() {
-        Ok(Value::Boolean(off)) => item.as_bool() == Some(*off.value()),
-        Ok(Value::String(off)) => item.as_str() == Some(off.value()),
-        Ok(Value::Array(_)) => item.as_array().is_some_and(toml_edit::Array::is_empty),
-        _ => false,
-    }
 }
 
 /// Checks a list of tables.
 fn tables(key: &Key, item: &Item, report: &mut Report<'_>) {
-    // The keys of a list that is not supported yet are not in the schema.
-    let judged = matches!(key.support, Support::Now);
     if let Some(list) = item.as_array_of_tables() {
         for inner in list {
             let at = inner.span().unwrap_or_default();
-            if judged {
-                table(inner, &key.path(), &at, Depth::Judged, report);
-            }
+            table(inner, &key.path(), &at, report);
         }
     } else if let Some(list) = item.as_array() {
         for member in list {
             match member.as_inline_table() {
-                Some(inner) if judged => {
-                    table(
-                        inner,
-                        &key.path(),
-                        &member.span().unwrap_or_default(),
-                        Depth::Judged,
-                        report,
-                    );
+                Some(inner) => {
+                    table(inner, &key.path(), &member.span().unwrap_or_default(), report);
                 }
-                Some(_) => {}
                 None => report.error(
                     &member.span().unwrap_or_default(),
                     format!(

@@ -1,7 +1,6 @@
-//! Every key of `mailcert.toml`, once: its type, default, example, meaning, and whether it works yet. Pure.
+//! Every key of `mailcert.toml`, once: its type, default, example and meaning. Pure.
 //!
-//! The reader takes its defaults from here, the template its comments, and an unknown key its hint. A key that stands
-//! here as [`Support::Later`] is refused, never ignored.
+//! The reader takes its defaults from here, the template its comments, and an unknown key its hint.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -24,8 +23,6 @@ pub struct Key {
     pub kind: Kind,
     /// What holds when it is absent.
     pub absent: Absent,
-    /// Whether it works yet.
-    pub support: Support,
     /// A value that may be written, as TOML.
     pub example: &'static str,
     /// What it means, in a line.
@@ -79,17 +76,6 @@ pub enum Absent {
     Nothing,
     /// The file is refused.
     Refused,
-}
-
-/// Whether a key works yet.
-#[derive(Clone, Copy, Debug)]
-pub enum Support {
-    /// Not yet.
-    Later,
-    /// Not yet; but this value, as TOML, switches it off and may be written.
-    LaterThan(&'static str),
-    /// It does.
-    Now,
 }
 
 impl Key {
@@ -205,23 +191,8 @@ const fn key(
         name,
         kind,
         absent,
-        support: Support::Now,
         example,
         meaning,
-    }
-}
-
-const fn later(key: Key) -> Key {
-    Key {
-        support: Support::Later,
-        ..key
-    }
-}
-
-const fn later_than(off: &'static str, key: Key) -> Key {
-    Key {
-        support: Support::LaterThan(off),
-        ..key
     }
 }
 
@@ -318,10 +289,10 @@ pub const KEYS: &[Key] = &[
     key("postfix", "reload", Choice(of(&["auto", "never"], &[])), Default(r#""auto""#), r#""never""#, "auto, or never: for building images"),
     key("postfix", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["smtp://127.0.0.1:25"]"#, "auto: the TLS ports of master.cf; or a list of smtp://HOST:PORT"),
 
-    later_than("false", key("dovecot", "manage", Boolean, Default("true"), "true", "false: Dovecot is left alone")),
-    later(key("dovecot", "config_directory", File, Default(r#""/etc/dovecot""#), r#""/etc/dovecot""#, "the instance")),
-    later_than("false", key("dovecot", "auth_socket", Boolean, Default("false"), "true", "the listener Postfix authenticates through")),
-    key("dovecot", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["imaps://mail.example.jp:993"]"#, "a list of imaps://HOST:PORT that a deploy hook has Dovecot serve; auto: none"),
+    key("dovecot", "manage", Boolean, Default("true"), "false", "where it is installed; false: it is left alone and not reloaded"),
+    key("dovecot", "config_directory", File, Default(r#""/etc/dovecot""#), r#""/srv/dovecot""#, "the instance: where its dovecot.conf is"),
+    key("dovecot", "auth_socket", Boolean, Default("false"), "true", "the listener that Postfix asks who may log in (private/auth)"),
+    key("dovecot", "verify", ChoiceOrList(of(&["auto"], &[])), Default(r#""auto""#), r#"["imaps://mail.example.jp:993"]"#, "auto: the TLS ports of Dovecot; or a list of imaps://HOST:PORT"),
 
     key("ca", "name", Text, Nothing, r#""example.jp mail CA""#, "of the private CA"),
     key("ca", "passphrase_file", File, Nothing, r#""/etc/mailcert/ca-passphrase""#, "protects its key"),
@@ -397,9 +368,6 @@ mod tests {
             assert!(!again, "{} stands twice", key.path());
             assert!(key.example.parse::<Value>().is_ok(), "{}", key.path());
             if let Default(text) = key.absent {
-                assert!(text.parse::<Value>().is_ok(), "{}", key.path());
-            }
-            if let Support::LaterThan(text) = key.support {
                 assert!(text.parse::<Value>().is_ok(), "{}", key.path());
             }
             if let Some((table, name)) = key

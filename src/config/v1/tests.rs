@@ -3,7 +3,7 @@
 use toml_edit::{DocumentMut, TableLike, Value};
 
 use super::{
-    schema::{Absent, KEYS, Key, Kind, Support},
+    schema::{Absent, KEYS, Key, Kind},
     *,
 };
 
@@ -97,15 +97,8 @@ fn with(text: &str, key: &Key, value: &str) -> String {
     document.to_string()
 }
 
-fn is_later(key: &Key) -> bool {
-    let by_table = KEYS
-        .iter()
-        .any(|table| table.path() == key.table && !matches!(table.support, Support::Now));
-    by_table || !matches!(key.support, Support::Now)
-}
-
 #[test]
-fn every_key_takes_its_example_or_is_not_yet_supported() {
+fn every_key_takes_its_example() {
     for key in KEYS
         .iter()
         .filter(|key| !matches!(key.kind, Kind::Tables | Kind::Table))
@@ -113,15 +106,6 @@ fn every_key_takes_its_example_or_is_not_yet_supported() {
         let text = base_for(key);
         let base = read(&text).unwrap();
         let result = read(&with(&text, key, key.example));
-        if is_later(key) {
-            let message = result.unwrap_err();
-            assert!(
-                message.contains(" is not yet supported"),
-                "{}: {message}",
-                key.path()
-            );
-            continue;
-        }
         let unchanged = ["version", "acme.terms_of_service_agreed", "dns.provider.type"];
         let config = result.unwrap_or_else(|message| panic!("{}: {message}", key.path()));
         assert_eq!(
@@ -134,18 +118,15 @@ fn every_key_takes_its_example_or_is_not_yet_supported() {
 }
 
 #[test]
-fn a_default_or_off_value_may_be_written() {
+fn a_default_may_be_written() {
     for key in KEYS {
         let file = base_for(key);
         let base = read(&file).unwrap();
-        match (key.absent, key.support) {
-            (_, Support::LaterThan(off)) => {
-                assert_eq!(read(&with(&file, key, off)), Ok(base.clone()), "{}", key.path());
-            }
-            (Absent::Default(text), Support::Now) if !["certificate", "chain"].contains(&key.name) => {
+        match key.absent {
+            Absent::Default(text) if !["certificate", "chain"].contains(&key.name) => {
                 assert_eq!(read(&with(&file, key, text)), Ok(base.clone()), "{}", key.path());
             }
-            (Absent::Refused, _) if !is_later(key) && !key.table.is_empty() => {
+            Absent::Refused if !key.table.is_empty() => {
                 let text = with(&file, key, key.example);
                 let text: Vec<&str> = text
                     .lines()
@@ -165,7 +146,7 @@ fn a_default_or_off_value_may_be_written() {
 
 #[test]
 fn every_choice_means_something_else() {
-    for key in KEYS.iter().filter(|key| !is_later(key)) {
+    for key in KEYS {
         let (Kind::Choice(choices) | Kind::ChoiceOrFile(choices) | Kind::ChoiceOrList(choices)) = key.kind
         else {
             continue;
@@ -617,7 +598,7 @@ fn refuses_wrong_settings() {
 
 #[test]
 fn reports_everything_at_once() {
-    let text = "version = 1\nx = 1\n[host]\nname = ''\ndomains = [1]\n[[certificate]]\nmode = 1\n[dovecot]\nconfig_directory = '/x'\n";
+    let text = "version = 1\nx = 1\n[host]\nname = ''\ndomains = [1]\n[[certificate]]\nmode = 1\n[dovecot]\nconfig_directory = 'x'\n";
     let errors = parse(Path::new("m.toml"), text).unwrap_err();
     let lines: Vec<usize> = errors.errors.iter().map(|error| error.line).collect();
     assert_eq!(lines, [2, 4, 5, 6, 6, 7, 9], "{errors}");
