@@ -527,16 +527,16 @@ fn change_text(style: Style, change: &Change, in_full: bool) -> String {
         Change::Rrset(change) => {
             let _ = writeln!(
                 text,
-                "{bullet} records {} TXT (zone {})",
-                change.name, change.zone
+                "{bullet} records {} {} (zone {})",
+                change.name, change.kind, change.zone
             );
             reasons(&mut text, std::slice::from_ref(&change.reason));
             for value in &change.remove {
-                let line = format!("- {}. {} IN TXT {value}", change.name, change.ttl);
+                let line = format!("- {}. {} IN {} {value}", change.name, change.ttl, change.kind);
                 let _ = writeln!(text, "{}", style.paint(Color::Red, &line));
             }
             for value in &change.add {
-                let line = format!("+ {}. {} IN TXT {value}", change.name, change.ttl);
+                let line = format!("+ {}. {} IN {} {value}", change.name, change.ttl, change.kind);
                 let _ = writeln!(text, "{}", style.paint(Color::Green, &line));
             }
         }

@@ -1,6 +1,6 @@
 //! The DNS as commands use it: resolver and provider of the configuration, SPF planned, applied, taken back.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{Context, mail, undo::LaterEdits};
 use crate::{
@@ -11,15 +11,16 @@ use crate::{
         facts::Facts,
         judge::is_global,
         plan::Decision,
-        provider::Provider,
+        provider::{Provider, rfc2136::Rfc2136, secret::SecretError},
         resolver::Resolver,
-        rfc2136::Rfc2136,
-        secret::SecretError,
         sending::{Relay, Sending},
     },
     env::interfaces,
     error::{Error, Result},
-    model::plan::{Change, Plan, RrsetChange},
+    model::{
+        plan::{Change, Plan, RrsetChange},
+        rdata::Rdata,
+    },
     postfix::values::Values,
 };
 
@@ -32,17 +33,22 @@ pub fn resolver(context: &Context<'_>) -> Resolver {
 ///
 /// # Errors
 /// Exit 2 when the configuration names none, or its secret cannot be had.
-pub fn provider(context: &Context<'_>) -> Result<Rfc2136> {
+pub fn provider(context: &Context<'_>) -> Result<Arc<dyn Provider>> {
     match &context.config.dns.provider {
         None => Err(Error::usage("records cannot be written: dns.provider is not set")
             .remedy("set it, or publish by hand what `mailcert records` prints")),
-        Some(Configured::Rfc2136(settings)) => Rfc2136::from_config(settings, context.env).map_err(|error| {
-            let message = "dns.provider cannot be used";
-            match error {
-                SecretError::Machine(_) => Error::failed(message).cause(error),
-                SecretError::Base64 { .. } | SecretError::Unreadable(_) => Error::usage(message).cause(error),
-            }
-        }),
+        Some(Configured::Rfc2136(settings)) => Ok(Arc::new(
+            Rfc2136::from_config(settings, context.env).map_err(unusable)?,
+        )),
+    }
+}
+
+/// Tells that the secret of the provider cannot be had.
+fn unusable(error: SecretError) -> Error {
+    let message = "dns.provider cannot be used";
+    match error {
+        SecretError::Machine(_) => Error::failed(message).cause(error),
+        SecretError::Base64 { .. } | SecretError::Unreadable(_) => Error::usage(message).cause(error),
     }
 }
 
@@ -52,9 +58,16 @@ pub fn failure(doing: impl Into<String>, error: &DnsError) -> Error {
         DnsError::NotYet { .. } => Error::not_yet(doing)
             .cause(error)
             .remedy("wait until the servers named above agree, then run it again"),
-        DnsError::ChangedMeanwhile { .. } => Error::failed(doing)
+        DnsError::ChangedMeanwhile { written: false, .. } => Error::failed(doing)
             .cause(error)
             .remedy("nothing was written; look at the new plan and run it again"),
+        DnsError::Provider(failure) => {
+            let told = Error::failed(doing).cause(error);
+            match &failure.remedy {
+                Some(remedy) => told.remedy(remedy.clone()),
+                None => told,
+            }
+        }
         DnsError::Update(update) => {
             let told = Error::failed(doing).cause(error);
             match &update.refusal {
@@ -173,7 +186,7 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
     let mut plan = Plan::default();
     for wanted in desired::spf(&context.config) {
         let doing = format!("the records of {} could not be planned", wanted.name);
-        let decision = applying::propose(&wanted, &sending, &provider, &resolver, &mut facts)
+        let decision = applying::propose(&wanted, &sending, provider.as_ref(), &resolver, &mut facts)
             .await
             .map_err(|error| failure(doing, &error))?;
         match decision {
@@ -207,10 +220,10 @@ pub async fn apply(context: &Context<'_>, change: &RrsetChange) -> Result<()> {
     let provider = provider(context)?;
     let resolver = resolver(context);
     context.progress.step(&format!(
-        "publishing {} TXT and asking every name server for it",
-        change.name
+        "publishing {} {} and asking every name server for it",
+        change.name, change.kind
     ));
-    applying::apply(change, &provider, &resolver, context.config.dns.timeout)
+    applying::apply(change, provider.as_ref(), &resolver, context.config.dns.timeout)
         .await
         .map_err(|error| {
             failure(
@@ -236,19 +249,14 @@ pub async fn still_as_written(
     for mut change in inverses {
         let doing = format!("the records of {} could not be read", change.name);
         let found = provider
-            .list(&change.name)
+            .list(&change.zone, &change.name, change.kind)
             .await
             .map_err(|error| failure(doing, &error))?;
-        let (mut present, mut written) = (found.values.clone(), change.before.clone());
-        present.sort();
-        written.sort();
-        let mut original = change.after();
-        original.sort();
-        if present == original {
+        if found.holds_exactly(&change.after()) {
             continue;
         }
-        if present != written {
-            let shown = |values: &[crate::model::rrset::Txt]| {
+        if !found.holds_exactly(&change.before) {
+            let shown = |values: &[Rdata]| {
                 values
                     .iter()
                     .map(ToString::to_string)
@@ -258,8 +266,18 @@ pub async fn still_as_written(
             if later_edits == LaterEdits::Refuse {
                 return Err(
                     Error::failed("the last apply was not taken back: records were changed since")
-                        .cause(format!("{} TXT was left as {}", change.name, shown(&written)))
-                        .cause(format!("{} TXT is now {}", change.name, shown(&present)))
+                        .cause(format!(
+                            "{} {} was left as {}",
+                            change.name,
+                            change.kind,
+                            shown(&change.before)
+                        ))
+                        .cause(format!(
+                            "{} {} is now {}",
+                            change.name,
+                            change.kind,
+                            shown(&found.values)
+                        ))
                         .remedy("`mailcert undo --force` takes back only the values that the apply wrote"),
                 );
             }

@@ -286,7 +286,7 @@ impl Serialize for Shown<'_> {
                 map.serialize_entry("kind", "rrset")?;
                 map.serialize_entry("zone", &change.zone)?;
                 map.serialize_entry("name", &change.name)?;
-                map.serialize_entry("type", "TXT")?;
+                map.serialize_entry("type", &change.kind)?;
                 map.serialize_entry("ttl", &change.ttl)?;
                 map.serialize_entry("add", &change.add)?;
                 map.serialize_entry("remove", &change.remove)?;

@@ -29,9 +29,8 @@ use crate::{
     dns::{
         challenge::Dns01,
         error::Lag,
-        provider::Provider as _,
+        provider::{Listing, Provider},
         resolver::Resolver,
-        rfc2136::Rfc2136,
         survey::{self, Addresses},
     },
     env::progress::Progress,
@@ -197,7 +196,7 @@ impl Findings {
 struct Examiner {
     resolver: Resolver,
     /// Where challenge records are written; with dns-01 alone, and where no program of the operator's does it.
-    provider: Option<Rfc2136>,
+    provider: Option<Arc<dyn Provider>>,
     identifiers: Vec<Identifier>,
     challenge: ChallengeType,
     /// What the CA recognizes itself by in CAA records.
@@ -366,8 +365,10 @@ impl Examiner {
             let (lame, written) = tokio::join!(survey::lame_servers(&self.resolver, zone), async {
                 match &self.provider {
                     // Taking away a value that is not there changes nothing, and needs all that a challenge needs.
-                    Some(provider) => provider.remove(zone, owner, &record.values).await,
-                    None => Ok(()),
+                    Some(provider) if provider.capabilities().list == Listing::Own => {
+                        provider.remove(zone, owner, &record.data()).await
+                    }
+                    _ => Ok(()),
                 }
             });
             match lame {

@@ -20,8 +20,8 @@ use crate::{
     config::{Acme, Challenge, Http01},
     dns::{
         challenge::{self, Presented},
+        provider::Provider,
         resolver::Resolver,
-        rfc2136::Rfc2136,
     },
     error::Result,
     model::name::DomainName,
@@ -99,17 +99,17 @@ impl Solvers {
 /// Writes challenge records through the DNS provider.
 struct Writer {
     resolver: Resolver,
-    provider: Rfc2136,
+    provider: Arc<dyn Provider>,
     timeout: std::time::Duration,
     /// Where values were put, so that they are taken away there even when a CNAME changes meanwhile.
     presented: Mutex<HashMap<Vec<(DomainName, String)>, Presented>>,
 }
 
 impl Writer {
-    fn challenges(&self) -> challenge::Dns01<'_, Rfc2136> {
+    fn challenges(&self) -> challenge::Dns01<'_, dyn Provider> {
         challenge::Dns01 {
             resolver: &self.resolver,
-            provider: &self.provider,
+            provider: self.provider.as_ref(),
             timeout: self.timeout,
         }
     }

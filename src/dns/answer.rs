@@ -7,11 +7,18 @@ use std::net::IpAddr;
 
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{DNSClass, Name, RData, Record, RecordType},
+    rr::{
+        DNSClass, Name, RData, Record, RecordType,
+        rdata::{A, AAAA, CAA, CNAME, MX, SRV, TLSA, TXT},
+    },
 };
 
 use super::error::{DnsError, ServerFailure};
-use crate::model::{name::DomainName, rrset::Txt};
+use crate::model::{
+    name::DomainName,
+    rdata::{self, Rdata},
+    rrset::{Rrset, Txt},
+};
 
 /// CNAME records that are followed one after the other.
 pub(super) const MAX_CHAIN: usize = 16;
@@ -129,6 +136,107 @@ pub(super) fn txt_rrset(records: &[Record]) -> TxtRrset {
     }
 }
 
+/// Returns records of one type as values that can be changed.
+///
+/// # Errors
+/// When the data of one is such that it could not be named in a change.
+pub(super) fn rrset_of(
+    name: &DomainName,
+    kind: rdata::RecordType,
+    records: &[Record],
+) -> Result<Rrset, DnsError> {
+    let values: Result<Vec<Rdata>, DnsError> = records.iter().map(|record| data_of(&record.data)).collect();
+    Ok(Rrset {
+        ttl: records.iter().map(|record| record.ttl).min().unwrap_or(0),
+        values: values.map_err(|error| DnsError::Name(format!("the {kind} records of {name}: {error}")))?,
+    })
+}
+
+fn data_of(data: &RData) -> Result<Rdata, DnsError> {
+    let target = |name: &Name| match name.is_root() {
+        true => Ok(None),
+        false => domain_name(&text_of(name)).map(Some),
+    };
+    Ok(match data {
+        RData::A(address) => Rdata::A(address.0),
+        RData::AAAA(address) => Rdata::Aaaa(address.0),
+        RData::CAA(caa) => Rdata::Caa {
+            flags: caa.flags(),
+            tag: caa.tag.to_ascii_lowercase(),
+            value: caa.value.clone(),
+        },
+        RData::CNAME(name) => Rdata::Cname(domain_name(&text_of(&name.0))?),
+        RData::MX(mx) => Rdata::Mx {
+            preference: mx.preference,
+            exchange: target(&mx.exchange)?,
+        },
+        RData::SRV(srv) => Rdata::Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: target(&srv.target)?,
+        },
+        RData::TLSA(tlsa) => Rdata::Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.clone(),
+        },
+        RData::TXT(txt) => Rdata::Txt(Txt::from_strings(txt.txt_data.iter())),
+        other => return Err(DnsError::Name(format!("`{other}` cannot be read"))),
+    })
+}
+
+/// Returns a value as hickory has it.
+pub(super) fn record_data(value: &Rdata) -> Result<RData, DnsError> {
+    let target = |name: &Option<DomainName>| name.as_ref().map_or_else(|| Ok(Name::root()), wire_name);
+    Ok(match value {
+        Rdata::A(address) => RData::A(A(*address)),
+        Rdata::Aaaa(address) => RData::AAAA(AAAA(*address)),
+        Rdata::Caa { flags, tag, value } => {
+            let mut caa = CAA::new_issue(flags & 128 != 0, None, Vec::new());
+            caa.reserved_flags = flags & 127;
+            caa.tag.clone_from(tag);
+            caa.value.clone_from(value);
+            RData::CAA(caa)
+        }
+        Rdata::Cname(name) => RData::CNAME(CNAME(wire_name(name)?)),
+        Rdata::Mx { preference, exchange } => RData::MX(MX::new(*preference, target(exchange)?)),
+        Rdata::Srv {
+            priority,
+            weight,
+            port,
+            target: host,
+        } => RData::SRV(SRV::new(*priority, *weight, *port, target(host)?)),
+        Rdata::Tlsa {
+            usage,
+            selector,
+            matching,
+            data,
+        } => RData::TLSA(TLSA::new(
+            (*usage).into(),
+            (*selector).into(),
+            (*matching).into(),
+            data.clone(),
+        )),
+        Rdata::Txt(txt) => RData::TXT(TXT::from_bytes(txt.strings().iter().map(Vec::as_slice).collect())),
+    })
+}
+
+/// Returns a type as hickory has it.
+pub(super) fn wire_type(kind: rdata::RecordType) -> RecordType {
+    match kind {
+        rdata::RecordType::A => RecordType::A,
+        rdata::RecordType::Aaaa => RecordType::AAAA,
+        rdata::RecordType::Caa => RecordType::CAA,
+        rdata::RecordType::Cname => RecordType::CNAME,
+        rdata::RecordType::Mx => RecordType::MX,
+        rdata::RecordType::Srv => RecordType::SRV,
+        rdata::RecordType::Tlsa => RecordType::TLSA,
+        rdata::RecordType::Txt => RecordType::TXT,
+    }
+}
+
 pub(super) fn addresses(records: &[Record]) -> Vec<IpAddr> {
     let addresses = records.iter().filter_map(|record| match &record.data {
         RData::A(address) => Some(IpAddr::V4(address.0)),
@@ -170,7 +278,7 @@ mod tests {
 
     use hickory_proto::{
         op::{OpCode, Query},
-        rr::rdata::{A, CNAME, NS, SOA, TXT},
+        rr::rdata::{NS, SOA},
     };
 
     use super::*;
@@ -271,6 +379,36 @@ mod tests {
                 Txt::from_strings([&b"\xff"[..], b""])
             ]
         );
+    }
+
+    #[test]
+    fn every_value_goes_to_the_wire_and_back() {
+        use rdata::RecordType as Kind;
+        for (kind, text) in [
+            (Kind::A, "192.0.2.1"),
+            (Kind::Aaaa, "2001:db8::1"),
+            (Kind::Caa, "128 issue \"ca.test; accounturi=https://ca.test/1\""),
+            (Kind::Caa, "1 issuemail \";\""),
+            (Kind::Cname, "mail.test."),
+            (Kind::Mx, "10 mail.test."),
+            (Kind::Mx, "0 ."),
+            (Kind::Srv, "0 1 993 imap.test."),
+            (Kind::Srv, "0 0 0 ."),
+            (Kind::Tlsa, "3 1 1 00ff"),
+            (Kind::Tlsa, "200 201 202 00ff"),
+            (Kind::Txt, "\"v=spf1 \" \"-all\""),
+        ] {
+            let value = Rdata::parse(kind, text).unwrap();
+            let owner = name("x.test");
+            let mut message = message("x.test", wire_type(kind));
+            message.add_answer(Record::from_rdata(owner, 77, record_data(&value).unwrap()));
+            let read = Message::from_vec(&message.to_vec().unwrap()).unwrap();
+            let found = rrset_of(&"x.test".parse().unwrap(), kind, &read.answers).unwrap();
+            assert_eq!((found.ttl, found.values), (77, vec![value]), "{text}");
+        }
+        let odd = Record::from_rdata(name("x.test"), 1, RData::MX(MX::new(1, name("a b.test"))));
+        let error = rrset_of(&"x.test".parse().unwrap(), Kind::Mx, &[odd]).unwrap_err();
+        assert!(error.to_string().contains("MX records of x.test"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,9 @@
-//! Gathers what a plan needs; carries out a planned change of a TXT RRset and reads it back from every authoritative
+//! Gathers what a plan needs; carries out a planned change of an RRset and reads it back from every authoritative
 //! server.
 
 use std::time::Duration;
 
 use super::{
-    answer::TxtRrset,
     desired::Wanted,
     error::DnsError,
     facts::Facts,
@@ -16,7 +15,7 @@ use super::{
     resolver::Resolver,
     sending::Sending,
 };
-use crate::model::{name::DomainName, plan::RrsetChange};
+use crate::model::{name::DomainName, plan::RrsetChange, rdata::RecordType, rrset::Rrset};
 
 /// Looks at the name where records are written, and decides what is to be done there.
 ///
@@ -25,7 +24,7 @@ use crate::model::{name::DomainName, plan::RrsetChange};
 pub async fn propose(
     wanted: &Wanted,
     sending: &Sending,
-    provider: &impl Provider,
+    provider: &dyn Provider,
     resolver: &Resolver,
     facts: &mut Facts,
 ) -> Result<Decision, DnsError> {
@@ -45,7 +44,7 @@ pub async fn propose(
         }));
     }
     let zone = resolver.zone_of(&wanted.name).await?;
-    let existing = match provider.list(&wanted.name).await {
+    let existing = match provider.list(&zone, &wanted.name, RecordType::Txt).await {
         Ok(existing) => existing,
         // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
         Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
@@ -57,9 +56,9 @@ pub async fn propose(
 }
 
 /// Returns the TXT records at the name as the first authoritative server that answers has them.
-async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver) -> Option<TxtRrset> {
+async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver) -> Option<Rrset> {
     let servers = resolver.authoritative_servers(zone).await.ok()?;
-    propagation::ask_all(&servers, &wanted.name)
+    propagation::ask_all(&servers, &wanted.name, RecordType::Txt)
         .await
         .into_iter()
         .find_map(|(_, answer)| answer.ok())
@@ -72,7 +71,7 @@ async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver
 /// [`DnsError::NotYet`] when it is written but not seen everywhere within `limit`.
 pub async fn apply(
     change: &RrsetChange,
-    provider: &impl Provider,
+    provider: &dyn Provider,
     resolver: &Resolver,
     limit: Duration,
 ) -> Result<(), DnsError> {
@@ -80,7 +79,7 @@ pub async fn apply(
     let servers = resolver.authoritative_servers(&change.zone).await?;
     if let Err(error) = provider.change(change).await {
         // An answer may have been lost on its way after the server did what we asked.
-        let is_done = matches!(error, DnsError::Server { .. }) && is_carried_out(change, provider).await;
+        let is_done = error.may_have_written() && is_carried_out(change, provider).await;
         if !is_done {
             return Err(error);
         }
@@ -89,16 +88,13 @@ pub async fn apply(
         present: &change.add,
         absent: &change.remove,
     };
-    propagation::wait(&servers, &change.name, expected, limit).await
+    propagation::wait(&servers, &change.name, change.kind, expected, limit).await
 }
 
 /// Returns whether the RRset is what the change would make of it.
-async fn is_carried_out(change: &RrsetChange, provider: &impl Provider) -> bool {
-    let Ok(rrset) = provider.list(&change.name).await else {
-        return false;
-    };
-    let (mut found, mut wanted) = (rrset.values, change.after());
-    found.sort();
-    wanted.sort();
-    found == wanted
+async fn is_carried_out(change: &RrsetChange, provider: &dyn Provider) -> bool {
+    provider
+        .list(&change.zone, &change.name, change.kind)
+        .await
+        .is_ok_and(|rrset| rrset.holds_exactly(&change.after()))
 }

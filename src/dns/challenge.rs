@@ -14,7 +14,11 @@ use super::{
     provider::Provider,
     resolver::Resolver,
 };
-use crate::model::{name::DomainName, rrset::Txt};
+use crate::model::{
+    name::DomainName,
+    rdata::{Rdata, RecordType},
+    rrset::Txt,
+};
 
 /// The label that challenges stand under.
 const LABEL: &str = "_acme-challenge";
@@ -22,7 +26,7 @@ const LABEL: &str = "_acme-challenge";
 const TTL: u32 = 60;
 
 /// Puts dns-01 challenges into the DNS.
-pub struct Dns01<'a, P> {
+pub struct Dns01<'a, P: ?Sized> {
     /// Finds zones and their servers.
     pub resolver: &'a Resolver,
     /// Writes the records.
@@ -49,6 +53,13 @@ pub struct PresentedRecord {
     pub values: Vec<Txt>,
 }
 
+impl PresentedRecord {
+    /// Returns the values as record data.
+    pub fn data(&self) -> Vec<Rdata> {
+        self.values.iter().cloned().map(Rdata::Txt).collect()
+    }
+}
+
 /// A challenge that could not be presented; what had been added was removed again, unless `left` says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentError {
@@ -73,7 +84,7 @@ impl std::fmt::Display for PresentError {
 
 impl std::error::Error for PresentError {}
 
-impl<P> Dns01<'_, P> {
+impl<P: ?Sized> Dns01<'_, P> {
     /// Finds where the values belong, and changes nothing.
     ///
     /// # Errors
@@ -109,17 +120,18 @@ impl<P> Dns01<'_, P> {
     pub async fn wait(&self, presented: &Presented) -> Result<(), DnsError> {
         for record in &presented.records {
             let servers = self.resolver.authoritative_servers(&record.zone).await?;
+            let values = record.data();
             let expected = Expected {
-                present: &record.values,
+                present: &values,
                 absent: &[],
             };
-            propagation::wait(&servers, &record.name, expected, self.timeout).await?;
+            propagation::wait(&servers, &record.name, RecordType::Txt, expected, self.timeout).await?;
         }
         Ok(())
     }
 }
 
-impl<P: Provider> Dns01<'_, P> {
+impl<P: Provider + ?Sized> Dns01<'_, P> {
     /// Adds the values (names without `*.`, and the digest that RFC 8555, 8.4 wants) and waits until every authoritative
     /// server shows them.
     ///
@@ -150,10 +162,10 @@ impl<P: Provider> Dns01<'_, P> {
         for record in &located.records {
             let result = self
                 .provider
-                .add(&record.zone, &record.name, &record.values, TTL)
+                .add(&record.zone, &record.name, &record.data(), TTL)
                 .await;
-            // A server that refused has written nothing; one that fell silent may have.
-            if !matches!(result, Err(DnsError::Update(_))) {
+            // Who refused has written nothing; who fell silent may have.
+            if result.as_ref().err().is_none_or(DnsError::may_have_written) {
                 added.records.push(record.clone());
             }
             if result.is_err() {
@@ -170,15 +182,11 @@ impl<P: Provider> Dns01<'_, P> {
     pub async fn cleanup(&self, presented: &Presented) -> Result<(), DnsError> {
         let mut result = Ok(());
         for record in &presented.records {
-            let mut removed = self
-                .provider
-                .remove(&record.zone, &record.name, &record.values)
-                .await;
+            let values = record.data();
+            let remove = || self.provider.remove(&record.zone, &record.name, &values);
+            let mut removed = remove().await;
             if let Err(DnsError::Server { .. }) = removed {
-                removed = self
-                    .provider
-                    .remove(&record.zone, &record.name, &record.values)
-                    .await;
+                removed = remove().await;
             }
             result = result.and(removed);
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use crate::model::{name::DomainName, plan::printable_line};
+use crate::model::{name::DomainName, plan::printable_line, rdata::RecordType};
 
 /// Characters of others' text that are shown at most.
 pub(super) const SHOWN: usize = 500;
@@ -14,8 +14,12 @@ pub enum DnsError {
     ChangedMeanwhile {
         /// The owner name.
         name: DomainName,
-        /// The server that says so.
-        server: SocketAddr,
+        /// The type of the records.
+        kind: RecordType,
+        /// What says so: a server, a file.
+        place: String,
+        /// Whether values of ours were written all the same.
+        written: bool,
     },
     /// A chain of CNAME records is a loop, or too long to follow.
     CnameChain {
@@ -47,6 +51,8 @@ pub enum DnsError {
         /// Each server that lags, and what it said last.
         lagging: Vec<Lag>,
     },
+    /// What writes the records did not do its work: a file, a program, an API.
+    Provider(Box<ProviderFailure>),
     /// A server did not give a usable answer.
     Server {
         /// The server.
@@ -60,6 +66,30 @@ pub enum DnsError {
     TooManyQuestions,
     /// A dynamic update was not carried out.
     Update(Box<UpdateFailure>),
+}
+
+/// Something that writes records, and did not do its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderFailure {
+    /// What it is: `the zone file /etc/bind/db.example.jp`.
+    pub provider: String,
+    /// What it was to do, as `add 2 TXT records to mail.example.jp`.
+    pub doing: String,
+    /// Why it did not.
+    pub reason: String,
+    /// What the operator can do.
+    pub remedy: Option<String>,
+    /// Whether something may have been written all the same.
+    pub written: Written,
+}
+
+/// Whether something may have been written by what failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nobody knows.
+    Maybe,
+    /// It was not.
+    No,
 }
 
 /// A dynamic update that was not carried out.
@@ -127,14 +157,35 @@ pub enum Refusal {
     Unsigned(String),
 }
 
+impl DnsError {
+    /// Returns whether a change that failed so may have been carried out all the same.
+    pub fn may_have_written(&self) -> bool {
+        match self {
+            Self::ChangedMeanwhile { written, .. } => *written,
+            Self::Provider(failure) => failure.written == Written::Maybe,
+            Self::Server { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ChangedMeanwhile { name, server } => {
+            Self::ChangedMeanwhile {
+                name,
+                kind,
+                place,
+                written,
+            } => {
                 write!(
                     f,
-                    "the TXT records of {name} were changed at {server} meanwhile; nothing was written"
-                )
+                    "the {kind} records of {name} were changed at {place} meanwhile; "
+                )?;
+                f.write_str(match written {
+                    false => "nothing was written",
+                    true => "what was to be written was, and what others wrote was left",
+                })
             }
             Self::CnameChain { name, through } => {
                 write!(
@@ -174,6 +225,13 @@ impl fmt::Display for DnsError {
                 }
                 Ok(())
             }
+            Self::Provider(failure) => write!(
+                f,
+                "{} did not {}: {}",
+                failure.provider,
+                failure.doing,
+                printable_line(failure.reason.as_bytes(), 4 * SHOWN)
+            ),
             Self::Server {
                 server,
                 question,

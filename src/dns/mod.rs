@@ -2,15 +2,14 @@
 //!
 //! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions:
 //! [`gather`] asks through [`lookup`] all that decisions want to know, at once, until they are made. [`survey`] asks what a
-//! CA will ask, [`bogus`] why a resolver failed. Writing: a [`provider`], of which there is [`rfc2136`] (its key from
-//! [`secret`]); [`propagation`] waits until every authoritative server agrees. With these, [`challenge`] does dns-01 and
-//! [`apply`] carries out an RRset change.
+//! CA will ask, [`bogus`] why a resolver failed. Writing: a [`provider`]; [`propagation`] waits until every authoritative
+//! server agrees. With these, [`challenge`] does dns-01 and [`apply`] carries out an RRset change.
 //!
 //! Deciding, pure: [`judge`] says what is wrong with a domain's records, with [`check`] for SPF; [`spf`] evaluates a record
 //! for a sender, [`desired`] says which records this host should have, [`plan`] what to change, [`tlsa`] whether a new key
 //! may go into service. [`sending`] is how mail leaves this host, [`signing`] which DKIM keys sign on it.
 //!
-//! Nothing here edits a zone but by single TXT values, and nothing is cached.
+//! Nothing here edits a zone but by single values, and nothing is cached.
 
 pub mod answer;
 pub mod apply;
@@ -31,8 +30,6 @@ pub mod propagation;
 pub mod provider;
 pub mod recursive;
 pub mod resolver;
-pub mod rfc2136;
-pub mod secret;
 pub mod sending;
 pub mod signing;
 pub mod spf;

@@ -5,7 +5,6 @@
 //! not cover the relay.
 
 use super::{
-    answer::TxtRrset,
     desired::{Role, Wanted},
     error::SHOWN,
     facts::{Asked, Facts},
@@ -15,8 +14,9 @@ use super::{
 use crate::model::{
     name::DomainName,
     plan::{RrsetChange, printable_line},
+    rdata::{Rdata, RecordType},
     record::spf::{Record, is_record},
-    rrset::Txt,
+    rrset::{Rrset, Txt},
 };
 
 /// What is to be done at one name.
@@ -48,26 +48,28 @@ pub struct Refusal {
 pub fn decide(
     wanted: &Wanted,
     zone: &DomainName,
-    existing: &TxtRrset,
+    existing: &Rrset,
     sending: &Sending,
     facts: &Facts,
 ) -> Asked<Decision> {
     let records: Vec<&Txt> = existing
         .values
         .iter()
+        .filter_map(Rdata::as_txt)
         .filter(|value| is_record(&value.joined()))
         .collect();
     let change = |add: &str, remove: Option<&Txt>, reason: String| RrsetChange {
         zone: zone.clone(),
         name: wanted.name.clone(),
+        kind: RecordType::Txt,
         ttl: if existing.values.is_empty() {
             wanted.ttl
         } else {
             existing.ttl
         },
         before: existing.values.clone(),
-        add: vec![Txt::from_text(add)],
-        remove: remove.into_iter().cloned().collect(),
+        add: vec![Rdata::text(add)],
+        remove: remove.into_iter().cloned().map(Rdata::Txt).collect(),
         reason,
     };
     match records.as_slice() {
@@ -325,9 +327,9 @@ mod tests {
             _ => ("v=spf1 a -all", Role::Host),
         };
         let wanted = wanted(name, text, role);
-        let existing = TxtRrset {
+        let existing = Rrset {
             ttl: 77,
-            values: existing.iter().map(|text| Txt::from_text(text)).collect(),
+            values: existing.iter().map(|text| Rdata::text(text)).collect(),
         };
         settle(|facts| decide(&wanted, &"mail.test".parse().unwrap(), &existing, sending, facts))
     }
@@ -336,7 +338,7 @@ mod tests {
     fn outcome(decision: &Decision) -> (Option<String>, usize) {
         match decision {
             Decision::Change(change, notes) => (
-                Some(String::from_utf8(change.add[0].joined()).unwrap()),
+                Some(String::from_utf8(change.add[0].as_txt().unwrap().joined()).unwrap()),
                 notes.len(),
             ),
             Decision::Nothing(notes) => (None, notes.len()),
@@ -410,11 +412,11 @@ mod tests {
             panic!()
         };
         assert_eq!(change.ttl, 77);
-        assert_eq!(change.before, existing.map(Txt::from_text));
-        assert_eq!(change.remove, [Txt::from_text("v=spf1 -all")]);
+        assert_eq!(change.before, existing.map(Rdata::text));
+        assert_eq!(change.remove, [Rdata::text("v=spf1 -all")]);
         assert_eq!(
             change.after(),
-            ["google-site-verification=x", "v=spf1 mx -all"].map(Txt::from_text)
+            ["google-site-verification=x", "v=spf1 mx -all"].map(Rdata::text)
         );
         // Twice is once.
         assert_eq!(

@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::{task::JoinSet, time};
 
 use super::{
-    answer::TxtRrset,
     error::{DnsError, Lag, ServerFailure},
-    resolver::{Server, txt_at},
+    resolver::{Server, rrset_at},
 };
-use crate::model::{name::DomainName, rrset::Txt};
+use crate::model::{
+    name::DomainName,
+    rdata::{Rdata, RecordType},
+    rrset::Rrset,
+};
 
 /// The first pause between two rounds of questions; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -22,9 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected<'a> {
     /// Values that must be there.
-    pub present: &'a [Txt],
+    pub present: &'a [Rdata],
     /// Values that must not be there.
-    pub absent: &'a [Txt],
+    pub absent: &'a [Rdata],
 }
 
 /// What one server's answer means.
@@ -45,6 +48,7 @@ enum Sighting {
 pub async fn wait(
     servers: &[Server],
     name: &DomainName,
+    kind: RecordType,
     expected: Expected<'_>,
     limit: Duration,
 ) -> Result<(), DnsError> {
@@ -55,7 +59,7 @@ pub async fn wait(
     loop {
         let mut lagging = Vec::new();
         let mut aside = Vec::new();
-        for (server, answer) in ask_all(&open, name).await {
+        for (server, answer) in ask_all(&open, name, kind).await {
             match judge(&server, answer, expected) {
                 Sighting::Agrees => n_agreed += 1,
                 Sighting::Aside(said) => aside.push((server, said)),
@@ -89,13 +93,17 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).min(LONGEST_PAUSE)
 }
 
-/// Asks all servers at once for the TXT records that each has itself at exactly this name; sorted by server.
-pub async fn ask_all(servers: &[Server], name: &DomainName) -> Vec<(Server, Result<TxtRrset, DnsError>)> {
+/// Asks all servers at once for the RRset that each has itself at exactly this name; sorted by server.
+pub async fn ask_all(
+    servers: &[Server],
+    name: &DomainName,
+    kind: RecordType,
+) -> Vec<(Server, Result<Rrset, DnsError>)> {
     let mut questions = JoinSet::new();
     for server in servers.iter().cloned() {
         let name = name.clone();
         questions.spawn(async move {
-            let answer = txt_at(server.address, &name).await;
+            let answer = rrset_at(server.address, &name, kind).await;
             (server, answer)
         });
     }
@@ -105,7 +113,7 @@ pub async fn ask_all(servers: &[Server], name: &DomainName) -> Vec<(Server, Resu
 }
 
 /// Decides what an answer means.
-fn judge(server: &Server, answer: Result<TxtRrset, DnsError>, expected: Expected<'_>) -> Sighting {
+fn judge(server: &Server, answer: Result<Rrset, DnsError>, expected: Expected<'_>) -> Sighting {
     match answer {
         Ok(rrset) => match difference(&rrset.values, expected) {
             None => Sighting::Agrees,
@@ -126,7 +134,7 @@ fn judge(server: &Server, answer: Result<TxtRrset, DnsError>, expected: Expected
 }
 
 /// Returns what differs from the expected, or `None`.
-fn difference(values: &[Txt], expected: Expected<'_>) -> Option<String> {
+fn difference(values: &[Rdata], expected: Expected<'_>) -> Option<String> {
     if let Some(missing) = expected.present.iter().find(|value| !values.contains(value)) {
         return Some(format!("it answers without {missing}"));
     }
@@ -150,9 +158,9 @@ mod tests {
 
     #[test]
     fn judges_answers() {
-        let (a, b) = (Txt::from_text("a"), Txt::from_text("b"));
-        let check = |values: &[&Txt], present: &[&Txt], absent: &[&Txt], expected: Option<&str>| {
-            let owned = |values: &[&Txt]| values.iter().map(|&value| value.clone()).collect::<Vec<Txt>>();
+        let (a, b) = (Rdata::text("a"), Rdata::text("b"));
+        let check = |values: &[&Rdata], present: &[&Rdata], absent: &[&Rdata], expected: Option<&str>| {
+            let owned = |values: &[&Rdata]| values.iter().map(|&value| value.clone()).collect::<Vec<Rdata>>();
             let (present, absent) = (owned(present), owned(absent));
             let found = difference(
                 &owned(values),

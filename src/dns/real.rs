@@ -27,17 +27,21 @@ use super::{
     gather, judge,
     lookup::Lookup,
     plan::Decision,
-    provider::Provider,
+    provider::{Provider, rfc2136::Rfc2136, secret::TsigSecret},
     resolver::{Resolver, Server},
-    rfc2136::Rfc2136,
-    secret::TsigSecret,
     sending::Sending,
     tlsa,
 };
 use crate::{
     config::{self, SecretSource, TsigAlgorithm},
     env::Clock,
-    model::{finding::Finding, name::DomainName, plan::RrsetChange, rrset::Txt},
+    model::{
+        finding::Finding,
+        name::DomainName,
+        plan::RrsetChange,
+        rdata::{Rdata, RecordType},
+        rrset::Txt,
+    },
 };
 
 const KEY: &str = "c2VjcmV0IGZvciB0ZXN0cyBvbmx5ICAgICAgICAgICA=";
@@ -189,8 +193,8 @@ fn name(text: &str) -> DomainName {
     DomainName::from_dns(text).unwrap()
 }
 
-fn texts(values: &[&str]) -> Vec<Txt> {
-    values.iter().map(|text| Txt::from_text(text)).collect()
+fn texts(values: &[&str]) -> Vec<Rdata> {
+    values.iter().map(|text| Rdata::text(text)).collect()
 }
 
 const SOON: Duration = Duration::from_secs(10);
@@ -345,6 +349,7 @@ async fn an_edit_made_meanwhile_is_not_overwritten() {
     let change = |before: &[&str], add: &[&str], remove: &[&str], owner: &str| RrsetChange {
         zone: name("mail.test"),
         name: name(owner),
+        kind: RecordType::Txt,
         ttl: 3600,
         before: texts(before),
         add: texts(add),
@@ -369,7 +374,11 @@ async fn an_edit_made_meanwhile_is_not_overwritten() {
         ["555 \"late\"", "555 \"other\"", "555 \"v=spf1 -all\""]
     );
     let second = RrsetChange {
-        before: provider.list(&name("mail.test")).await.unwrap().values,
+        before: provider
+            .list(&name("mail.test"), &name("mail.test"), RecordType::Txt)
+            .await
+            .unwrap()
+            .values,
         ..first
     };
     apply(&second, &provider, &resolver, SOON).await.unwrap();
@@ -423,7 +432,13 @@ async fn waits_for_the_server_that_lags() {
     let catches_up = async {
         let zone = name("mail.test");
         let owner = name("_acme-challenge.mail.test");
-        while provider.list(&owner).await.unwrap().values.is_empty() {}
+        while provider
+            .list(&name("mail.test"), &owner, RecordType::Txt)
+            .await
+            .unwrap()
+            .values
+            .is_empty()
+        {}
         lagging
             .provider()
             .add(&zone, &owner, &texts(&["one"]), 60)
@@ -565,7 +580,7 @@ async fn zones_servers_and_large_answers_are_found() {
     );
     // Behind a chain as long as this, and in another zone of the server where there is nothing.
     let end = resolver.txt(&name("c0.mail.test")).await.unwrap();
-    assert_eq!(end.values, texts(&["end"]));
+    assert_eq!(end.values, [Txt::from_text("end")]);
     assert_eq!(
         resolver.txt(&name("far.mail.test")).await.unwrap().values.len(),
         0

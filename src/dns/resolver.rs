@@ -13,8 +13,8 @@ use hickory_proto::{
 
 use super::{
     answer::{
-        MAX_CHAIN, TxtRrset, addresses, cname_at, domain_name, follow, is_bare, records_at, text_of,
-        txt_rrset, unusable, wire_name, zone_in,
+        MAX_CHAIN, TxtRrset, addresses, cname_at, domain_name, follow, is_bare, records_at, rrset_of,
+        text_of, txt_rrset, unusable, wire_name, wire_type, zone_in,
     },
     error::{DnsError, SHOWN, ServerFailure},
     exchange, recursive,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config,
     env::{Env, files},
-    model::{name::DomainName, plan::printable_line},
+    model::{name::DomainName, plan::printable_line, rdata, rrset::Rrset},
 };
 
 /// Authoritative servers of a zone that are looked at.
@@ -335,22 +335,26 @@ fn is_not_its_zone(failure: &ServerFailure) -> bool {
     }
 }
 
-/// Returns the TXT records that an authoritative server has itself at exactly this name.
+/// Returns the RRset that an authoritative server has itself at exactly this name.
 ///
 /// # Errors
-/// When it gives no usable answer.
-pub async fn txt_at(server: SocketAddr, name: &DomainName) -> Result<TxtRrset, DnsError> {
+/// When it gives no usable answer, or one whose data we cannot read.
+pub async fn rrset_at(
+    server: SocketAddr,
+    name: &DomainName,
+    kind: rdata::RecordType,
+) -> Result<Rrset, DnsError> {
     let asked = wire_name(name)?;
-    let message = exchange::ask(server, &asked, RecordType::TXT).await?;
+    let message = exchange::ask(server, &asked, wire_type(kind)).await?;
     if let Some(failure) = unusable(&message) {
         return Err(DnsError::Server {
             server,
-            question: format!("{name} TXT"),
+            question: format!("{name} {kind}"),
             failure,
         });
     }
-    let records: Vec<Record> = records_at(&message, &asked, RecordType::TXT).cloned().collect();
-    Ok(txt_rrset(&records))
+    let records: Vec<Record> = records_at(&message, &asked, wire_type(kind)).cloned().collect();
+    rrset_of(name, kind, &records)
 }
 
 /// Returns the `nameserver` lines of resolv.conf(5).

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     name::{DomainName, Identifier},
-    rrset::Txt,
+    rdata::{Rdata, RecordType},
 };
 use crate::error::Error;
 
@@ -100,23 +100,79 @@ pub struct FileChange {
     pub reasons: Vec<String>,
 }
 
-/// A TXT RRset to change by value: what is not named in `add` or `remove` stays, and so does the TTL.
+/// An RRset to change by value: what is not named in `add` or `remove` stays, and so does the TTL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SavedRrsetChange", into = "SavedRrsetChange")]
 pub struct RrsetChange {
     /// The zone that holds it, as its SOA says.
     pub zone: DomainName,
     /// The owner name.
     pub name: DomainName,
+    /// The type of all values.
+    pub kind: RecordType,
     /// TTL in seconds of what is added; an RRset that exists keeps its own.
     pub ttl: u32,
-    /// The whole RRset before; the update is refused by the server when this no longer holds.
-    pub before: Vec<Txt>,
+    /// The whole RRset before; the change is refused when this no longer holds.
+    pub before: Vec<Rdata>,
     /// Values to add.
-    pub add: Vec<Txt>,
+    pub add: Vec<Rdata>,
     /// Values to remove.
-    pub remove: Vec<Txt>,
+    pub remove: Vec<Rdata>,
     /// Why.
     pub reason: String,
+}
+
+/// An RRset change as the journal has it: values as master-file text. Without a type, as it was written first, it is TXT.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedRrsetChange {
+    zone: DomainName,
+    name: DomainName,
+    #[serde(rename = "type", default = "txt")]
+    kind: RecordType,
+    ttl: u32,
+    before: Vec<String>,
+    add: Vec<String>,
+    remove: Vec<String>,
+    reason: String,
+}
+
+fn txt() -> RecordType {
+    RecordType::Txt
+}
+
+impl From<RrsetChange> for SavedRrsetChange {
+    fn from(change: RrsetChange) -> Self {
+        let texts = |values: &[Rdata]| values.iter().map(ToString::to_string).collect();
+        Self {
+            before: texts(&change.before),
+            add: texts(&change.add),
+            remove: texts(&change.remove),
+            zone: change.zone,
+            name: change.name,
+            kind: change.kind,
+            ttl: change.ttl,
+            reason: change.reason,
+        }
+    }
+}
+
+impl TryFrom<SavedRrsetChange> for RrsetChange {
+    type Error = super::rdata::RdataError;
+
+    fn try_from(saved: SavedRrsetChange) -> Result<Self, Self::Error> {
+        let value = |text: &String| Rdata::parse(saved.kind, text);
+        let values = |texts: &[String]| texts.iter().map(value).collect::<Result<_, _>>();
+        Ok(Self {
+            before: values(&saved.before)?,
+            add: values(&saved.add)?,
+            remove: values(&saved.remove)?,
+            zone: saved.zone,
+            name: saved.name,
+            kind: saved.kind,
+            ttl: saved.ttl,
+            reason: saved.reason,
+        })
+    }
 }
 
 /// A port of the firewall to open or to close again.
@@ -259,7 +315,7 @@ impl Rules {
 
 impl RrsetChange {
     /// Returns the whole RRset as it is after the change.
-    pub fn after(&self) -> Vec<Txt> {
+    pub fn after(&self) -> Vec<Rdata> {
         let kept = self.before.iter().filter(|value| !self.remove.contains(value));
         let added = self.add.iter().filter(|value| !self.before.contains(value));
         kept.chain(added).cloned().collect()
@@ -271,6 +327,7 @@ impl RrsetChange {
         Self {
             zone: self.zone.clone(),
             name: self.name.clone(),
+            kind: self.kind,
             ttl: self.ttl,
             before: self.after(),
             add: self.remove.clone(),
@@ -356,6 +413,28 @@ mod tests {
         assert_eq!(change.inverse().after, change.before);
         let saved = serde_json::to_string(&change).unwrap();
         assert_eq!(serde_json::from_str::<FileChange>(&saved).unwrap(), change);
+    }
+
+    #[test]
+    fn an_rrset_change_is_read_back_from_the_journal_also_from_before_it_had_a_type() {
+        let old = r#"{"zone":"a.test","name":"a.test","ttl":60,"before":[],"add":["\"v=spf1 mx -all\""],"remove":[],"reason":""}"#;
+        let change: RrsetChange = serde_json::from_str(old).unwrap();
+        assert_eq!(
+            (change.kind, &change.add),
+            (RecordType::Txt, &vec![Rdata::text("v=spf1 mx -all")])
+        );
+        let data = |text| Rdata::parse(RecordType::Mx, text).unwrap();
+        let change = RrsetChange {
+            kind: RecordType::Mx,
+            before: vec![data("10 a.test.")],
+            add: vec![data("20 b.test.")],
+            remove: vec![],
+            ..change
+        };
+        let saved = serde_json::to_string(&change).unwrap();
+        assert!(saved.contains(r#""type":"MX""#), "{saved}");
+        assert_eq!(serde_json::from_str::<RrsetChange>(&saved).unwrap(), change);
+        assert!(serde_json::from_str::<RrsetChange>(&saved.replace("10 a.test.", "a.test.")).is_err());
     }
 
     #[test]

@@ -1,8 +1,31 @@
-//! TXT data as it stands in a zone: character-strings, equality, master-file text. Pure.
+//! RRsets, and TXT data as it stands in a zone: character-strings, equality, master-file text. Pure.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+use super::rdata::Rdata;
+
+/// The records of one type at a name; no values when there is no such name or no such data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rrset {
+    /// The TTL in seconds; 0 when there are no records.
+    pub ttl: u32,
+    /// The values, in the order in which they came.
+    pub values: Vec<Rdata>,
+}
+
+impl Rrset {
+    /// Returns whether these are its values, in whatever order.
+    pub fn holds_exactly(&self, values: &[Rdata]) -> bool {
+        let sorted = |values: &[Rdata]| {
+            let mut values = values.to_vec();
+            values.sort();
+            values
+        };
+        sorted(&self.values) == sorted(values)
+    }
+}
 
 /// One TXT record's data: its character-strings, 255 octets each at most (RFC 1035, 3.3.14).
 ///
@@ -63,18 +86,24 @@ impl fmt::Display for Txt {
             if index > 0 {
                 f.write_str(" ")?;
             }
-            f.write_str("\"")?;
-            for byte in string {
-                match byte {
-                    b'"' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
-                    0x20..=0x7e => write!(f, "{}", char::from(*byte))?,
-                    _ => write!(f, "\\{byte:03}")?,
-                }
-            }
-            f.write_str("\"")?;
+            f.write_str(&quoted(string))?;
         }
         Ok(())
     }
+}
+
+/// Returns a character-string in quotes: `"` and `\` escaped, other octets than printable ones as `\DDD` (RFC 1035, 5.1).
+pub fn quoted(octets: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for octet in octets {
+        match octet {
+            b'"' | b'\\' => text.extend(['\\', char::from(*octet)]),
+            0x20..=0x7e => text.push(char::from(*octet)),
+            _ => text.push_str(&format!("\\{octet:03}")),
+        }
+    }
+    text.push('"');
+    text
 }
 
 impl FromStr for Txt {

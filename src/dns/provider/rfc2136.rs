@@ -8,26 +8,30 @@ use std::{fmt, net::SocketAddr};
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{
-        DNSClass, Name, RData, Record, RecordType, TSigner,
-        rdata::{
-            TXT,
-            tsig::{TSIG, TsigAlgorithm, TsigError},
-        },
+        self, DNSClass, Name, Record, TSigner,
+        rdata::tsig::{TSIG, TsigAlgorithm, TsigError},
     },
 };
 
 use super::{
-    answer::{TxtRrset, code_name, wire_name},
-    error::{DnsError, Refusal, ServerFailure, UpdateFailure},
-    exchange,
-    provider::Provider,
-    resolver::txt_at,
+    Capabilities, Listing, Provider, Reply, Swap,
     secret::{SecretError, TsigSecret},
 };
 use crate::{
     config,
+    dns::{
+        answer::{code_name, record_data, wire_name, wire_type},
+        error::{DnsError, Refusal, ServerFailure, UpdateFailure},
+        exchange,
+        resolver::rrset_at,
+    },
     env::{Clock, Env},
-    model::{name::DomainName, plan::RrsetChange, rrset::Txt},
+    model::{
+        name::DomainName,
+        plan::RrsetChange,
+        rdata::{Rdata, RecordType},
+        rrset::Rrset,
+    },
 };
 
 /// Seconds that the clocks may differ (RFC 8945, 10, recommends this many).
@@ -83,7 +87,13 @@ impl Rfc2136 {
     }
 
     /// Sends one update and makes sure that it was carried out.
-    async fn update(&self, zone: &DomainName, name: &DomainName, update: Update) -> Result<(), DnsError> {
+    async fn update(
+        &self,
+        zone: &DomainName,
+        name: &DomainName,
+        kind: RecordType,
+        update: Update,
+    ) -> Result<(), DnsError> {
         let failed = |failure| DnsError::Server {
             server: self.server,
             question: format!("{name} UPDATE"),
@@ -100,7 +110,7 @@ impl Rfc2136 {
             }))
         };
         let mut message = Message::new(Message::query().metadata.id, MessageType::Query, OpCode::Update);
-        message.add_query(Query::query(wire_name(zone)?, RecordType::SOA));
+        message.add_query(Query::query(wire_name(zone)?, rr::RecordType::SOA));
         message.add_answers(update.prerequisites);
         message.add_authorities(update.updates);
         let now = u64::try_from(self.clock.now().unix_timestamp()).unwrap_or(0);
@@ -135,7 +145,9 @@ impl Rfc2136 {
             Some(Ok(_)) if answer.response_code == ResponseCode::NoError => Ok(()),
             Some(Ok(_)) => Err(DnsError::ChangedMeanwhile {
                 name: name.clone(),
-                server: self.server,
+                kind,
+                place: self.server.to_string(),
+                written: false,
             }),
             Some(Err(error)) => Err(refused(Refusal::Unsigned(error.to_string()))),
             None => Err(refused(Refusal::Unsigned("nothing to verify it with".to_owned()))),
@@ -143,60 +155,79 @@ impl Rfc2136 {
     }
 
     /// Returns the TTL that the RRset has, or `other` when it does not exist or cannot be seen.
-    async fn ttl_or(&self, name: &DomainName, other: u32) -> u32 {
-        match self.list(name).await {
+    async fn ttl_or(&self, name: &DomainName, kind: RecordType, other: u32) -> u32 {
+        match rrset_at(self.server, name, kind).await {
             Ok(rrset) if !rrset.values.is_empty() => rrset.ttl,
             _ => other,
         }
     }
-}
 
-impl Provider for Rfc2136 {
-    async fn list(&self, name: &DomainName) -> Result<TxtRrset, DnsError> {
-        txt_at(self.server, name).await
-    }
-
-    async fn change(&self, change: &RrsetChange) -> Result<(), DnsError> {
-        let owner = wire_name(&change.name)?;
-        // Adding a record with another TTL would change that of the whole RRset (RFC 2181, 5.2).
-        let ttl = self.ttl_or(&change.name, change.ttl).await;
-        self.update(&change.zone, &change.name, conditional(&owner, change, ttl))
-            .await
-    }
-
-    async fn add(
+    /// Sends an update without a condition for values of one type; `made` makes the record of each.
+    async fn unconditional(
         &self,
         zone: &DomainName,
         name: &DomainName,
-        values: &[Txt],
-        ttl: u32,
+        values: &[Rdata],
+        made: impl Fn(&Name, &Rdata) -> Result<Record, DnsError> + Send,
     ) -> Result<(), DnsError> {
+        let Some(kind) = values.first().map(Rdata::kind) else {
+            return Ok(());
+        };
         let owner = wire_name(name)?;
-        let ttl = self.ttl_or(name, ttl).await;
-        let updates = values.iter().map(|value| added(&owner, value, ttl)).collect();
-        self.update(
-            zone,
-            name,
-            Update {
-                prerequisites: Vec::new(),
-                updates,
-            },
-        )
-        .await
+        let updates: Result<Vec<Record>, DnsError> = values.iter().map(|value| made(&owner, value)).collect();
+        let update = Update {
+            prerequisites: Vec::new(),
+            updates: updates?,
+        };
+        self.update(zone, name, kind, update).await
+    }
+}
+
+impl Provider for Rfc2136 {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            types: &RecordType::ALL,
+            list: Listing::Own,
+            swap: Swap::Atomic,
+        }
     }
 
-    async fn remove(&self, zone: &DomainName, name: &DomainName, values: &[Txt]) -> Result<(), DnsError> {
-        let owner = wire_name(name)?;
-        let updates = values.iter().map(|value| removed(&owner, value)).collect();
-        self.update(
-            zone,
-            name,
-            Update {
-                prerequisites: Vec::new(),
-                updates,
-            },
-        )
-        .await
+    fn list<'a>(&'a self, _: &'a DomainName, name: &'a DomainName, kind: RecordType) -> Reply<'a, Rrset> {
+        Box::pin(rrset_at(self.server, name, kind))
+    }
+
+    fn add<'a>(
+        &'a self,
+        zone: &'a DomainName,
+        name: &'a DomainName,
+        values: &'a [Rdata],
+        ttl: u32,
+    ) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let kind = values.first().map_or(RecordType::Txt, Rdata::kind);
+            // Adding a record with another TTL would change that of the whole RRset (RFC 2181, 5.2).
+            let ttl = self.ttl_or(name, kind, ttl).await;
+            self.unconditional(zone, name, values, |owner, value| added(owner, value, ttl))
+                .await
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        zone: &'a DomainName,
+        name: &'a DomainName,
+        values: &'a [Rdata],
+    ) -> Reply<'a, ()> {
+        Box::pin(self.unconditional(zone, name, values, removed))
+    }
+
+    fn change<'a>(&'a self, change: &'a RrsetChange) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let owner = wire_name(&change.name)?;
+            let ttl = self.ttl_or(&change.name, change.kind, change.ttl).await;
+            let update = conditional(&owner, change, ttl)?;
+            self.update(&change.zone, &change.name, change.kind, update).await
+        })
     }
 
     fn server(&self) -> Option<SocketAddr> {
@@ -211,35 +242,36 @@ struct Update {
 }
 
 /// Returns the update for a change: prerequisite is exactly the RRset that it was planned on (RFC 2136, 2.4).
-fn conditional(owner: &Name, change: &RrsetChange, ttl: u32) -> Update {
-    let prerequisites = if change.before.is_empty() {
+fn conditional(owner: &Name, change: &RrsetChange, ttl: u32) -> Result<Update, DnsError> {
+    let prerequisites: Result<Vec<Record>, DnsError> = if change.before.is_empty() {
         // "RRset does not exist" (RFC 2136, 2.4.3).
-        let mut absent = Record::update0(owner.clone(), 0, RecordType::TXT);
+        let mut absent = Record::update0(owner.clone(), 0, wire_type(change.kind));
         absent.dns_class = DNSClass::NONE;
-        vec![absent]
+        Ok(vec![absent])
     } else {
         // "RRset exists, value dependent" (RFC 2136, 2.4.2): class IN, TTL 0.
         change.before.iter().map(|value| added(owner, value, 0)).collect()
     };
+    // RFC 2136, 3.4.2: carried out in this order, so a value that is replaced by itself under another TTL would vanish the
+    // other way round.
     let removals = change.remove.iter().map(|value| removed(owner, value));
     let additions = change.add.iter().map(|value| added(owner, value, ttl));
-    Update {
-        prerequisites,
-        updates: removals.chain(additions).collect(),
-    }
+    Ok(Update {
+        prerequisites: prerequisites?,
+        updates: removals.chain(additions).collect::<Result<_, DnsError>>()?,
+    })
 }
 
 /// Returns the record that adds a value (RFC 2136, 2.5.1).
-fn added(owner: &Name, value: &Txt, ttl: u32) -> Record {
-    let strings = value.strings().iter().map(Vec::as_slice).collect();
-    Record::from_rdata(owner.clone(), ttl, RData::TXT(TXT::from_bytes(strings)))
+fn added(owner: &Name, value: &Rdata, ttl: u32) -> Result<Record, DnsError> {
+    Ok(Record::from_rdata(owner.clone(), ttl, record_data(value)?))
 }
 
 /// Returns the record that deletes a value (RFC 2136, 2.5.4).
-fn removed(owner: &Name, value: &Txt) -> Record {
-    let mut record = added(owner, value, 0);
+fn removed(owner: &Name, value: &Rdata) -> Result<Record, DnsError> {
+    let mut record = added(owner, value, 0)?;
     record.dns_class = DNSClass::NONE;
-    record
+    Ok(record)
 }
 
 /// Returns what a TSIG error means (RFC 8945, 5.2).
@@ -273,10 +305,11 @@ mod tests {
     use super::*;
 
     fn change(before: &[&str], add: &[&str], remove: &[&str]) -> RrsetChange {
-        let values = |texts: &[&str]| texts.iter().map(|text| Txt::from_text(text)).collect();
+        let values = |texts: &[&str]| texts.iter().map(|text| Rdata::text(text)).collect();
         RrsetChange {
             zone: "mail.test".parse().unwrap(),
             name: "mail.test".parse().unwrap(),
+            kind: RecordType::Txt,
             ttl: 3600,
             before: values(before),
             add: values(add),
@@ -294,15 +327,15 @@ mod tests {
                 .map(|record| format!("{} {} {}", record.dns_class, record.ttl, record.data))
                 .collect()
         };
-        let update = conditional(&owner, &change(&["a", "b"], &["c"], &["a"]), 300);
+        let update = conditional(&owner, &change(&["a", "b"], &["c"], &["a"]), 300).unwrap();
         assert_eq!(shown(&update.prerequisites), ["IN 0 a", "IN 0 b"]);
         assert_eq!(shown(&update.updates), ["NONE 0 a", "IN 300 c"]);
-        let update = conditional(&owner, &change(&[], &["c"], &[]), 300);
+        let update = conditional(&owner, &change(&[], &["c"], &[]), 300).unwrap();
         assert_eq!(update.prerequisites.len(), 1);
         assert!(
             update.prerequisites[0].data.is_update() && update.prerequisites[0].dns_class == DNSClass::NONE
         );
-        assert_eq!(update.prerequisites[0].record_type(), RecordType::TXT);
+        assert_eq!(update.prerequisites[0].record_type(), rr::RecordType::TXT);
     }
 
     #[test]
