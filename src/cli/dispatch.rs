@@ -402,7 +402,7 @@ fn show_records(env: &Env, shown: &Show, records: &records::Records) -> ExitCode
             ExitCode::Done
         }
         Format::Table => {
-            env.streams.stdout.write(&render::records_table(records));
+            env.streams.stdout.write(&render::plan::records_table(records));
             ExitCode::Done
         }
         _ => shown.outcome(env, records),

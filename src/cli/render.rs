@@ -1,7 +1,9 @@
 //! Outcomes as text or JSON. Color only on a terminal; everything from outside was made printable before it came here.
 
 mod authority;
+pub mod plan;
 pub mod private_ca;
+mod probe;
 pub mod request;
 mod send_test;
 
@@ -17,10 +19,7 @@ use super::{
 };
 use crate::{
     commands::{
-        init::Prepared,
-        outcome::{Action, Changes, Done, Findings, Run},
-        probe::{Dane, Probed, Report},
-        records::Records,
+        outcome::{Action, Done, Findings, Run},
         status::{LineageStatus, Status},
     },
     env::Env,
@@ -28,12 +27,9 @@ use crate::{
     model::{
         finding::{Finding, Severity},
         lineage::{State, Step},
-        plan::{Change, FirewallAction, printable, printable_line},
+        plan::{printable, printable_line},
     },
 };
-
-/// How many keys of a map are shown of each kind; all of them are in the JSON.
-const SHOWN_KEYS: usize = 20;
 
 /// How text is written.
 #[derive(Clone, Copy, Debug)]
@@ -246,7 +242,7 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
         row("issued by", style.paint(Color::Yellow, &text));
     }
     if let Some(digest) = &lineage.leaf_sha256 {
-        row("sha256", digest.clone());
+        row("sha256", digest.to_string());
     }
     for served in &lineage.endpoints {
         let mark = if served.verified {
@@ -444,320 +440,6 @@ pub fn finding_text(style: Style, finding: &Finding) -> String {
     }
     if !finding.reference.is_empty() && finding.severity > Severity::Ok {
         let _ = writeln!(text, "  see: {}", finding.reference);
-    }
-    text
-}
-
-impl Render for Changes {
-    fn text(&self, style: Style) -> String {
-        let mut text = String::new();
-        if self.changes.is_empty() && self.error().is_none() {
-            text.push_str("nothing to change\n");
-        }
-        for change in &self.changes {
-            text.push_str(&change_text(style, change, !self.applied));
-        }
-        for done in self.lineages.iter().filter(|done| done.action != Action::Nothing) {
-            text.push_str(&done_text(style, done, false));
-        }
-        for note in &self.notes {
-            let _ = writeln!(text, "{} {note}", style.paint(Color::Yellow, "note:"));
-        }
-        text
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        self.exit_code()
-    }
-
-    fn error(&self) -> Option<Error> {
-        self.error
-            .clone()
-            .or_else(|| self.lineages.iter().find_map(|done| done.error.clone()))
-    }
-}
-
-/// Prints a change: in full for a plan, in a line when it was made.
-fn change_text(style: Style, change: &Change, in_full: bool) -> String {
-    let bullet = style.paint(Color::Bold, "*");
-    let mut text = String::new();
-    let reasons = |text: &mut String, reasons: &[String]| {
-        for reason in reasons.iter().flat_map(|reason| reason.lines()) {
-            let _ = writeln!(text, "    {reason}");
-        }
-    };
-    match change {
-        Change::Certificate(change) => {
-            let names: Vec<String> = change.identifiers.iter().map(ToString::to_string).collect();
-            let _ = writeln!(
-                text,
-                "{bullet} certificate {}: {} from {}",
-                change.lineage,
-                names.join(", "),
-                change.issuer
-            );
-            reasons(&mut text, std::slice::from_ref(&change.reason));
-        }
-        Change::File(change) => {
-            let _ = writeln!(text, "{bullet} file {}", change.path.display());
-            reasons(&mut text, &change.reasons);
-            if in_full {
-                for line in change.diff().lines() {
-                    let color = match line.as_bytes().first() {
-                        Some(b'+') => Some(Color::Green),
-                        Some(b'-') => Some(Color::Red),
-                        Some(b'@') => Some(Color::Cyan),
-                        _ => None,
-                    };
-                    let line = color.map_or_else(|| line.to_owned(), |color| style.paint(color, line));
-                    let _ = writeln!(text, "{line}");
-                }
-            }
-        }
-        Change::Firewall(change) => {
-            let verb = match change.action {
-                FirewallAction::Close => "close",
-                FirewallAction::Open => "open",
-                FirewallAction::OpenForNow => "open for now",
-            };
-            let (what, rules) = (change.what(), change.rules.describe());
-            let _ = writeln!(text, "{bullet} {} {verb} {what}, {rules}", change.manager);
-            reasons(&mut text, std::slice::from_ref(&change.reason));
-        }
-        Change::Rrset(change) => {
-            let _ = writeln!(
-                text,
-                "{bullet} records {} {} (zone {})",
-                change.name, change.kind, change.zone
-            );
-            reasons(&mut text, std::slice::from_ref(&change.reason));
-            for value in &change.remove {
-                let line = format!("- {}. {} IN {} {value}", change.name, change.ttl, change.kind);
-                let _ = writeln!(text, "{}", style.paint(Color::Red, &line));
-            }
-            for value in &change.add {
-                let line = format!("+ {}. {} IN {} {value}", change.name, change.ttl, change.kind);
-                let _ = writeln!(text, "{}", style.paint(Color::Green, &line));
-            }
-        }
-        Change::Derived(change) => {
-            let _ = writeln!(text, "{bullet} {} {}", change.what, change.path.display());
-            reasons(&mut text, &[change.reason.to_owned()]);
-            let lines = [
-                ("-", Color::Red, &change.remove),
-                ("+", Color::Green, &change.add),
-            ];
-            for (sign, color, lines) in lines {
-                for line in lines.iter().take(SHOWN_KEYS) {
-                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} {line}")));
-                }
-                if let Some(more) = lines.len().checked_sub(SHOWN_KEYS).filter(|more| *more > 0) {
-                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} and {more} more")));
-                }
-            }
-        }
-        Change::SniMap(change) => {
-            let _ = writeln!(text, "{bullet} SNI map {}", change.path.display());
-            reasons(&mut text, std::slice::from_ref(&change.reason));
-            let keys = [
-                ("-", Color::Red, &change.remove),
-                ("~", Color::Cyan, &change.renew),
-                ("+", Color::Green, &change.add),
-            ];
-            for (sign, color, keys) in keys {
-                for key in keys.iter().take(SHOWN_KEYS) {
-                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} {key}")));
-                }
-                if let Some(more) = keys.len().checked_sub(SHOWN_KEYS).filter(|more| *more > 0) {
-                    let _ = writeln!(text, "{}", style.paint(color, &format!("{sign} and {more} more")));
-                }
-            }
-        }
-        Change::Timer(change) => {
-            let _ = writeln!(text, "{bullet} timer {}", change.unit);
-            reasons(&mut text, std::slice::from_ref(&change.reason));
-        }
-    }
-    text
-}
-
-impl Render for Prepared {
-    fn text(&self, style: Style) -> String {
-        self.changes.text(style)
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        Render::exit_code(&self.changes)
-    }
-
-    fn error(&self) -> Option<Error> {
-        self.changes.error()
-    }
-}
-
-impl Render for Records {
-    fn text(&self, style: Style) -> String {
-        let mut text = String::new();
-        for record in &self.records {
-            let wanted = &record.wanted;
-            let data = crate::model::rrset::Txt::from_text(&wanted.text);
-            let line = format!("{}. {} IN {} {data}", wanted.name, wanted.ttl, record.kind);
-            let _ = writeln!(text, "{}\n    {}", style.paint(Color::Bold, &line), wanted.reason);
-        }
-        text
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        ExitCode::Done
-    }
-}
-
-/// Returns the records as a table, their text as a web form wants it: without quotes, in one piece.
-pub fn records_table(records: &Records) -> String {
-    let mut rows = vec![["NAME", "TYPE", "TTL", "VALUE"].map(str::to_owned)];
-    rows.extend(records.records.iter().map(|record| {
-        let wanted = &record.wanted;
-        [
-            wanted.name.to_string(),
-            record.kind.to_owned(),
-            wanted.ttl.to_string(),
-            wanted.text.clone(),
-        ]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let (name, kind, ttl) = (width(0), width(1), width(2));
-    let line = |row: &[String; 4]| {
-        format!(
-            "{:<name$}  {:<kind$}  {:>ttl$}  {}\n",
-            row[0], row[1], row[2], row[3]
-        )
-    };
-    rows.iter().map(line).collect()
-}
-
-impl Render for Probed {
-    fn text(&self, style: Style) -> String {
-        self.reports
-            .iter()
-            .map(|report| probe_text(style, self, report))
-            .collect()
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        self.exit_code()
-    }
-}
-
-fn probe_text(style: Style, probed: &Probed, report: &Report) -> String {
-    let address = report
-        .address
-        .map(|address| format!(" ({address})"))
-        .unwrap_or_default();
-    let mut text = format!(
-        "{}{address}\n",
-        style.paint(Color::Bold, &report.endpoint.to_string())
-    );
-    let mut row = |label: &str, value: String| {
-        let _ = writeln!(text, "  {label:<9} {value}");
-    };
-    if let Some(failure) = &report.failure {
-        row(
-            "no TLS",
-            style.paint(
-                Color::Red,
-                &format!("{}: {}", failure.stage.describe(), failure.reason),
-            ),
-        );
-        return text;
-    }
-    let Some(tls) = &report.tls else { return text };
-    row(
-        "protocol",
-        format!("{}, {}, {}", tls.protocol, tls.cipher_suite, tls.key_exchange),
-    );
-    let verdict = |good: bool, yes: &str, no: String| {
-        if good {
-            style.paint(Color::Green, yes)
-        } else {
-            style.paint(Color::Red, &no)
-        }
-    };
-    if let (Some(name), Some(matches)) = (&tls.name, tls.name_matches) {
-        row(
-            "name",
-            verdict(
-                matches,
-                &format!("{name} is covered"),
-                format!("{name} is not covered"),
-            ),
-        );
-    }
-    match (tls.trusted, &tls.untrusted_reason) {
-        (Some(trusted), reason) => {
-            let reason = reason.clone().unwrap_or_default();
-            row(
-                "trust",
-                verdict(
-                    trusted,
-                    "the chain leads to a trusted root",
-                    format!("not trusted: {reason}"),
-                ),
-            );
-        }
-        (None, _) => row("trust", "not judged: this host has no list of roots".to_owned()),
-    }
-    let valid = tls.validity == "valid";
-    row(
-        "validity",
-        verdict(
-            valid,
-            &format!("valid, {} days left", tls.days_left),
-            tls.validity.to_owned(),
-        ),
-    );
-    if let Some(fault) = &report.fault {
-        row("mail", style.paint(Color::Red, fault));
-    }
-    match &probed.dane {
-        Dane::Unknown(reason) => row("DANE", format!("nobody can say: {reason}")),
-        Dane::Records(records) if records.is_empty() => row("DANE", "no TLSA records".to_owned()),
-        Dane::Records(records) => {
-            let leaf = tls.chain.first().map(|leaf| &leaf.sha256);
-            for record in records {
-                let matches = leaf.is_some_and(|leaf| record.matches.contains(leaf));
-                let text = format!("TLSA {}", record.record);
-                row(
-                    "DANE",
-                    verdict(
-                        matches,
-                        &format!("{text} matches"),
-                        format!("{text} does not match the leaf"),
-                    ),
-                );
-            }
-        }
-        Dane::Unasked => {}
-    }
-    for (number, certificate) in tls.chain.iter().enumerate() {
-        row(
-            &format!("chain {number}"),
-            format!("{}, issued by {}", certificate.subject, certificate.issuer),
-        );
-        let mut more = |label: &str, value: String| row("", format!("{label:<7} {value}"));
-        if !certificate.dns_names.is_empty() {
-            more("names", certificate.dns_names.join(", "));
-        }
-        more(
-            "valid",
-            format!(
-                "{} to {}",
-                certificate.not_before.date(),
-                style.date(certificate.not_after)
-            ),
-        );
-        more("key", certificate.key.clone());
-        more("serial", certificate.serial.clone());
-        more("sha256", certificate.sha256.to_string());
     }
     text
 }

@@ -3,24 +3,25 @@
 //! Nothing due: no network, no fsync. One lineage's failure never stops the others.
 
 mod asking;
+mod rehearsal;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Context, Wanted, ca, derived, firewall, heal, hooks, order,
+    Context, Wanted, derived, firewall, heal, hooks, order,
     outcome::{Action, Done, Run},
     plan, private_ca, rollout, sni, status, store_error,
 };
 use asking::{ask_when_to_renew, is_to_be_asked};
 use hooks::Errand;
+pub use rehearsal::rehearse;
 
 use crate::{
-    config::{Acme, Certificate, Issuer},
+    config::Certificate,
     error::{Error, Result},
     model::{
-        authority,
         failure::Concern,
         key::PrivateKey,
         lineage::{Lineage, State, Verify},
@@ -145,7 +146,7 @@ fn load<'a>(
     let default = context.default_certificate().map(|one| one.name.as_str());
     let mut loaded = Loaded {
         works: Vec::new(),
-        idle: Vec::new(),
+        idle: Vec::with_capacity(selected.len()),
     };
     for (place, certificate) in selected.iter().enumerate() {
         let mut work = Work {
@@ -284,9 +285,10 @@ fn finish(context: &Context<'_>, loaded: Loaded<'_>, configuration: Configuratio
     hooks::end(context, &mut settled, &mut notes);
     context.progress.clear();
     notes.extend(unserved(context, &works));
-    let done = works.into_iter().map(|work| (work.place, outcome(context, work)));
-    let mut lineages: Vec<(usize, Done)> = idle.into_iter().chain(done).collect();
-    lineages.sort_by_key(|(place, _)| *place);
+    // Ten thousand stay where they are: no second list, and no copy to sort them.
+    let mut lineages = idle;
+    lineages.extend(works.into_iter().map(|work| (work.place, outcome(context, work))));
+    lineages.sort_unstable_by_key(|(place, _)| *place);
     Run {
         lineages: lineages.into_iter().map(|(_, done)| done).collect(),
         notes,
@@ -567,73 +569,6 @@ fn deploy_with_configuration<'a>(
         rollout::close(context, entry, status)?;
     }
     Ok(rolled)
-}
-
-/// Runs a full order at the CA's staging directory, with a key of its own; saves and deploys nothing.
-///
-/// # Errors
-/// When a name is unknown, or there is no ACME CA.
-pub fn rehearse(context: &Context<'_>, names: &[String]) -> Result<Run> {
-    let selected = context.selected(names)?;
-    let mut notes = Vec::new();
-    let is_all_private = selected
-        .iter()
-        .all(|certificate| certificate.issuer == Issuer::Ca);
-    let acme = match is_all_private {
-        true => None,
-        false => Some(rehearsal_of(ca::configured(context)?, &mut notes)),
-    };
-    let mut lineages = Vec::new();
-    for certificate in selected
-        .into_iter()
-        .filter(|certificate| certificate.issuer.is_asked_by_us())
-    {
-        let rehearsed = match (certificate.issuer, &acme) {
-            (Issuer::Acme, Some(acme)) => {
-                context
-                    .progress
-                    .step(&format!("{}: rehearsing at {}", certificate.name, acme.directory));
-                context.wait(order::rehearse(context, acme, certificate))?
-            }
-            // Nothing is signed: every signature stays in the index for ever.
-            _ => order::private::rehearse(context).map(|()| Vec::new()),
-        };
-        lineages.push(Done {
-            action: if rehearsed.is_ok() {
-                Action::Renewed
-            } else {
-                Action::Failed
-            },
-            status: status::describe(context, certificate, &context.load(&certificate.name)?),
-            next_try: None,
-            error: match rehearsed {
-                Ok(said) => {
-                    notes.extend(said);
-                    None
-                }
-                Err(error) => Some(error),
-            },
-        });
-    }
-    context.progress.clear();
-    Ok(Run {
-        lineages,
-        notes,
-        dry_run: true,
-    })
-}
-
-/// Returns the CA as a rehearsal asks it: at its staging directory, where it has one.
-fn rehearsal_of(acme: &Acme, notes: &mut Vec<String>) -> Acme {
-    let mut acme = acme.clone();
-    match authority::by_directory(&acme.directory).and_then(|known| known.staging) {
-        Some(staging) => staging.clone_into(&mut acme.directory),
-        None => notes.push(format!(
-            "{} has no staging directory that mailcert knows: this rehearsal spends real orders there",
-            acme.directory
-        )),
-    }
-    acme
 }
 
 /// Puts work together for commands that already know what is to be deployed.
