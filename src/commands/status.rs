@@ -10,6 +10,7 @@ use crate::{
     config::{Certificate, Issuer, Timer},
     error::{Error, ExitCode, Result},
     model::{
+        certificate::Sha256,
         lineage::{Failure, Generation, Held, Lineage, RenewalInfo, State, Step, Verify, Window},
         name::Identifier,
         schedule,
@@ -45,9 +46,9 @@ pub struct LineageStatus {
     #[serde(with = "time::serde::rfc3339::option")]
     pub renew_at: Option<OffsetDateTime>,
     /// Why then.
-    pub renew_reason: Option<String>,
+    pub renew_reason: Option<schedule::Reason>,
     /// SHA-256 of the leaf in use.
-    pub leaf_sha256: Option<String>,
+    pub leaf_sha256: Option<Sha256>,
     /// Whether endpoints prove it: `on` or `off`.
     pub verify: Verify,
     /// What failed last.
@@ -231,9 +232,11 @@ fn held_against_the_disk(context: &Context<'_>, mut status: LineageStatus) -> Li
 fn is_whole(context: &Context<'_>, status: &LineageStatus, number: u64) -> bool {
     let store = &context.store;
     store.looks_whole(&status.name, number)
-        || status.leaf_sha256.as_ref().is_some_and(|leaf| {
+        || status.leaf_sha256.is_some_and(|leaf| {
             // One that cannot be read is not known to be damaged: the run that needs it says so.
-            store.is_whole(&status.name, number, leaf).unwrap_or(true)
+            store
+                .is_whole(&status.name, number, &leaf.to_string())
+                .unwrap_or(true)
         })
 }
 
@@ -288,8 +291,8 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         generation: lineage.generation,
         not_after: live.map(|live| live.not_after),
         renew_at: due.as_ref().map(|due| due.at),
-        renew_reason: due.map(|due| due.reason.to_string()),
-        leaf_sha256: live.map(|live| live.leaf_sha256.clone()),
+        renew_reason: due.map(|due| due.reason),
+        leaf_sha256: live.and_then(|live| live.leaf_sha256.parse().ok()),
         verify: if goal < State::Verified {
             Verify::Off
         } else {

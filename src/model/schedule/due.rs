@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
 use crate::model::lineage::{Generation, Lineage, RenewalInfo, Window};
@@ -60,6 +61,13 @@ impl fmt::Display for Reason {
             Self::Revoked => "the certificate was revoked",
             Self::Window => "the CA's renewal window",
         })
+    }
+}
+
+/// In the words that people read.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
