@@ -1,5 +1,7 @@
 //! Years of hourly runs against a CA that behaves, one that fails, and one that talks nonsense: for tests. Pure.
 
+mod fleet;
+
 use time::{Duration, OffsetDateTime, macros::datetime};
 
 use super::{Next, Policy, Urgency, choose, due::BETWEEN_RUNS, is_to_be_asked, next, retry};
@@ -143,7 +145,7 @@ fn simulate(lifetime: Duration, span: Duration, ca: &impl Ca, seed: u64) -> Outc
             Ok(()) => {
                 ledger.take(&LETS_ENCRYPT, &request, now);
                 outcome.issued.push((now, request.kind));
-                issue(&mut lineage, &identifiers, lifetime, now);
+                issue(&mut lineage, &identifiers, lifetime, now, now);
                 ask(&mut lineage, ca, now, &mut random);
             }
             Err(retry_after) => fail(&mut lineage, retry_after, now),
@@ -173,17 +175,24 @@ fn ask(lineage: &mut Lineage, ca: &impl Ca, now: OffsetDateTime, random: &mut Ra
     });
 }
 
-fn issue(lineage: &mut Lineage, identifiers: &[Identifier], lifetime: Duration, now: OffsetDateTime) {
+/// Keeps a certificate: issued at an instant by the CA's clock, which is `now` by ours.
+fn issue(
+    lineage: &mut Lineage,
+    identifiers: &[Identifier],
+    lifetime: Duration,
+    issued: OffsetDateTime,
+    now: OffsetDateTime,
+) {
     let number = lineage.newest + 1;
     // Let's Encrypt puts the beginning an hour back.
-    let not_before = now - Duration::HOUR;
+    let not_before = issued - Duration::HOUR;
     let generation = Generation {
         identifiers: identifiers.to_vec(),
         not_before,
         not_after: not_before + lifetime,
         leaf_sha256: String::new(),
         spki_sha256: String::new(),
-        certificate_id: Some(format!("id{number}")),
+        certificate_id: Some(format!("{} {number}", lineage.name)),
         directory: Some("le".into()),
     };
     lineage.generations.clear();
