@@ -21,6 +21,10 @@ use crate::acme::error::AcmeError;
 const CONNECTIONS: usize = 64;
 /// How long one connection may take.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// How often a port is tried that is taken although nobody is seen to have it, and how long after each time: whoever looks
+/// into `/proc/PID/fd` at the wrong moment (`lsof`, `ss`, another run of ours) keeps a socket for a moment after it was closed.
+const TRIES: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// The ports of one challenge.
 pub(super) struct Door {
@@ -52,7 +56,7 @@ impl Door {
     }
 
     /// Binds all addresses and has each connection served, unless that is so already.
-    pub fn open<F, S>(&mut self, serve: F) -> Result<(), AcmeError>
+    pub async fn open<F, S>(&mut self, serve: F) -> Result<(), AcmeError>
     where
         F: Fn(TcpStream) -> S + Clone + Send + Sync + 'static,
         S: Future<Output = std::io::Result<()>> + Send + 'static,
@@ -61,8 +65,17 @@ impl Door {
             return Ok(());
         }
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        self.accepting = self
-            .bind_all()?
+        let mut n_tries = 1;
+        let listeners = loop {
+            match self.bind_all() {
+                Err(AcmeError::PortTaken { holder: None, .. }) if n_tries < TRIES => {
+                    n_tries += 1;
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                bound => break bound?,
+            }
+        };
+        self.accepting = listeners
             .into_iter()
             .map(|listener| Accepting(tokio::spawn(accept(listener, serve.clone(), slots.clone()))))
             .collect();
@@ -152,5 +165,47 @@ where
             // Out of descriptors, most likely: a moment later there may be one.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::IoSlice,
+        mem::MaybeUninit,
+        net::TcpListener as StdListener,
+        os::{fd::AsFd as _, unix::net::UnixStream},
+    };
+
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+    use super::*;
+
+    /// Returns a listener that is in no process: on its way from one end to the other.
+    fn on_its_way(listener: &StdListener) -> (UnixStream, UnixStream) {
+        let ends = UnixStream::pair().unwrap();
+        let fds = [listener.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        assert!(rights.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&ends.0, &[IoSlice::new(b"x")], &mut rights, SendFlags::empty()).unwrap();
+        ends
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_has_any_more_is_waited_for() {
+        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let ends = on_its_way(&listener);
+        drop(listener);
+        let mut door = Door::new(ChallengeType::Http01, vec![address], 0);
+        assert!(matches!(
+            door.bind_all(),
+            Err(AcmeError::PortTaken { holder: None, .. })
+        ));
+        // The first try comes before the socket goes.
+        let (opened, ()) = tokio::join!(door.open(|_| async { Ok(()) }), async { drop(ends) });
+        opened.unwrap();
+        door.close().await;
     }
 }

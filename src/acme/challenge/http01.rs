@@ -44,7 +44,7 @@ impl Listener {
     async fn start(&self, responses: &[ChallengeResponse]) -> Result<(), AcmeError> {
         let mut door = self.door.lock().await;
         let tokens = self.tokens.clone();
-        door.open(move |stream| serve(stream, tokens.clone()))?;
+        door.open(move |stream| serve(stream, tokens.clone())).await?;
         let new = responses
             .iter()
             .map(|each| (each.token.clone(), each.key_authorization.clone()));

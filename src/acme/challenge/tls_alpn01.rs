@@ -60,7 +60,7 @@ impl Listener {
         // Known before the first connection can come.
         lock(&self.names).extend(answers);
         let acceptor = TlsAcceptor::from(self.server()?);
-        door.open(move |stream| greet(acceptor.clone(), stream))
+        door.open(move |stream| greet(acceptor.clone(), stream)).await
     }
 
     async fn stop(&self, responses: &[ChallengeResponse]) {
