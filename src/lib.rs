@@ -1,4 +1,4 @@
-//! mailcert: certificates and DNS for a Postfix mail server, proven on the wire.
+//! mailcert: certificates and DNS for a Postfix and Dovecot mail server, proven on the wire.
 //!
 //! A certificate is not renewed when the file is on disk. It is renewed when every port of the mail server serves it.
 //!
@@ -18,7 +18,7 @@
 //! - [`acme`]: conversations with a CA (RFC 8555, RFC 9773).
 //! - [`dns`]: questions to resolvers and authoritative servers, dynamic updates; the records of a mail domain judged, SPF
 //!   planned.
-//! - [`dovecot`]: the effective configuration of Dovecot 2.3 and 2.4, read.
+//! - [`dovecot`]: the configuration of Dovecot 2.3 and 2.4, read and edited without loss; judged, reloaded.
 //! - [`postfix`]: main.cf and master.cf, read and edited without loss; judged, reloaded.
 //! - [`probe`]: connects as a client does, and judges what is served.
 //! - [`hook`]: programs of the operator's, written for us or for other clients.

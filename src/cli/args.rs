@@ -355,7 +355,7 @@ fn selector(text: &str) -> Result<String, String> {
 /// `plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// certificates, postfix, firewall, dns, timer; without one, everything
+    /// certificates, postfix, dovecot, firewall, dns, timer; without one, everything
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Exit with 3 when there is anything to change
@@ -366,7 +366,7 @@ pub struct Plan {
 /// `apply`.
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// certificates, postfix, firewall, dns, timer; without one, everything
+    /// certificates, postfix, dovecot, firewall, dns, timer; without one, everything
     #[arg(value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Answer yes to the plan

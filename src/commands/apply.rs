@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Context, dns, firewall, heal,
+    Context, dns, dovecot, firewall, heal,
     hooks::{self, Errand},
     mail,
     order::{self, Job},
@@ -32,7 +32,12 @@ use crate::{
 /// # Errors
 /// When a record cannot be read.
 pub fn has_unfinished(context: &Context<'_>, targets: &[Target]) -> Result<bool> {
-    Ok(targets.contains(&Target::Postfix) && !unfinished(context)?.is_empty())
+    Ok(names_server(targets) && !unfinished(context)?.is_empty())
+}
+
+/// Returns whether a server is among the targets that serves certificates.
+fn names_server(targets: &[Target]) -> bool {
+    targets.contains(&Target::Postfix) || targets.contains(&Target::Dovecot)
 }
 
 /// Returns lineages with a complete generation that is not in service.
@@ -93,7 +98,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
         failures: plan.refusals.clone(),
     };
     applying.done.notes.clone_from(&plan.notes);
-    applying.certificates_and_postfix(targets, plan);
+    applying.certificates_and_servers(targets, plan);
     for change in &plan.changes {
         if context.is_interrupted() {
             applying.failures.push(
@@ -104,7 +109,7 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
         }
         let applied = match change {
             Change::Rrset(change) => applying.record(change),
-            Change::File(change) if !mail::is_postfix_file(context, &change.path) => applying.file(change),
+            Change::File(change) if !mail::is_server_file(context, &change.path) => applying.file(change),
             // What Postfix was to serve may have been taken back: then nobody is to knock there either.
             Change::Firewall(change)
                 if targets.contains(&Target::Postfix) && !firewall::is_served(context, change.port) =>
@@ -128,9 +133,10 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
     applying.finish()
 }
 
-/// Returns the lineage that main.cf is to name, and those of the SNI map that no port served until now, where they are in
-/// use.
-fn named_by_files<'a>(context: &'a Context<'_>) -> Vec<rollout::Move<'a>> {
+/// Returns the lineage that everybody is to be served, and those that are served by name: the ones that no port served until now,
+/// or all of them where Dovecot is given them anew.
+fn named_by_files<'a>(context: &'a Context<'_>, files: &[FileChange]) -> Vec<rollout::Move<'a>> {
+    let is_for_dovecot = files.iter().any(|file| dovecot::is_file(context, &file.path));
     let default = context.default_certificate();
     let is_default = |one: &Certificate| default.is_some_and(|default| default.name == one.name);
     let named = context
@@ -148,7 +154,7 @@ fn named_by_files<'a>(context: &'a Context<'_>) -> Vec<rollout::Move<'a>> {
             .as_ref()
             .is_some_and(|one| one.verify == Verify::On);
         if let Some(generation) = lineage.generation
-            && (is_default(certificate) || !is_served)
+            && (is_default(certificate) || !is_served || is_for_dovecot)
         {
             moves.push(rollout::Move {
                 certificate,
@@ -224,7 +230,7 @@ struct Applying<'c, 'e> {
 
 impl Applying<'_, '_> {
     /// Gets the certificates, then puts them and the configuration that names them into service with one reload.
-    fn certificates_and_postfix(&mut self, targets: &[Target], plan: &Plan) {
+    fn certificates_and_servers(&mut self, targets: &[Target], plan: &Plan) {
         let context = self.context;
         let mut moves = Vec::new();
         let mut jobs = Vec::new();
@@ -249,17 +255,17 @@ impl Applying<'_, '_> {
         }
         let mut files: Vec<FileChange> = planning::files(plan)
             .into_iter()
-            .filter(|file| mail::is_postfix_file(context, &file.path))
+            .filter(|file| mail::is_server_file(context, &file.path))
             .filter(|file| !is_made(file))
             .collect();
         let mut unfinished_moves = Vec::new();
-        if targets.contains(&Target::Postfix) {
+        if names_server(targets) {
             unfinished_moves = unfinished(context).unwrap_or_default();
         }
         // The certificates that the files name are proven on the wire, also when they are not new.
         let mut named = Vec::new();
         if !files.is_empty() {
-            named = named_by_files(context);
+            named = named_by_files(context, &files);
         }
         let ordered: HashSet<&str> = jobs.iter().map(|job| job.certificate.name.as_str()).collect();
         for moves in [&mut unfinished_moves, &mut named] {
@@ -301,7 +307,7 @@ impl Applying<'_, '_> {
             .any(|one| context.config.is_client_certificate(&one.name) && is_gone(&one.name));
         if !files.is_empty() && (client || default.is_some_and(|name| missing.contains(name))) {
             self.done.notes.push(
-                "Postfix is left as it is: the certificate that it was to be given was not issued".into(),
+                "Postfix and Dovecot are left as they are: the certificate that they were to be given was not issued".into(),
             );
             files.clear();
         }

@@ -3,8 +3,8 @@
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    Context, certificates, doctor, domains, firewall, mail, outbound, outcome::Findings, plan, relay_clients,
-    sni, trust_bundle,
+    Context, certificates, doctor, domains, dovecot, firewall, mail, outbound, outcome::Findings, plan,
+    relay_clients, sni, trust_bundle,
 };
 use crate::{
     ca::{layout::Layout, root_certificates},
@@ -344,11 +344,14 @@ fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
             ]);
         }
     };
+    // What is wrong with its configuration, `check dovecot` says.
+    let dovecot = dovecot::inspect(context).ok().flatten();
     let roots = roots(context)?;
     context.wait(async {
         let in_sni_map = sni::sample(context);
         let expected = mail::expected(context, server.as_ref(), &[], &in_sni_map).await;
         let mut endpoints = server.as_ref().map(mail::endpoints).unwrap_or_default();
+        endpoints.extend(dovecot.iter().flat_map(dovecot::endpoints));
         let (by_default, named): (Vec<&Asked>, Vec<&Asked>) =
             expected.keys().partition(|asked| asked.server_name.is_none());
         endpoints.extend(by_default.into_iter().map(|asked| asked.endpoint.clone()));

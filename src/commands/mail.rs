@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, client_certificate, relay_clients, sender_login, sni, trust_bundle};
+use super::{Context, client_certificate, dovecot, relay_clients, sender_login, sni, trust_bundle};
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -97,6 +97,11 @@ pub fn is_postfix_file(context: &Context<'_>, path: &Path) -> bool {
         .iter()
         .any(|name| path == directory.join(name))
         || sender_login::is_part(context, path)
+}
+
+/// Returns whether a file of a plan is one of Postfix's or of Dovecot's: written, proven and taken back together.
+pub fn is_server_file(context: &Context<'_>, path: &Path) -> bool {
+    is_postfix_file(context, path) || dovecot::is_file(context, path)
 }
 
 /// Plans main.cf and master.cf for the certificate that Postfix is to name, and for the SNI map. `coming`: lineages that
@@ -268,8 +273,9 @@ fn ours(context: &Context<'_>, service: &TlsService) -> Option<String> {
 /// Returns which lineage each endpoint is to serve, addresses in the place of names; and for each identifier of the
 /// certificates in `in_sni_map`, which is to serve it where a service looks names up in our map.
 ///
-/// Endpoints of `dovecot.verify` are to serve the lineage that main.cf names. With `postfix.verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
-/// these endpoints, each with the lineage that the service on its port names, else the one that main.cf names.
+/// With `postfix.verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
+/// these endpoints, each with the lineage that the service on its port names, else the one that main.cf names. What is asked of
+/// Dovecot, [`dovecot::asked`] knows.
 pub async fn expected(
     context: &Context<'_>,
     server: Option<&Instance>,
@@ -280,12 +286,20 @@ pub async fn expected(
         .map(|server| services(context, server, changes))
         .unwrap_or_default();
     let ours = |service: &TlsService| ours(context, service);
-    // An endpoint, the lineage that it serves by default, and whether it serves those of the map.
+    // An endpoint, the lineage that it serves by default, and those that it serves by name.
     let is_named = |service: &TlsService| !in_sni_map.is_empty() && sni::is_named(context, &service.sni_maps);
-    let mut wanted: Vec<(Endpoint, Option<String>, bool)> = match &context.config.postfix.verify {
+    let by_name = |is_named: bool| if is_named { in_sni_map.to_vec() } else { Vec::new() };
+    let mut wanted: Vec<(Endpoint, Option<String>, Vec<&Certificate>)> = match &context.config.postfix.verify
+    {
         Verify::Auto => services
             .iter()
-            .map(|service| (service.endpoint.clone(), ours(service), is_named(service)))
+            .map(|service| {
+                (
+                    service.endpoint.clone(),
+                    ours(service),
+                    by_name(is_named(service)),
+                )
+            })
             .collect(),
         Verify::Endpoints(endpoints) => {
             let default = context
@@ -304,16 +318,21 @@ pub async fn expected(
                         .filter_map(ours)
                         .next()
                         .or_else(|| default.clone());
-                    (endpoint.clone(), named, same_port(endpoint).any(is_named))
+                    (
+                        endpoint.clone(),
+                        named,
+                        by_name(same_port(endpoint).any(is_named)),
+                    )
                 })
                 .collect()
         }
     };
-    // A deploy hook has another server than Postfix read its certificate: the host's own.
-    if let Some(default) = context.default_certificate() {
-        let listed = context.config.dovecot.listed().iter();
-        wanted.extend(listed.map(|endpoint| (endpoint.clone(), Some(default.name.clone()), false)));
-    }
+    let of_dovecot = dovecot::asked(context, changes, in_sni_map);
+    wanted.extend(
+        of_dovecot
+            .into_iter()
+            .map(|one| (one.endpoint, one.lineage, one.named)),
+    );
     let resolved = join_all(
         wanted
             .iter()
@@ -321,11 +340,9 @@ pub async fn expected(
     )
     .await;
     let mut expected = BTreeMap::new();
-    for ((_, lineage, is_named), targets) in wanted.into_iter().zip(resolved) {
+    for ((_, lineage, by_name), targets) in wanted.into_iter().zip(resolved) {
         for endpoint in targets.iter().map(Target::asked) {
-            if is_named {
-                expected.extend(in_sni_map.iter().flat_map(|one| asked_for(&endpoint, one)));
-            }
+            expected.extend(by_name.iter().flat_map(|one| asked_for(&endpoint, one)));
             if let Some(lineage) = &lineage {
                 expected.insert(endpoint.into(), lineage.clone());
             }
@@ -375,12 +392,9 @@ pub fn written_by_reload(context: &Context<'_>) -> Vec<PathBuf> {
 
 /// Returns the ports that are verified: what TLSA records may speak about.
 pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
-    let of_dovecot = context
-        .config
-        .dovecot
-        .listed()
-        .iter()
-        .map(|endpoint| endpoint.port);
+    let of_dovecot = dovecot::asked(context, &[], &[])
+        .into_iter()
+        .map(|one| one.endpoint.port);
     let of_postfix = match &context.config.postfix.verify {
         Verify::Endpoints(endpoints) => endpoints
             .iter()

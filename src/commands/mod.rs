@@ -14,6 +14,7 @@ mod derived;
 pub mod dns;
 mod doctor;
 mod domains;
+mod dovecot;
 pub mod firewall;
 pub mod heal;
 pub mod hooks;
@@ -91,6 +92,7 @@ pub struct Context<'a> {
     pub progress: Progress,
     runtime: OnceLock<tokio::runtime::Runtime>,
     ports: OnceLock<BTreeSet<u16>>,
+    doveconf: OnceLock<Option<PathBuf>>,
     validation: OnceLock<Validation>,
     services: OnceLock<Option<rollout::ChangedServices>>,
     places: OnceLock<HashMap<String, usize>>,
@@ -120,6 +122,7 @@ impl<'a> Context<'a> {
             progress,
             runtime: OnceLock::new(),
             ports: OnceLock::new(),
+            doveconf: OnceLock::new(),
             validation: OnceLock::new(),
             services: OnceLock::new(),
             places: OnceLock::new(),
@@ -172,12 +175,18 @@ impl<'a> Context<'a> {
         self.validation.get_or_init(|| found).clone()
     }
 
-    /// Returns the ports that are verified. Postfix is asked once for a run, however many certificates are ordered.
+    /// Returns the ports that are verified. The mail servers are asked once for a run, however many certificates are ordered.
     pub fn ports(&self) -> &BTreeSet<u16> {
         self.ports.get_or_init(|| mail::ports(self))
     }
 
-    /// Returns what Postfix serves, where its files are not those of which all was proven; it is looked at once.
+    /// Returns doveconf(1), where Dovecot is installed; it is searched for once.
+    pub fn doveconf(&self) -> Option<&Path> {
+        let find = || crate::dovecot::inspect::find(self.env);
+        self.doveconf.get_or_init(find).as_deref()
+    }
+
+    /// Returns what the mail servers serve, where their files are not those of which all was proven; it is looked at once.
     pub fn changed_services(&self) -> Option<&rollout::ChangedServices> {
         let seen = self.services.get_or_init(|| rollout::changed_services(self));
         seen.as_ref()
@@ -306,7 +315,7 @@ impl<'a> Context<'a> {
         let postfix = &self.config.postfix;
         if postfix.reload == Reload::Never {
             State::Installed
-        } else if self.config.dovecot.listed().is_empty()
+        } else if !dovecot::is_asked(self)
             && (!postfix.manage && postfix.verify == Verify::Auto
                 || postfix.verify == Verify::Endpoints(Vec::new()))
         {

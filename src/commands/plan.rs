@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use super::{Context, derived, dns, firewall, mail, sni, target::Target};
+use super::{Context, derived, dns, dovecot, firewall, mail, sni, target::Target};
 use crate::{
     config::{Challenge, Http01, Issuer, Publish, Timer},
     error::{Error, Result},
@@ -40,9 +40,18 @@ pub fn plan(context: &Context<'_>, targets: &[Target]) -> Result<Plan> {
                 Err(error) => plan.refusals.push(error),
             },
             Target::Postfix => {
-                coming.extend(issued(context)?);
-                let coming: HashSet<&str> = coming.iter().map(String::as_str).collect();
+                let issued = issued(context)?;
+                let coming: HashSet<&str> = coming.iter().chain(&issued).map(String::as_str).collect();
                 plan.extend(postfix(context, &coming)?);
+            }
+            // A Dovecot whose configuration is broken keeps nothing else from being done.
+            Target::Dovecot => {
+                let issued = issued(context)?;
+                let coming: HashSet<&str> = coming.iter().chain(&issued).map(String::as_str).collect();
+                match dovecot::plan(context, &coming) {
+                    Ok(files) => plan.extend(files),
+                    Err(error) => plan.refusals.push(error),
+                }
             }
             Target::Timer => plan.extend(wake(context)?),
         }
@@ -159,6 +168,16 @@ pub fn postfix(context: &Context<'_>, coming: &HashSet<&str>) -> Result<Plan> {
         .extend(derived::plan(context, &server)?.into_iter().map(Change::Derived));
     plan.changes.extend(changes.into_iter().map(Change::File));
     plan.notes.extend(notes);
+    Ok(plan)
+}
+
+/// Plans what both mail servers are given, for an `issue`.
+///
+/// # Errors
+/// When Postfix or Dovecot refuses its own configuration.
+pub fn servers(context: &Context<'_>, coming: &HashSet<&str>) -> Result<Plan> {
+    let mut plan = postfix(context, coming)?;
+    plan.extend(dovecot::plan(context, coming)?);
     Ok(plan)
 }
 

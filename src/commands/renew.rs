@@ -524,14 +524,14 @@ fn serves_meanwhile(context: &Context<'_>, work: &Work<'_>) -> Option<u64> {
     schedule::meanwhile(&work.lineage, &wanted.policy(), context.now(), work.urgency)
 }
 
-/// As `apply postfix` does it, in the same step as the first certificate.
+/// As `apply postfix dovecot` does it, in the same step as the first certificate.
 fn deploy_with_configuration<'a>(
     context: &Context<'_>,
     moves: Vec<rollout::Move<'a>>,
     notes: &mut Vec<String>,
 ) -> Result<rollout::Rolled<'a>> {
     let coming: HashSet<&str> = moves.iter().map(|one| one.certificate.name.as_str()).collect();
-    let planned = plan::postfix(context, &coming)?;
+    let planned = plan::servers(context, &coming)?;
     let changes = plan::files(&planned);
     notes.extend(planned.notes);
     if changes.is_empty() {

@@ -9,6 +9,8 @@ pub enum Target {
     Certificates,
     /// Records to publish.
     Dns,
+    /// The configuration of Dovecot.
+    Dovecot,
     /// Ports that others are to reach.
     Firewall,
     /// main.cf and master.cf.
@@ -19,9 +21,10 @@ pub enum Target {
 
 impl Target {
     /// Every target, in the order of an apply.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Certificates,
         Self::Postfix,
+        Self::Dovecot,
         Self::Firewall,
         Self::Dns,
         Self::Timer,
@@ -30,7 +33,7 @@ impl Target {
     /// Reads targets from the command line; none is all of them. The order of an apply is kept.
     ///
     /// # Errors
-    /// Exit 2 for a word that is no target, or one that is not yet supported.
+    /// Exit 2 for a word that is no target.
     pub fn parse(words: &[String]) -> Result<Vec<Self>> {
         let named: Vec<Self> = words.iter().map(|word| Self::one(word)).collect::<Result<_>>()?;
         let wanted = |target: &Self| named.is_empty() || named.contains(target);
@@ -41,12 +44,12 @@ impl Target {
         match word {
             "certificates" => Ok(Self::Certificates),
             "dns" => Ok(Self::Dns),
+            "dovecot" => Ok(Self::Dovecot),
             "firewall" => Ok(Self::Firewall),
             "postfix" => Ok(Self::Postfix),
             "timer" => Ok(Self::Timer),
-            "dovecot" => Err(Error::usage(format!("the target {word} is not yet supported"))),
             _ => Err(Error::usage(format!("`{}` is no target", word.escape_debug()))
-                .remedy("name certificates, postfix, firewall, dns or timer; without a target all of them are meant")),
+                .remedy("name certificates, postfix, dovecot, firewall, dns or timer; without a target all of them are meant")),
         }
     }
 }
@@ -61,14 +64,8 @@ mod tests {
             |words: &[&str]| Target::parse(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(parse(&[]).unwrap(), Target::ALL);
         assert_eq!(
-            parse(&["timer", "postfix"]).unwrap(),
-            [Target::Postfix, Target::Timer]
-        );
-        assert!(
-            parse(&["dovecot"])
-                .unwrap_err()
-                .message
-                .contains("not yet supported")
+            parse(&["timer", "dovecot", "postfix"]).unwrap(),
+            [Target::Postfix, Target::Dovecot, Target::Timer]
         );
         assert!(parse(&["postfx"]).is_err());
     }

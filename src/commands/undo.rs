@@ -48,14 +48,14 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     if !rrsets.is_empty() {
         rrsets = context.wait(dns_gate::still_as_written(context, rrsets, later_edits))??;
     }
-    let postfix: Vec<FileChange> = files
+    let of_servers: Vec<FileChange> = files
         .iter()
-        .filter(|file| mail::is_postfix_file(context, &file.path))
+        .filter(|file| mail::is_server_file(context, &file.path))
         .cloned()
         .collect();
     let mut notes = Vec::new();
     if later_edits == LaterEdits::Refuse {
-        let judged = rollout::judge_restoring(context, &postfix);
+        let judged = rollout::judge_restoring(context, &of_servers);
         notes.extend(judged.map_err(|error| {
             error.remedy("`mailcert undo --force` brings the old content back all the same")
         })?);
@@ -76,7 +76,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
             reason: "undo: disabled".to_owned(),
         }));
     }
-    for file in files.iter().filter(|file| !postfix.contains(file)) {
+    for file in files.iter().filter(|file| !of_servers.contains(file)) {
         restore(file)?;
     }
     if entry.timer.is_some() && !timer_was_new {
@@ -84,13 +84,9 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     }
     let mut error = None;
     let mut is_pending = false;
-    // An undo that was killed may have brought the files back, and no more than that.
-    let is_for_postfix = entry
-        .files
-        .iter()
-        .any(|file| mail::is_postfix_file(context, &file.path));
-    if is_for_postfix {
-        let restored = rollout::restore_postfix(context, &postfix)?;
+    let concerned = rollout::Concerned::by(context, &entry.files);
+    if concerned.any() {
+        let restored = rollout::restore_servers(context, &of_servers, concerned)?;
         notes.extend(restored.notes);
         error = restored.error;
         is_pending = restored.is_pending;
@@ -110,7 +106,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         entry.status = Status::Undone;
         context.store.save_entry(&entry).map_err(journal)?;
     }
-    if !context.config.certificates.is_empty() && !postfix.is_empty() {
+    if !context.config.certificates.is_empty() && !of_servers.is_empty() {
         notes.push(
             "issued certificates stay; `renew` goes on renewing their files, and `apply` puts them back"
                 .to_owned(),

@@ -42,7 +42,7 @@ struct Case {
     mailcert: Mailcert,
 }
 
-fn corpus() -> Option<PathBuf> {
+pub fn corpus() -> Option<PathBuf> {
     let path = std::env::var_os("MAILCERT_TEST_CORPUS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"),
         PathBuf::from,
@@ -50,12 +50,12 @@ fn corpus() -> Option<PathBuf> {
     path.is_dir().then_some(path)
 }
 
-/// Returns the directories below that hold a main.cf, sorted.
-fn configurations(below: &Path) -> Vec<PathBuf> {
+/// Returns the directories below that hold a file of this name, sorted.
+pub fn configurations(below: &Path, main: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![below.to_owned()];
     while let Some(directory) = open.pop() {
-        if directory.join("main.cf").is_file() {
+        if directory.join(main).is_file() {
             found.push(directory.clone());
         }
         let entries = fs::read_dir(&directory).unwrap().flatten();
@@ -284,7 +284,7 @@ impl Case {
     }
 }
 
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+pub fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
 }
 
@@ -361,7 +361,7 @@ fn every_configuration_of_the_corpus_is_changed_once_and_comes_back() {
     let identity = authority.issue(HOST, Duration::days(90));
     let from = identity.leave(&scratch, "issued").display().to_string();
     mailcert.run(&["install", HOST, "--from", &from]).expect(0);
-    let sources = configurations(&corpus);
+    let sources = configurations(&corpus, "main.cf");
     let n_sources = sources.len();
     let queue = Mutex::new(sources.into_iter().enumerate());
     let results = Mutex::new(Vec::new());

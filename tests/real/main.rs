@@ -26,6 +26,8 @@ mod dane;
 mod dns;
 mod doctor;
 mod dovecot;
+mod dovecot_apply;
+mod dovecot_corpus;
 mod fallback;
 mod faulty_ca;
 mod firewall;

@@ -133,13 +133,30 @@ fn site(further: &str) -> Site {
 
 /// Starts the same with the Postfix of another Debian.
 pub fn site_of(release: Option<Release>, further: &str) -> Site {
-    let site = Site::of(|scratch, _| {
+    let site = site_without_logins(release, further);
+    let socket = site.scratch.path().join("postfix/queue/private/auth");
+    auth::serve(&socket, &USERS);
+    site
+}
+
+/// Who may log in.
+pub const USERS: [(&str, &str); 3] = [
+    ("alice", "secret-alice"),
+    ("bob", "secret-bob"),
+    ("carol@hosted.test", "secret-carol"),
+];
+/// The numbers of the user and group that mail belongs to.
+pub const MAIL_OWNER: (u32, u32) = (65_534, 65_534);
+
+/// Starts the same with nobody to ask who may log in.
+pub fn site_without_logins(release: Option<Release>, further: &str) -> Site {
+    Site::of(|scratch, _| {
         let aliases = scratch.file(
             "aliases",
             "postmaster: root\nroot: alice\ninfo: alice, \"|/bin/false\"\n",
         );
         let mail = scratch.dir("mail");
-        let (uid, gid) = (65_534, 65_534);
+        let (uid, gid) = MAIL_OWNER;
         std::os::unix::fs::chown(&mail, Some(uid), Some(gid)).unwrap();
         PostfixOptions {
             main_cf: format!(
@@ -169,15 +186,7 @@ pub fn site_of(release: Option<Release>, further: &str) -> Site {
             release,
             ..PostfixOptions::default()
         }
-    });
-    let users = [
-        ("alice", "secret-alice"),
-        ("bob", "secret-bob"),
-        ("carol@hosted.test", "secret-carol"),
-    ];
-    let socket = site.scratch.path().join("postfix/queue/private/auth");
-    auth::serve(&socket, &users);
-    site
+    })
 }
 
 /// Lets a mail program try everything.

@@ -1,6 +1,7 @@
 //! A Dovecot of one test's own: configuration, sockets and mail in the scratch directory, ports on an own address.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
@@ -14,7 +15,140 @@ pub struct Dovecot {
     root: PathBuf,
 }
 
+/// Who knows the passwords of a Dovecot as it comes from the package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passwords {
+    /// A file of its own (`passdb passwd-file`).
+    File,
+    /// The system, by PAM (`passdb pam`); the users are in files that only this Dovecot sees in the place of the system's.
+    Pam,
+}
+
+/// What a Dovecot as it comes from the package is given.
+pub struct Fresh<'a> {
+    /// Who knows the passwords.
+    pub passwords: Passwords,
+    /// Users, each with their password; each has a Maildir of their name without domain below `mail`.
+    pub users: &'a [(&'a str, &'a str)],
+    /// Where mail is.
+    pub mail: &'a Path,
+    /// Numbers of the user and group that mail belongs to.
+    pub owner: (u32, u32),
+    /// Lines of local.conf besides.
+    pub local_conf: &'a str,
+}
+
 impl Dovecot {
+    /// Starts a Dovecot with the package's own files and its snake-oil certificate on the address; what differs is what an operator
+    /// writes into local.conf, and who knows the passwords.
+    pub fn fresh(scratch: &Scratch, address: &LoopbackAddress, fresh: &Fresh<'_>) -> Self {
+        let dovecot = Self::prepare(scratch, address, fresh);
+        let mut command = Command::new("unshare");
+        // The mounts end with the last process that sees them.
+        let mount = "for name in passwd shadow; do [ ! -e \"$1/$name\" ] || mount --bind \"$1/$name\" /etc/$name || exit 125; done; \
+                     exec /usr/sbin/dovecot -c \"$1/dovecot.conf\"";
+        command.args(["--mount", "--propagation", "private", "sh", "-c", mount, "sh"]);
+        dovecot.launch(scratch, command.arg(&dovecot.root));
+        dovecot
+    }
+
+    /// Writes the same without starting it.
+    pub fn prepare(scratch: &Scratch, address: &LoopbackAddress, fresh: &Fresh<'_>) -> Self {
+        let dovecot = Self {
+            root: scratch.dir("dovecot"),
+        };
+        for directory in [dovecot.root.clone(), scratch.path().to_owned()] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let stock = Path::new("/usr/share/dovecot");
+        let copy = |name: &str| {
+            let text = fs::read(stock.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            scratch.file(&format!("dovecot/{name}"), text);
+        };
+        copy("dovecot.conf");
+        for entry in fs::read_dir(stock.join("conf.d")).unwrap() {
+            copy(&format!(
+                "conf.d/{}",
+                entry.unwrap().file_name().to_string_lossy()
+            ));
+        }
+        let root = dovecot.root.display().to_string();
+        let (uid, gid) = fresh.owner;
+        let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
+        let mut shadow = fs::read_to_string("/etc/shadow").unwrap();
+        let mut users = String::new();
+        for (name, password) in fresh.users {
+            let hashed = Command::new("openssl")
+                .args(["passwd", "-6", password])
+                .output()
+                .unwrap();
+            let hashed = String::from_utf8(hashed.stdout).unwrap();
+            passwd += &format!("{name}:x:{uid}:{gid}::{}:/bin/sh\n", fresh.mail.display());
+            shadow += &format!("{name}:{}:20000:0:99999:7:::\n", hashed.trim());
+            users += &format!("{name}:{{PLAIN}}{password}\n");
+        }
+        match fresh.passwords {
+            Passwords::File => {
+                scratch.file("dovecot/users", users);
+                let auth = dovecot.root.join("conf.d/10-auth.conf");
+                let text = fs::read_to_string(&auth).unwrap();
+                let own = text.replace("!include auth-system.conf.ext", "!include auth-lab.conf.ext");
+                assert_ne!(own, text, "the package's 10-auth.conf has changed");
+                fs::write(&auth, own).unwrap();
+                let lab = format!("passdb {{\n  driver = passwd-file\n  args = {root}/users\n}}\n");
+                scratch.file("dovecot/conf.d/auth-lab.conf.ext", lab);
+            }
+            Passwords::Pam => {
+                scratch.file("dovecot/passwd", passwd);
+                scratch.secret_file("dovecot/shadow", shadow);
+            }
+        }
+        scratch.file(
+            "dovecot/local.conf",
+            format!(
+                "listen = {ip}\nbase_dir = {root}/run\nstate_dir = {root}/state\nlog_path = {root}/log\ninstance_name = {root}\n\
+                 mail_location = maildir:{mail}/%n\nfirst_valid_uid = 1\nauth_failure_delay = 1 s\n\
+                 service imap-login {{\n  chroot =\n}}\nservice pop3-login {{\n  chroot =\n}}\n\
+                 userdb {{\n  driver = static\n  args = uid={uid} gid={gid} home={mail}\n}}\n{local}",
+                ip = address.ip(),
+                mail = fresh.mail.display(),
+                local = fresh.local_conf,
+            ),
+        );
+        dovecot
+    }
+
+    fn launch(&self, scratch: &Scratch, command: &mut Command) {
+        let started = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("dovecot is installed: tests/lab/install --tests");
+        assert!(started.success(), "{}", self.log());
+        if let Some(pid) = self.pid() {
+            scratch.remember("pids", &pid);
+        }
+    }
+
+    /// Returns every file of its configuration, by its path in the directory.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        for directory in [self.root.clone(), self.root.join("conf.d")] {
+            for entry in fs::read_dir(directory).into_iter().flatten().map(Result::unwrap) {
+                let path = entry.path();
+                let is_ours = path
+                    .extension()
+                    .is_some_and(|ending| ending == "conf" || ending == "ext");
+                if is_ours && path.is_file() {
+                    let name = path.strip_prefix(&self.root).unwrap().display().to_string();
+                    found.insert(name, fs::read(&path).unwrap());
+                }
+            }
+        }
+        found
+    }
+
     /// Starts it with imap, imaps, pop3 and pop3s on the address, and this certificate; alice's password is `secret`.
     pub fn start(scratch: &Scratch, address: &LoopbackAddress, certificate: &Path, key: &Path) -> Self {
         let dovecot = Self {
@@ -56,18 +190,8 @@ impl Dovecot {
                 key = key.display(),
             ),
         );
-        let started = Command::new("/usr/sbin/dovecot")
-            .arg("-c")
-            .arg(dovecot.config_file())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .expect("dovecot is installed: tests/lab/install --tests");
-        assert!(started.success(), "{}", dovecot.log());
-        if let Some(pid) = dovecot.pid() {
-            scratch.remember("pids", &pid);
-        }
+        let mut command = Command::new("/usr/sbin/dovecot");
+        dovecot.launch(scratch, command.arg("-c").arg(dovecot.config_file()));
         dovecot
     }
 

@@ -14,13 +14,13 @@ mod taking_back;
 mod unproven;
 
 use asking::{ask_until_proven, sight};
-pub use restore::{Restored, forget_unserved, judge_restoring, restore_postfix};
+pub use restore::{Concerned, Restored, forget_unserved, judge_restoring, restore_servers};
 use taking_back::WORTH_GOING_BACK_TO;
 use unproven::listed;
 pub use unproven::{ChangedServices, changed_services, keep_proven_services, unproven};
 
 use super::{
-    Context, Wanted, derived, hooks,
+    Context, Wanted, derived, dovecot, hooks,
     mail::{self, NotReloaded},
     note, order, sender_login, sni, store_error,
 };
@@ -94,8 +94,16 @@ pub struct Files<'a> {
 /// Only for what stops everything before anything was touched; the rest is told per move.
 pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) -> Result<Rolled<'a>> {
     let server = mail::inspect(context);
+    // A Dovecot that refuses its own configuration goes on with what it has, and keeps nothing from Postfix.
+    let (dovecot, unseen) = match dovecot::inspect(context) {
+        Ok(dovecot) => (dovecot, None),
+        Err(error) => (None, Some(error)),
+    };
     let mut rollout = Rollout {
         context,
+        dovecot,
+        unseen,
+        reloads_dovecot: false,
         notes: Vec::new(),
         expected: BTreeMap::new(),
         baseline: Vec::new(),
@@ -211,6 +219,12 @@ impl Moving<'_> {
 
 struct Rollout<'c, 'e, 'a> {
     context: &'c Context<'e>,
+    /// The Dovecot instance, where it is managed.
+    dovecot: Option<crate::dovecot::inspect::Instance>,
+    /// Why it cannot be looked at.
+    unseen: Option<Error>,
+    /// Whether it is given something else than it serves.
+    reloads_dovecot: bool,
     notes: Vec<String>,
     /// Which lineage each endpoint is to serve, and each name of the SNI map whose certificate is moved.
     expected: BTreeMap<Asked, String>,
@@ -229,7 +243,7 @@ impl<'a> Rollout<'_, '_, 'a> {
     fn run(&mut self, server: Option<&Instance>, files: Files<'_>) {
         let context = self.context;
         let asks_postfix = context.config.postfix.verify != crate::config::Verify::Endpoints(Vec::new());
-        if asks_postfix || !context.config.dovecot.listed().is_empty() {
+        if asks_postfix || dovecot::is_asked(context) {
             // Of the SNI map only what is moved is asked for on the wire: of the rest postmap tells that it stays the same.
             let in_sni_map: Vec<&Certificate> = self.moves.iter().map(|one| one.certificate).collect();
             let in_sni_map: Vec<&Certificate> = in_sni_map.into_iter().filter(|one| one.sni).collect();
@@ -248,22 +262,36 @@ impl<'a> Rollout<'_, '_, 'a> {
         self.leave_unknown_out();
         self.baseline = self.look();
         self.left = self.left_by_a_killed_apply(files.changes);
+        self.reloads_dovecot = self.concerns_dovecot(files.changes);
         self.install();
         let is_made = self.make_sni_map(server, &files) && self.make_derived(server, &files);
         if !is_made || !self.write_files(server, files) {
             return;
         }
-        if let Err(failure) = self.reload(server) {
-            let error = match failure {
-                // It would not start with them either.
-                NotReloaded::Refused(error) => self.take_files_back(server, error),
-                NotReloaded::NotRunning(error) => error,
-            };
+        let reloaded = self.reload(server).map_err(|failure| match failure {
+            // It would not start with them either.
+            NotReloaded::Refused(error) => self.take_files_back(server, error),
+            NotReloaded::NotRunning(error) => error,
+        });
+        let reloaded = reloaded.and_then(|()| match self.reload_dovecot() {
+            Err(NotReloaded::Refused(error)) => Err(self.take_files_back(server, error)),
+            // Postfix is proven all the same.
+            Err(NotReloaded::NotRunning(error)) => Ok(Some(error)),
+            Ok(()) => Ok(self.unseen.take()),
+        });
+        let without_dovecot = match reloaded {
+            Ok(without_dovecot) => without_dovecot,
+            Err(error) => {
+                self.fail_all(Step::Deploy, &error);
+                self.error = Some(error);
+                return;
+            }
+        };
+        self.reach(State::Deployed);
+        if let Some(error) = without_dovecot {
             self.fail_all(Step::Deploy, &error);
             self.error = Some(error);
-            return;
         }
-        self.reach(State::Deployed);
         self.run_hooks();
         self.tell_unserved();
         self.prove(server);
@@ -331,12 +359,24 @@ impl<'a> Rollout<'_, '_, 'a> {
             return None;
         }
         let as_written = |file: &&FileChange| {
-            mail::is_postfix_file(self.context, &file.path)
+            mail::is_server_file(self.context, &file.path)
                 && changes.iter().all(|change| change.path != file.path)
                 && files::read_if_exists(&file.path, FILE_LIMIT).is_ok_and(|found| found == file.after)
         };
         let left: Vec<FileChange> = entry.files.iter().filter(as_written).cloned().collect();
         (!left.is_empty()).then_some((entry, left))
+    }
+
+    /// Returns whether Dovecot has to read its files again: they are written, or they name a lineage that moves.
+    fn concerns_dovecot(&self, changes: &[FileChange]) -> bool {
+        let Some(instance) = &self.dovecot else {
+            return false;
+        };
+        let left = self.left.iter().flat_map(|(_, files)| files);
+        let mut files = changes.iter().chain(left);
+        let named = dovecot::named_lineages(self.context, instance);
+        files.any(|file| dovecot::is_file(self.context, &file.path))
+            || self.moves.iter().any(|one| named.contains(&one.certificate.name))
     }
 
     /// Points the live links at the new generations.
@@ -464,10 +504,6 @@ impl<'a> Rollout<'_, '_, 'a> {
         if changes.is_empty() {
             return true;
         }
-        let Some(server) = server else { return true };
-        self.context
-            .progress
-            .step("asking Postfix to judge the new configuration");
         let context = self.context;
         let mut journal = journal;
         let (maps, others): (Vec<FileChange>, Vec<FileChange>) = changes
@@ -481,8 +517,9 @@ impl<'a> Rollout<'_, '_, 'a> {
             context.store.save_entry(entry).map_err(failed)
         };
         // A map is there before anything names it, and before those are asked who will read it.
-        let written = write_maps(context, server, &maps, &mut keep)
-            .and_then(|()| mail::judge(context, server, changes))
+        let written = server
+            .map_or(Ok(()), |server| write_maps(context, server, &maps, &mut keep))
+            .and_then(|()| judge(context, server, self.dovecot.as_ref(), changes))
             .and_then(|notes| {
                 self.notes.extend(notes);
                 if !others.is_empty() {
@@ -490,7 +527,8 @@ impl<'a> Rollout<'_, '_, 'a> {
                 }
                 mail::write(&others)
             });
-        let written = written.map_err(|error| match take_maps_back(context, server, &maps) {
+        let taken_back = || server.map_or(Ok(()), |server| take_maps_back(context, server, &maps));
+        let written = written.map_err(|error| match taken_back() {
             Ok(()) => error,
             Err(failure) => error.cause(failure),
         });
@@ -514,6 +552,15 @@ impl<'a> Rollout<'_, '_, 'a> {
         };
         self.context.progress.step("reloading Postfix");
         mail::reload(self.context, server)
+    }
+
+    /// Reloads Dovecot, where it is ours to reload and has something to read.
+    fn reload_dovecot(&self) -> Result<(), NotReloaded> {
+        let Some(instance) = self.dovecot.as_ref().filter(|_| self.reloads_dovecot) else {
+            return Ok(());
+        };
+        self.context.progress.step("reloading Dovecot");
+        dovecot::reload(self.context, instance)
     }
 
     /// Runs the deploy hooks, lineage by lineage in the order of the configuration. One that fails takes nothing back.
@@ -784,6 +831,37 @@ impl<'a> Rollout<'_, '_, 'a> {
             derived_made: self.derived_made,
         }
     }
+}
+
+/// Has each server judge its part of the changes in a staged copy; returns what could not be judged.
+fn judge(
+    context: &Context<'_>,
+    server: Option<&Instance>,
+    dovecot: Option<&crate::dovecot::inspect::Instance>,
+    changes: &[FileChange],
+) -> Result<Vec<String>> {
+    let (of_dovecot, of_postfix): (Vec<FileChange>, Vec<FileChange>) = changes
+        .iter()
+        .cloned()
+        .partition(|change| dovecot::is_file(context, &change.path));
+    let mut notes = Vec::new();
+    if let Some(server) = server.filter(|_| !of_postfix.is_empty()) {
+        context
+            .progress
+            .step("asking Postfix to judge the new configuration");
+        notes.extend(mail::judge(context, server, &of_postfix)?);
+    }
+    if !of_dovecot.is_empty() {
+        // One that was planned for and is broken meanwhile says why.
+        let looked = dovecot.map_or_else(|| dovecot::inspect(context), |known| Ok(Some(known.clone())))?;
+        if let Some(instance) = looked {
+            context
+                .progress
+                .step("asking Dovecot to judge the new configuration");
+            notes.extend(dovecot::judge(context, &instance, &of_dovecot)?);
+        }
+    }
+    Ok(notes)
 }
 
 /// Writes the maps among the changes and compiles them.

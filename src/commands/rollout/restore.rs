@@ -1,6 +1,6 @@
-//! The mail server's side of `undo`: configuration comes back, and ports that completed TLS still have to.
+//! The mail servers' side of `undo`: configuration comes back, and ports that completed TLS still have to.
 
-use super::{Context, asking, mail, sender_login, sni};
+use super::{Context, asking, dovecot, mail, sender_login, sni};
 use crate::config::Certificate;
 use crate::{
     config::Reload,
@@ -13,69 +13,104 @@ use crate::{
 };
 use std::collections::HashSet;
 
-/// How Postfix fares after an undo.
+/// How the servers fare after an undo.
 #[derive(Default)]
 pub struct Restored {
     /// What the operator should know.
     pub notes: Vec<String>,
-    /// The files are back, but Postfix did not take them, or a port that should speak TLS with them does not.
+    /// The files are back, but a server did not take them, or a port that should speak TLS with them does not.
     pub error: Option<Error>,
-    /// Whether Postfix goes on with what it had: the reload is still to be done.
+    /// Whether a server goes on with what it had: the reload is still to be done.
     pub is_pending: bool,
 }
 
-/// Has Postfix judge what `undo` is about to bring back.
+/// Which servers an undo is about. One that was killed may have brought their files back, and no more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concerned {
+    /// Files of Dovecot were written.
+    pub dovecot: bool,
+    /// Files of Postfix were written.
+    pub postfix: bool,
+}
+
+impl Concerned {
+    /// Returns which servers these files are of.
+    pub fn by(context: &Context<'_>, files: &[FileChange]) -> Self {
+        Self {
+            dovecot: files.iter().any(|file| dovecot::is_file(context, &file.path)),
+            postfix: files
+                .iter()
+                .any(|file| mail::is_postfix_file(context, &file.path)),
+        }
+    }
+
+    /// Returns whether any server is concerned.
+    pub fn any(self) -> bool {
+        self.dovecot || self.postfix
+    }
+
+    /// Returns the endpoints of the servers that speak TLS now; what is in place may be broken.
+    fn endpoints(self, context: &Context<'_>) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        if let Some(server) = mail::inspect(context).ok().flatten().filter(|_| self.postfix) {
+            endpoints.extend(mail::endpoints(&server));
+        }
+        if let Some(instance) = dovecot::inspect(context).ok().flatten().filter(|_| self.dovecot) {
+            endpoints.extend(dovecot::endpoints(&instance));
+        }
+        endpoints
+    }
+}
+
+/// Has the servers judge what `undo` is about to bring back.
 ///
 /// # Errors
-/// When Postfix would refuse it, with its words; nothing was written.
+/// When one would refuse it, with its words; nothing was written.
 pub fn judge_restoring(context: &Context<'_>, changes: &[FileChange]) -> Result<Vec<String>> {
-    if changes.is_empty() {
-        // Records and timers come back also where Postfix cannot be looked at.
-        return Ok(Vec::new());
+    let (of_dovecot, of_postfix): (Vec<FileChange>, Vec<FileChange>) = changes
+        .iter()
+        .cloned()
+        .partition(|change| dovecot::is_file(context, &change.path));
+    let mut notes = Vec::new();
+    // Records and timers come back also where no server can be looked at.
+    if !of_postfix.is_empty()
+        && let Some(server) = mail::inspect(context)?
+    {
+        notes.extend(mail::judge_restoring(context, &server, &of_postfix)?);
     }
-    match mail::inspect(context)? {
-        Some(server) => mail::judge_restoring(context, &server, changes),
-        None => Ok(Vec::new()),
+    if !of_dovecot.is_empty()
+        && let Some(instance) = dovecot::inspect(context)?
+    {
+        notes.extend(dovecot::judge_restoring(&instance, &of_dovecot)?);
     }
+    Ok(notes)
 }
 
 /// Puts configuration files back for `undo`, reloads, and looks whether ports that completed TLS still do.
 ///
 /// # Errors
-/// When a file cannot be written, or what came back is refused by Postfix.
-pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<Restored> {
-    // What is in place may be the broken one.
-    let before = match mail::inspect(context) {
-        Ok(Some(server)) => look_at(context, &mail::endpoints(&server))?,
-        _ => Vec::new(),
-    };
+/// When a file cannot be written, or what came back is refused by its server.
+pub fn restore_servers(
+    context: &Context<'_>,
+    changes: &[FileChange],
+    concerned: Concerned,
+) -> Result<Restored> {
+    let before = look_at(context, &concerned.endpoints(context))?;
     mail::write(changes)?;
     let mut restored = Restored::default();
-    if let Some(server) = mail::inspect(context)? {
-        sender_login::settle(context, &server, changes)?;
+    let server = mail::inspect(context)?.filter(|_| concerned.postfix);
+    if let Some(server) = &server {
+        sender_login::settle(context, server, changes)?;
     }
-    let Some(server) = mail::inspect(context)?.filter(|_| context.config.postfix.reload != Reload::Never)
-    else {
+    if context.config.postfix.reload == Reload::Never {
         return Ok(restored);
-    };
-    match mail::reload(context, &server) {
-        Ok(()) => {}
-        Err(mail::NotReloaded::NotRunning(error)) => {
-            restored.notes.push(format!(
-                "the files are as they were and count when Postfix is started: {error}"
-            ));
-            return Ok(restored);
-        }
-        Err(mail::NotReloaded::Refused(refused)) => {
-            let message = "the files are as they were, but Postfix goes on with what the apply had brought";
-            let error = Error {
-                remedies: Vec::new(),
-                ..Error::failed(message).cause(refused)
-            };
-            restored.error = Some(error.remedy("mend what Postfix says, then run `mailcert undo` again"));
-            restored.is_pending = true;
-            return Ok(restored);
-        }
+    }
+    let mut is_reloaded = server.is_none_or(|server| restored.take(mail::reload(context, &server)));
+    if let Some(instance) = dovecot::inspect(context)?.filter(|_| concerned.dovecot) {
+        is_reloaded &= restored.take(dovecot::reload(context, &instance));
+    }
+    if !is_reloaded {
+        return Ok(restored);
     }
     let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
     let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();
@@ -87,7 +122,7 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
                 .any(|now| now.endpoint == *endpoint && now.leaf_sha256.is_some())
         });
     }
-    let wanted = mail::endpoints(&server);
+    let wanted = concerned.endpoints(context);
     let failure = "the last apply was taken back, but a port that completed TLS before does not now";
     for endpoint in asked {
         if wanted.contains(&endpoint) {
@@ -102,6 +137,29 @@ pub fn restore_postfix(context: &Context<'_>, changes: &[FileChange]) -> Result<
         }
     }
     Ok(restored)
+}
+
+impl Restored {
+    /// Takes down how a reload went; returns whether it was done.
+    fn take(&mut self, reloaded: Result<(), mail::NotReloaded>) -> bool {
+        match reloaded {
+            Ok(()) => return true,
+            Err(mail::NotReloaded::NotRunning(error)) => self.notes.push(format!(
+                "the files are as they were and count when the server is started: {error}"
+            )),
+            Err(mail::NotReloaded::Refused(refused)) => {
+                let message =
+                    "the files are as they were, but a server goes on with what the apply had brought";
+                let error = Error {
+                    remedies: Vec::new(),
+                    ..Error::failed(message).cause(refused)
+                };
+                self.error = Some(error.remedy("mend what it says, then run `mailcert undo` again"));
+                self.is_pending = true;
+            }
+        }
+        false
+    }
 }
 
 /// Looks at endpoints once.

@@ -83,8 +83,10 @@ impl Rollout<'_, '_, '_> {
         {
             error = error.cause(failure);
         }
-        if let Err(failure) = self.reload(server) {
-            error = error.cause(Error::from(failure));
+        for reloaded in [self.reload(server), self.reload_dovecot()] {
+            if let Err(failure) = reloaded {
+                error = error.cause(Error::from(failure));
+            }
         }
         for one in self
             .moves
@@ -142,7 +144,7 @@ impl Rollout<'_, '_, '_> {
         }
     }
 
-    /// Puts configuration files back that Postfix refuses to be reloaded with: it runs on with the old ones, and would
+    /// Puts configuration files back that a server refuses to be reloaded with: it runs on with the old ones, and would
     /// not start with these.
     pub(super) fn take_files_back(&mut self, server: Option<&Instance>, error: Error) -> Error {
         let (are_back, error) = self.put_files_back(error);
@@ -150,7 +152,7 @@ impl Rollout<'_, '_, '_> {
             return error;
         }
         let error = error.cause("the configuration files were put back");
-        match self.reload(server) {
+        match self.reload(server).and_then(|()| self.reload_dovecot()) {
             Ok(()) => error,
             Err(failure) => error.cause(format!("with them back, too: {}", Error::from(failure))),
         }
@@ -392,6 +394,9 @@ mod tests {
             accepts_mail: true,
         };
         let mut rollout = Rollout {
+            dovecot: None,
+            unseen: None,
+            reloads_dovecot: false,
             context: &context,
             notes: Vec::new(),
             expected: certificates

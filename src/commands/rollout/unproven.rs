@@ -1,6 +1,6 @@
-//! Which endpoints no deployment has asked yet: added to `postfix.verify`, or switched on in Postfix.
+//! Which endpoints no deployment has asked yet: added to a `verify` list, or switched on in Postfix or Dovecot.
 //!
-//! With `verify = "auto"` Postfix's two files are read in every run, and nobody is asked while they stay as they were when
+//! With `verify = "auto"` the server's own files are read in every run, and nobody is asked while they stay as they were when
 //! all was proven. Only what a service serves to everybody is looked at: a lineage of the SNI map is asked for on a new
 //! service with its own next deployment.
 
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use aws_lc_rs::digest;
 
 use crate::{
-    commands::{Context, hex, mail},
+    commands::{Context, dovecot, hex, mail},
     config::{Certificate, Verify as Listed},
     env::files,
     model::{
@@ -19,7 +19,7 @@ use crate::{
     postfix::inspect::FILE_LIMIT,
 };
 
-/// What Postfix serves, where its files are not those of which all was proven.
+/// What the mail servers serve, where their files are not those of which all was proven.
 #[derive(Debug)]
 pub struct ChangedServices {
     /// Digest of the files.
@@ -57,19 +57,20 @@ pub fn unproven(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     };
     let is_new = |endpoint: &&Endpoint| !deployment.listed.contains(endpoint);
     let mut found: Vec<Unproven> = Vec::new();
-    if context.config.postfix.verify == Listed::Auto {
-        let served = context
-            .changed_services()
-            .map_or(&[][..], |changed| &changed.served);
-        let unasked = served
-            .iter()
-            .filter(|(endpoint, name)| *name == certificate.name && !was_asked(deployment, endpoint));
-        found.extend(
-            unasked
-                .map(|(endpoint, _)| endpoint)
-                .map(as_added_to("master.cf")),
-        );
-    } else if deployment.verify == Verify::On || is_default() {
+    let served = context
+        .changed_services()
+        .map_or(&[][..], |changed| &changed.served);
+    let unasked = served
+        .iter()
+        .filter(|(endpoint, name)| *name == certificate.name && !was_asked(deployment, endpoint));
+    found.extend(unasked.map(|(endpoint, _)| {
+        let place = match endpoint.scheme.is_for_reading() {
+            true => "Dovecot's configuration",
+            false => "master.cf",
+        };
+        as_added_to(place)(endpoint)
+    }));
+    if context.config.postfix.verify != Listed::Auto && (deployment.verify == Verify::On || is_default()) {
         let listed = listed_of_postfix(context).iter().filter(is_new);
         found.extend(listed.map(as_added_to("postfix.verify")));
     }
@@ -97,28 +98,44 @@ fn listed_of_postfix<'c>(context: &'c Context<'_>) -> &'c [Endpoint] {
     }
 }
 
-/// Looks whether Postfix's files are still those of which all was proven, and asks Postfix what it serves where they are not.
+/// Looks whether the servers' files are still those of which all was proven, and asks the servers what they serve where they are
+/// not.
 pub fn changed_services(context: &Context<'_>) -> Option<ChangedServices> {
-    if context.config.postfix.verify != Listed::Auto || context.goal() != State::Verified {
+    if context.goal() != State::Verified {
         return None;
     }
+    let postfix = &context.config.postfix;
+    let asks_postfix = postfix.manage && postfix.verify == Listed::Auto;
     let mut text = Vec::new();
-    for name in ["main.cf", "master.cf"] {
-        let path = context.config.postfix.config_directory.join(name);
+    for name in ["main.cf", "master.cf"].iter().filter(|_| asks_postfix) {
+        let path = postfix.config_directory.join(name);
         text.extend(files::read(&path, FILE_LIMIT).ok()?);
         text.push(0);
+    }
+    let asks_dovecot = context.config.dovecot.verify == Listed::Auto;
+    if asks_dovecot {
+        text.extend(dovecot::files(context).ok()?.unwrap_or_default());
+    }
+    if text.is_empty() {
+        return None;
     }
     let digest = hex(digest::digest(&digest::SHA256, &text).as_ref());
     if context.store.proven_services().as_ref() == Some(&digest) {
         return None;
     }
     // What cannot be looked at says so where it is needed, and is looked at again by the next run.
-    let server = mail::inspect(context).ok()??;
-    let served = mail::served(context, &server);
+    let server = mail::inspect(context).ok()?.filter(|_| asks_postfix);
+    let dovecot = dovecot::inspect(context).ok()?.filter(|_| asks_dovecot);
+    let mut served = server.map_or_else(Vec::new, |server| mail::served(context, &server));
+    served.extend(
+        dovecot
+            .iter()
+            .flat_map(|instance| dovecot::served(context, instance)),
+    );
     Some(ChangedServices { digest, served })
 }
 
-/// Keeps that everything that Postfix serves now was asked, so that nobody is asked again until its files change.
+/// Keeps that everything that is served now was asked, so that nobody is asked again until its files change.
 pub fn keep_proven_services(context: &Context<'_>) {
     let Some(changed) = context.changed_services() else {
         return;

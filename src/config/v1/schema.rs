@@ -258,7 +258,7 @@ pub const KEYS: &[Key] = &[
     key("certificate", "owner", Text, Default(r#""root""#), r#""postfix""#, "of the private key's file"),
     key("certificate", "group", Text, Default(r#""root""#), r#""ssl-cert""#, "of the private key's file"),
     key("certificate", "mode", Integer, Default("0o600"), "0o640", "of the private key's file"),
-    key("certificate", "sni", Boolean, Default("false"), "true", "true: Postfix serves it to clients that ask for its names (tls_server_sni_maps)"),
+    key("certificate", "sni", Boolean, Default("false"), "true", "true: it is served to clients that ask for its names (tls_server_sni_maps, local_name)"),
 
     key("renew", "before", Text, Default(r#""auto""#), r#""30d""#, "auto: when the CA says, else with a third of the lifetime left"),
     key("renew", "keep_generations", Integer, Default("3"), "5", "how many generations stay on disk"),
