@@ -87,6 +87,14 @@ pub fn files(context: &Context<'_>) -> Result<Option<Vec<u8>>, TreeError> {
     Ok(Some(tree.to_bytes()))
 }
 
+/// Returns whether any of its files names a live directory of ours, without asking Dovecot.
+pub fn names_ours(context: &Context<'_>) -> bool {
+    let live = context.store.layout().live_directory();
+    let text = files(context).ok().flatten().unwrap_or_default();
+    live.to_str()
+        .is_some_and(|live| String::from_utf8_lossy(&text).contains(live))
+}
+
 fn tree(context: &Context<'_>, dialect: Dialect) -> Result<Tree, TreeError> {
     let main = inspect::main_file(&context.config.dovecot.config_directory);
     Tree::read(&main, dialect, &Disk)

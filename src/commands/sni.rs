@@ -78,7 +78,7 @@ fn held(context: &Context<'_>) -> Option<BTreeMap<String, Held>> {
 
 /// Returns the lineages whose generation in use is not the one that the map holds.
 pub fn behind(context: &Context<'_>) -> HashSet<String> {
-    if certificates(context).next().is_none() {
+    if !context.config.postfix.manage || certificates(context).next().is_none() {
         return HashSet::new();
     }
     let held = held(context).unwrap_or_default();

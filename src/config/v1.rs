@@ -115,7 +115,7 @@ fn read(
     let dovecot = dovecot(&root.section("dovecot"), &mut report);
     let mut certificates = Certificates {
         challenge: challenge.as_ref(),
-        is_managed: postfix.manage,
+        is_managed: postfix.manage || dovecot.manage,
         read: Vec::new(),
         names: HashSet::new(),
         in_sni_map: HashMap::new(),
@@ -402,7 +402,7 @@ fn sni(
 ) {
     let at = section.item("sni").and_then(Item::span).unwrap_or_default();
     if !is_managed {
-        let fault = "needs `postfix.manage`: the map is made for the Postfix that mailcert reloads";
+        let fault = "needs `postfix.manage` or `dovecot.manage`: names are served by a server that mailcert configures";
         section.refuse("sni", &at, fault, report);
     }
     for identifier in &certificate.identifiers {

@@ -87,14 +87,11 @@ impl Desired {
         }
     }
 
-    /// Returns the file. `switch_on`: TLS is off otherwise. `limit`: what [`memory`] says.
-    pub fn drop_in(&self, dialect: Dialect, switch_on: bool, limit: Option<u64>) -> String {
+    /// Returns the file. `limit`: what [`memory`] says.
+    pub fn drop_in(&self, dialect: Dialect, limit: Option<u64>) -> String {
         let mut text =
             "# Made by mailcert: `mailcert apply dovecot` writes it anew, `mailcert undo` takes it back.\n"
                 .to_owned();
-        if switch_on {
-            let _ = writeln!(text, "{} = yes", Setting::Tls.name(dialect));
-        }
         self.default.write(&mut text, "", dialect);
         if let Some(socket) = &self.auth_socket {
             let _ = writeln!(
@@ -197,8 +194,8 @@ mod tests {
 
     #[test]
     fn each_version_has_its_words() {
-        let check = |dialect, switch_on, limit, expected: &str| {
-            let text = desired().drop_in(dialect, switch_on, limit);
+        let check = |dialect, limit, expected: &str| {
+            let text = desired().drop_in(dialect, limit);
             let (_, text) = text.split_once('\n').unwrap();
             assert_eq!(text, expected);
         };
@@ -206,7 +203,6 @@ mod tests {
                       user = postfix\n    group = postfix\n  }\n}\n";
         check(
             Dialect::V2_3,
-            false,
             None,
             &format!(
                 "ssl_cert = </l/mail/fullchain.pem\nssl_key = </l/mail/privkey.pem\n{socket}\nlocal_name \"a.example b.example\" {{\n  \
@@ -220,10 +216,9 @@ mod tests {
         };
         check(
             Dialect::V2_4,
-            true,
             Some(512 << 20),
             &format!(
-                "ssl = yes\nssl_server_cert_file = /l/mail/fullchain.pem\nssl_server_key_file = /l/mail/privkey.pem\n{socket}{}{}\n\
+                "ssl_server_cert_file = /l/mail/fullchain.pem\nssl_server_key_file = /l/mail/privkey.pem\n{socket}{}{}\n\
                  # So many names need more memory than a service may have by default.\nservice config {{\n  vsz_limit = 512M\n}}\n",
                 block("a.example"),
                 block("b.example")

@@ -182,6 +182,11 @@ pub(super) fn ask_value(doveconf: &Path, main: &Path, name: &str) -> Result<Stri
     Ok(output.stdout_text().trim().to_owned())
 }
 
+/// Has doveconf(1) open every file that the configuration names, as Dovecot does when it starts. What is in them is not printed.
+pub(super) fn open_all(doveconf: &Path, main: &Path) -> Result<(), InspectError> {
+    run(doveconf, main, &["-x", "-h", "protocols"]).map(drop)
+}
+
 fn run(doveconf: &Path, main: &Path, args: &[&str]) -> Result<Output, InspectError> {
     let output = Program::new(doveconf)
         .arg("-c")

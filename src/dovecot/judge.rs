@@ -1,7 +1,7 @@
 //! Has a staged copy of the configuration judged before it is live: by doveconf(1), and by us, whether ours wins.
 //!
-//! doveconf(1) says OK to certificates that are missing or do not fit their keys: those were judged when they were installed, and
-//! are judged again on the wire.
+//! doveconf(1) says OK to certificates that do not fit their keys: those were judged when they were installed, and are judged again on
+//! the wire. Whether every file that is named can be opened, it says only when it is asked for its content.
 
 use std::{
     fmt, fs,
@@ -14,8 +14,8 @@ use super::{
     dialect::{Dialect, Setting},
     effective::ServedCertificate,
     endpoints::is_below,
-    inspect::{Disk, InspectError, Instance, ask, ask_value, main_file},
-    syntax::Placed,
+    inspect::{Disk, InspectError, Instance, ask, ask_value, main_file, open_all},
+    syntax::Statement,
     tree::{Overlay, Tree},
 };
 use crate::{env::files::FileError, model::plan::FileChange};
@@ -36,7 +36,7 @@ pub enum JudgeError {
 impl fmt::Display for JudgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(message) => write!(f, "`doveconf -n` says: {message}"),
+            Self::Refused(message) => write!(f, "doveconf says: {message}"),
             Self::File(error) => error.fmt(f),
             Self::Inspect(error) => error.fmt(f),
             Self::Outdone(what) => write!(f, "with it Dovecot would not serve what it should: {what}"),
@@ -86,6 +86,12 @@ pub fn judge(
         }
         asked => asked?,
     };
+    match open_all(&instance.doveconf, &stage.main()) {
+        Err(InspectError::Refused { message, .. }) => {
+            return Err(JudgeError::Refused(stage.unstaged(&message)));
+        }
+        opened => opened?,
+    }
     if let Proof::Ours {
         fullchain, privkey, ..
     } = proof
@@ -187,50 +193,57 @@ impl Stage {
             directory,
             files: Vec::new(),
         };
-        let place = |path: &Path| tree.files.iter().position(|(known, _)| known == path);
-        for (index, (path, file)) in tree.files.iter().enumerate() {
-            let staged = file.with_includes(|placed| {
-                let included = tree.includes.iter().find(|one| {
-                    one.file == index
-                        && file
-                            .statements
-                            .get(one.statement)
-                            .is_some_and(|statement| is_same(statement, placed))
-                })?;
-                let number = tree.includes.iter().position(|one| std::ptr::eq(one, included))?;
-                let kept = included.files.iter().any(|one| {
-                    tree.files
-                        .get(*one)
-                        .is_some_and(|(path, _)| !gone.contains(&path.as_path()))
-                });
-                // None is found: it says the same of the original, whose pattern it is.
-                kept.then(|| format!("!include {}/{number}/*", stage.directory.path().display()))
-            });
-            if place(path) == Some(0) {
-                stage.put(&main_file(stage.directory.path()), path, &staged)?;
+        let is_gone = |file: &usize| {
+            let path = tree.files.get(*file).map(|(path, _)| path.as_path());
+            path.is_some_and(|path| gone.contains(&path))
+        };
+        for index in 0..tree.files.len() {
+            let Some((original, _)) = tree.files.get(index).filter(|_| !is_gone(&index)) else {
+                continue;
+            };
+            let text = stage.text(&tree, index, is_gone);
+            if index == 0 {
+                stage.put(&stage.main(), original, &text)?;
             }
             for (number, included) in tree.includes.iter().enumerate() {
-                for order in included
+                let orders = included
                     .files
                     .iter()
                     .enumerate()
-                    .filter(|(_, one)| **one == index)
-                    .map(|(order, _)| order)
-                {
-                    if gone.contains(&path.as_path()) {
-                        continue;
-                    }
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
-                    let copy = stage
-                        .directory
-                        .path()
-                        .join(number.to_string())
-                        .join(format!("{order:05}-{name}"));
-                    stage.put(&copy, path, &staged)?;
+                    .filter(|(_, file)| **file == index);
+                for (order, _) in orders {
+                    let name = original.file_name().unwrap_or_default().to_string_lossy();
+                    let directory = stage.directory.path().join(number.to_string());
+                    stage.put(&directory.join(format!("{order:05}-{name}")), original, &text)?;
                 }
             }
         }
         Ok(stage)
+    }
+
+    /// Returns the text of a file, with what it includes found in the stage, and files that it names by where they are.
+    fn text(&self, tree: &Tree, index: usize, is_gone: impl Fn(&usize) -> bool) -> Vec<u8> {
+        let Some((path, file)) = tree.files.get(index) else {
+            return Vec::new();
+        };
+        file.replaced(|placed| match &placed.statement {
+            Statement::Include(_) => {
+                let number = tree.includes.iter().position(|one| {
+                    let of = file.statements.get(one.statement);
+                    one.file == index && of.is_some_and(|of| of.first == placed.first)
+                })?;
+                // Where none is found, the copy says the same as the original.
+                let is_found = tree.includes.get(number)?.files.iter().any(|file| !is_gone(file));
+                is_found.then(|| format!("!include {}/{number}/*", self.directory.path().display()))
+            }
+            Statement::Set(name, value) => {
+                let relative = value.strip_prefix('<')?.trim();
+                let is_relative = !relative.is_empty() && !relative.starts_with('/');
+                let absolute = path.parent()?.join(relative);
+                is_relative.then(|| format!("{name} = <{}", absolute.display()))
+            }
+            Statement::Close | Statement::Open(..) => None,
+        })
     }
 
     fn main(&self) -> PathBuf {
@@ -266,8 +279,4 @@ impl Stage {
         };
         self.files.iter().fold(text.to_owned(), replaced)
     }
-}
-
-fn is_same(one: &Placed, other: &Placed) -> bool {
-    one.first == other.first && one.last == other.last
 }

@@ -1,7 +1,8 @@
 //! What is set against what should be: our file, and what would win over it commented out. Pure.
 //!
-//! The last assignment counts, and one in a block for a protocol, an address or a name counts before all outside of it. Planning
-//! what has been applied gives no change. Lines that need no change stay byte for byte.
+//! The last assignment counts, and one in a block for a protocol, an address or a name counts before all outside of it. Dovecot opens
+//! every file that is named all the same, and would not start once an old certificate is gone: those that do not count go too.
+//! Planning what has been applied gives no change. Lines that need no change stay byte for byte.
 
 use std::{
     collections::BTreeMap,
@@ -50,6 +51,8 @@ pub struct DovecotPlan {
 struct Wanted<'a> {
     desired: &'a Desired,
     limit: Option<u64>,
+    /// Whether TLS is off as yet.
+    is_off: bool,
 }
 
 /// Something that would win over our file.
@@ -67,7 +70,7 @@ pub fn plan(current: &Current<'_>, desired: &Desired) -> Result<DovecotPlan, Tre
     let others = Others::of(current.tree, &place.file);
     let is_off = others.last_of(Setting::Tls.name(current.dialect)) == Some("no");
     let limit = limit(current, desired, &others);
-    let drop_in = desired.drop_in(current.dialect, is_off, limit);
+    let drop_in = desired.drop_in(current.dialect, limit);
     let mut overlay = Overlay {
         under: current.source,
         files: BTreeMap::new(),
@@ -75,10 +78,7 @@ pub fn plan(current: &Current<'_>, desired: &Desired) -> Result<DovecotPlan, Tre
     let mut reasons: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     let before = current.source.read(&place.file)?;
     if before.as_deref() != Some(drop_in.as_bytes()) {
-        reasons.insert(
-            place.file.clone(),
-            describe(current.dialect, desired, is_off, limit),
-        );
+        reasons.insert(place.file.clone(), describe(current.dialect, desired, limit));
         overlay.files.insert(place.file.clone(), drop_in.into_bytes());
     }
     if place.include == Include::Missing
@@ -95,7 +95,11 @@ pub fn plan(current: &Current<'_>, desired: &Desired) -> Result<DovecotPlan, Tre
     let order: Vec<PathBuf> = overlay.files.keys().cloned().collect();
     // As it will be: only there it is seen what comes after our file.
     let after = Tree::read(current.main, current.dialect, &overlay)?;
-    let wanted = Wanted { desired, limit };
+    let wanted = Wanted {
+        desired,
+        limit,
+        is_off,
+    };
     let (rivals, notes) = rivals(current, &wanted, &after, &place.file);
     let mut changed: BTreeMap<usize, Vec<(&Placed, &str)>> = BTreeMap::new();
     for rival in &rivals {
@@ -274,7 +278,7 @@ fn rivals<'a>(
             continue;
         }
         let reason = match Setting::of(&assignment.name, dialect) {
-            Some(Setting::Tls) => (assignment.scope.is_empty() && index > last && assignment.value == "no")
+            Some(Setting::Tls) => (wanted.is_off && assignment.scope.is_empty() && assignment.value == "no")
                 .then(|| "no port would speak TLS".to_owned()),
             Some(setting) if !assignment.value.is_empty() => {
                 match certificate(current, assignment, setting, index > last) {
@@ -298,7 +302,8 @@ fn rivals<'a>(
     (rivals, notes)
 }
 
-/// Returns why an assignment of a certificate wins over ours, if so; or what it goes on to serve, for a name that is none of ours.
+/// Returns why an assignment of a certificate is in the way of ours, if so; or what it goes on to serve, for a name that is none of
+/// ours.
 fn certificate(
     current: &Current<'_>,
     assignment: &Assignment,
@@ -324,7 +329,9 @@ fn certificate(
                 Some("a second certificate, which clients with its kind of key are served".to_owned())
             }
             (true, false, true) => Some("it stands after ours, and the last one counts".to_owned()),
-            (true, false, false) => None,
+            (true, false, false) => current.dialect.named_file(&assignment.value).map(|_| {
+                "it does not count, but Dovecot opens it, and would not start once it is gone".to_owned()
+            }),
         });
     };
     let foreign: Vec<&str> = named
@@ -355,15 +362,12 @@ fn socket(desired: &Desired, assignment: &Assignment) -> Option<String> {
 }
 
 /// Returns why our file says what it says.
-fn describe(dialect: Dialect, desired: &Desired, switch_on: bool, limit: Option<u64>) -> Vec<String> {
+fn describe(dialect: Dialect, desired: &Desired, limit: Option<u64>) -> Vec<String> {
     let certificate = dialect.file_value(&desired.default.fullchain.display().to_string());
     let mut reasons = vec![format!(
         "{} = {certificate}: the certificate of every service, with its chain; `doveadm reload` has it read",
         Setting::Certificate.name(dialect)
     )];
-    if switch_on {
-        reasons.push("ssl = yes: it is off, and no port would speak TLS".to_owned());
-    }
     if let Some(socket) = &desired.auth_socket {
         reasons.push(format!(
             "unix_listener {}: Postfix asks there who may log in; nobody else may",
@@ -479,7 +483,7 @@ mod tests {
         check(
             &[(MAIN, "ssl_cert = </x")],
             Dialect::V2_3,
-            &[(MAIN, "ssl_cert = </x\n#!\n!include mailcert.conf")],
+            &[(MAIN, "#!\n#ssl_cert = </x\n#!\n!include mailcert.conf")],
         );
     }
 
@@ -506,7 +510,7 @@ mod tests {
             &[
                 (
                     "/d/conf.d/10-ssl.conf",
-                    "ssl_cert = </a\nssl_key = </b\n#!\n#ssl_alt_cert = </c\nprotocol imap {\n#!\n#  ssl_cert = </d\n  ssl = no\n}\n\
+                    "#!\n#ssl_cert = </a\n#!\n#ssl_key = </b\n#!\n#ssl_alt_cert = </c\nprotocol imap {\n#!\n#  ssl_cert = </d\n  ssl = no\n}\n\
                      local_name MAIL.example {\n#!\n#  ssl_cert = </e\n}\nlocal_name \"x.example mail.example\" {\n  ssl_cert = </f\n}",
                 ),
                 (
@@ -537,24 +541,24 @@ mod tests {
             Dialect::V2_4,
             &[(
                 "/d/conf.d/10-ssl.conf",
-                "ssl_server_cert_file = /a\nssl_server {\n#!\n#  alt_cert_file = /b\n}\nprotocol imap {\n#!\n#  ssl_server_key_file = /c\n}",
+                "#!\n#ssl_server_cert_file = /a\nssl_server {\n#!\n#  alt_cert_file = /b\n}\nprotocol imap {\n#!\n#  ssl_server_key_file = /c\n}",
             )],
         );
     }
 
     #[test]
     fn tls_that_is_off_is_switched_on_and_stays_on() {
-        let files = Fake::new(&[(MAIN, "ssl = no\n")]);
-        let planned = plan_of(&files, Dialect::V2_3);
-        let ours = String::from_utf8(planned.changes[0].after.clone().unwrap()).unwrap();
-        assert!(ours.contains("\nssl = yes\n"), "{ours}");
         check(
             &[(MAIN, "ssl = no\n")],
             Dialect::V2_3,
-            &[(MAIN, "ssl = no\n#!\n!include mailcert.conf")],
+            &[(MAIN, "#!\n#ssl = no\n#!\n!include mailcert.conf")],
         );
-        let required = plan_of(&Fake::new(&[(MAIN, "ssl = required\n")]), Dialect::V2_3);
-        assert!(!String::from_utf8_lossy(required.changes[0].after.as_deref().unwrap()).contains("ssl = "));
+        // One that does not count does no harm.
+        check(
+            &[(MAIN, "ssl = no\nssl = required\n")],
+            Dialect::V2_3,
+            &[(MAIN, "ssl = no\nssl = required\n#!\n!include mailcert.conf")],
+        );
     }
 
     #[test]

@@ -109,13 +109,11 @@ impl SourceFile {
         text
     }
 
-    /// Returns the file with what each include names replaced.
-    pub fn with_includes(&self, replace: impl Fn(&Placed) -> Option<String>) -> Vec<u8> {
+    /// Returns the file with statements replaced, each by one line.
+    pub fn replaced(&self, replace: impl Fn(&Placed) -> Option<String>) -> Vec<u8> {
         let mut lines = self.lines.clone();
         for placed in &self.statements {
-            if let Statement::Include(_) = placed.statement
-                && let Some(line) = replace(placed)
-            {
+            if let Some(line) = replace(placed) {
                 // Line numbers stay: complaints name them.
                 for line in &mut lines[placed.first..=placed.last] {
                     *line = b"#\n".to_vec();
@@ -237,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn includes_are_replaced_line_for_line() {
+    fn statements_are_replaced_line_for_line() {
         let file = SourceFile::parse(b"a = 1\n!include b \\\n c\n!include d\nx");
-        let replaced = file.with_includes(|placed| (placed.first == 1).then(|| "!include /s".to_owned()));
+        let replaced = file.replaced(|placed| (placed.first == 1).then(|| "!include /s".to_owned()));
         assert_eq!(replaced, b"a = 1\n#\n!include /s\n!include d\nx");
     }
 }

@@ -142,7 +142,6 @@ fn what_is_unknown_or_not_yet_there_is_told() {
             &["apply", "nothing", "--yes"],
             &["`nothing` is no target", "postfix"],
         ),
-        (&["plan", "dovecot"], &["dovecot is not yet supported"]),
         (&["check", "nothing"], &["`nothing`", "postfix"]),
         (&["check", "dovecot"], &["`check dovecot` is not yet supported"]),
         (

@@ -97,7 +97,8 @@ pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) ->
     // A Dovecot that refuses its own configuration goes on with what it has, and keeps nothing from Postfix.
     let (dovecot, unseen) = match dovecot::inspect(context) {
         Ok(dovecot) => (dovecot, None),
-        Err(error) => (None, Some(error)),
+        // What is none of ours is nobody's failure here.
+        Err(error) => (None, Some(error).filter(|_| dovecot::names_ours(context))),
     };
     let mut rollout = Rollout {
         context,

@@ -125,7 +125,7 @@ pub fn changed_services(context: &Context<'_>) -> Option<ChangedServices> {
     }
     // What cannot be looked at says so where it is needed, and is looked at again by the next run.
     let server = mail::inspect(context).ok()?.filter(|_| asks_postfix);
-    let dovecot = dovecot::inspect(context).ok()?.filter(|_| asks_dovecot);
+    let dovecot = dovecot::inspect(context).ok().flatten().filter(|_| asks_dovecot);
     let mut served = server.map_or_else(Vec::new, |server| mail::served(context, &server));
     served.extend(
         dovecot

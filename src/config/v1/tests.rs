@@ -914,10 +914,8 @@ fn one_certificate_is_served_for_a_name() {
     );
     check(
         "[renew]\n\n[postfix]",
-        &format!("{table}\n\n[postfix]\nmanage = false"),
-        &[
-            "18:7: `certificate.sni` needs `postfix.manage`: the map is made for the Postfix that mailcert reloads",
-        ],
+        &format!("{table}\n\n[postfix]\nmanage = false\n[dovecot]\nmanage = false"),
+        &["18:7: `certificate.sni` needs `postfix.manage` or `dovecot.manage`: names are served by"],
     );
 }
 
