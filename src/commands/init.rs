@@ -187,7 +187,7 @@ pub fn prepare(
     })
 }
 
-/// Writes the file and does what the plan says: certificates, Postfix, records, timer.
+/// Writes the file and does what the plan says: certificates, Postfix, Dovecot, records, timer.
 ///
 /// # Errors
 /// When the file cannot be written; what fails later is in the outcome.
