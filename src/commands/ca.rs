@@ -15,6 +15,7 @@ use crate::{
         http::{Http, Limits, Trust},
     },
     config::{Acme, SecretSource},
+    dns::{challenge::PresentError, provider::Writer},
     env::{
         files,
         secret::{self, Place},
@@ -321,12 +322,24 @@ pub async fn register_again(context: &Context<'_>, acme: &Acme) -> Result<Sessio
     session(context, acme).await
 }
 
+/// Returns whether somebody was told what to publish, and has not done it yet.
+fn awaits_person(error: &AcmeError) -> bool {
+    match error {
+        AcmeError::Dns01(failure) => failure
+            .downcast_ref::<PresentError>()
+            .is_some_and(|error| error.awaits == Writer::Person),
+        _ => false,
+    }
+}
+
 /// Turns a failure of the conversation into one for the user, with what to do about it.
 pub fn failure(doing: &str, error: &AcmeError) -> Error {
     // The CA said when to come back: until then there is nothing to mend.
     let told = match error.retry_after() {
         Some(_) if error.is_rate_limit() && !error.is_paused() => Error::not_yet(doing).cause(error),
-        _ if matches!(error, AcmeError::HookLater(_)) => Error::not_yet(doing).cause(error),
+        _ if matches!(error, AcmeError::HookLater(_)) || awaits_person(error) => {
+            Error::not_yet(doing).cause(error)
+        }
         _ => Error::failed(doing).cause(error),
     };
     if error.is_paused() {
@@ -339,6 +352,9 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
             "the CA has paused these names after many failures: mend why they failed, open {page} and ask for them to be \
              unpaused, then `mailcert renew --force`; until then the timer tries once a day"
         ));
+    }
+    if awaits_person(error) {
+        return told.remedy("publish the records named above, then run it again");
     }
     match error {
         AcmeError::Bind { .. } => told.remedy("set acme.challenge.listen to an address of this host"),

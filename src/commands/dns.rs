@@ -2,16 +2,23 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Context, mail, undo::LaterEdits};
+use super::{Context, hooks::RecordHook, mail, undo::LaterEdits};
 use crate::{
-    config::Provider as Configured,
+    config::{self, Provider as Configured},
     dns::{
         apply as applying, desired,
         error::{DnsError, Refusal},
         facts::Facts,
         judge::is_global,
         plan::Decision,
-        provider::{Provider, rfc2136::Rfc2136, secret::SecretError},
+        provider::{
+            Provider,
+            httpreq::{BasicAuth, HttpReq},
+            manual::Manual,
+            rfc2136::Rfc2136,
+            secret::{self, SecretError},
+            zone_file::ZoneFiles,
+        },
         resolver::Resolver,
         sending::{Relay, Sending},
     },
@@ -22,6 +29,7 @@ use crate::{
         rdata::Rdata,
     },
     postfix::values::Values,
+    probe::load_roots,
 };
 
 /// Returns the resolver that the configuration names, else the system's.
@@ -37,10 +45,42 @@ pub fn provider(context: &Context<'_>) -> Result<Arc<dyn Provider>> {
     match &context.config.dns.provider {
         None => Err(Error::usage("records cannot be written: dns.provider is not set")
             .remedy("set it, or publish by hand what `mailcert records` prints")),
-        Some(Configured::Rfc2136(settings)) => Ok(Arc::new(
-            Rfc2136::from_config(settings, context.env).map_err(unusable)?,
-        )),
+        Some(Configured::Hook(hook)) => Ok(Arc::new(RecordHook::new(context, hook)?)),
+        Some(Configured::HttpReq(settings)) => Ok(Arc::new(httpreq(context, settings)?)),
+        Some(Configured::Manual) => Ok(Arc::new(Manual {
+            resolver: resolver(context),
+            progress: context.progress.clone(),
+        })),
+        Some(Configured::Rfc2136(settings)) => {
+            let provider = Rfc2136::from_config(settings, context.env).map_err(unusable)?;
+            Ok(Arc::new(provider))
+        }
+        Some(Configured::ZoneFile(settings)) => Ok(Arc::new(ZoneFiles::new(settings, context.env.clock))),
     }
+}
+
+/// Returns the provider of type httpreq, its password read.
+fn httpreq(context: &Context<'_>, settings: &config::provider::HttpReq) -> Result<HttpReq> {
+    let cannot = |error: &dyn std::fmt::Display| Error::usage("dns.provider cannot be used").cause(error);
+    let password = match &settings.auth {
+        Some((_, source)) => Some(secret::read(source, context.env).map_err(|error| cannot(&error))?),
+        None => None,
+    };
+    let auth = settings.auth.as_ref().zip(password.as_ref());
+    let auth = auth.map(|((username, _), password)| BasicAuth {
+        username,
+        password: password.text.trim_end_matches(['\r', '\n']),
+    });
+    let roots = load_roots(context.env, None).map_err(|error| cannot(&error))?;
+    let mut store = rustls::RootCertStore::empty();
+    store.roots.extend(roots.anchors().iter().cloned());
+    let tls =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| cannot(&error))?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+    HttpReq::new(&settings.endpoint, auth, tls, resolver(context)).map_err(|error| cannot(&error))
 }
 
 /// Tells that the secret of the provider cannot be had.

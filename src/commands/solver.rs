@@ -20,7 +20,7 @@ use crate::{
     config::{Acme, Challenge, Http01},
     dns::{
         challenge::{self, Presented},
-        provider::Provider,
+        provider::{self, Provider},
         resolver::Resolver,
     },
     error::Result,
@@ -145,6 +145,8 @@ impl Dns01 for Writer {
                 .remove(&values);
             let presented = match known {
                 Some(presented) => presented,
+                // What a person has not published in time is on its way: he is not told to take it back.
+                None if self.provider.capabilities().writer == provider::Writer::Person => return Ok(()),
                 None => self.challenges().locate(&values).await?,
             };
             Ok(self.challenges().cleanup(&presented).await?)

@@ -3,6 +3,7 @@
 //! [`v1`] reads the file as it is written; [`template`] writes the commented file that `init` leaves behind.
 
 pub mod hook;
+pub mod provider;
 pub mod template;
 pub mod v1;
 
@@ -16,6 +17,7 @@ use crate::model::{
 };
 
 pub use crate::model::key::KeyType;
+pub use provider::{Provider, Rfc2136, TsigAlgorithm};
 
 /// `mailcert.toml`, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -492,6 +494,8 @@ pub struct Notify {
 pub struct Dns {
     /// Resolvers to ask; empty: the system's.
     pub resolvers: Vec<SocketAddr>,
+    /// Servers that are asked in the place of those that the zones' NS records name; empty: those.
+    pub servers: Vec<SocketAddr>,
     /// Where records are written; `None`: nowhere.
     pub provider: Option<Provider>,
     /// What `apply dns` may write besides challenges.
@@ -502,37 +506,6 @@ pub struct Dns {
     pub ttl: u32,
     /// How long every authoritative server may take to agree.
     pub timeout: Duration,
-}
-
-/// Where records are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// Dynamic updates (RFC 2136), signed by TSIG (RFC 8945).
-    Rfc2136(Rfc2136),
-}
-
-/// A server that takes dynamic updates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rfc2136 {
-    /// Its address.
-    pub server: SocketAddr,
-    /// The TSIG key's name.
-    pub key_name: DomainName,
-    /// The TSIG key's algorithm.
-    pub algorithm: TsigAlgorithm,
-    /// Where the TSIG key's base64 secret comes from.
-    pub secret: SecretSource,
-}
-
-/// The TSIG algorithms that are still good (RFC 8945, 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TsigAlgorithm {
-    /// HMAC-SHA-256.
-    HmacSha256,
-    /// HMAC-SHA-384.
-    HmacSha384,
-    /// HMAC-SHA-512.
-    HmacSha512,
 }
 
 /// Where a secret comes from; it is never in the file itself.

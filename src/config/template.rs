@@ -266,8 +266,13 @@ fn wanted_of_secret(source: Option<&SecretSource>) -> (Option<Value>, Option<Val
     }
 }
 
+/// Returns the keys of a provider that takes dynamic updates; of the others, which `init` does not ask for, only the type.
 fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 7] {
-    let provider = provider.map(|Provider::Rfc2136(provider)| provider);
+    let word = provider.map(Provider::name);
+    let provider = provider.and_then(|provider| match provider {
+        Provider::Rfc2136(provider) => Some(provider),
+        _ => None,
+    });
     let (secret_file, secret_env, secret_credential) =
         wanted_of_secret(provider.map(|provider| &provider.secret));
     let algorithm = provider.map(|provider| match provider.algorithm {
@@ -277,7 +282,7 @@ fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 7] {
     });
     let key = |name, value| Wanted::new("dns.provider", name, value);
     [
-        key("type", provider.map(|_| "rfc2136".into())),
+        key("type", word.map(Value::from)),
         key(
             "server",
             provider.map(|provider| provider.server.to_string().into()),

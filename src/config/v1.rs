@@ -7,6 +7,7 @@
 mod batches;
 mod check;
 mod hook;
+mod provider;
 mod report;
 pub mod schema;
 mod section;
@@ -23,9 +24,9 @@ use toml_edit::{Document, Item, TableLike};
 use super::{
     Acme, Certificate, Challenge, CipherGrade, ClientCa, ClientCertificate, Config, Dns, Dovecot,
     ExternalAccount, Firewall, Host, Http01, Issuer, KeyType, MirroredLimits, Notify, Outbound, Outgoing,
-    OutgoingLevel, Postfix, PrivateCa, Provider, Publish, Relay, RelayCa, RelayTable, Reload, Renew,
-    RenewBefore, ReuseKey, Rfc2136, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion,
-    TsigAlgorithm, Verify, hook::ChallengeHook,
+    OutgoingLevel, Postfix, PrivateCa, Publish, Relay, RelayCa, RelayTable, Reload, Renew, RenewBefore,
+    ReuseKey, SecretSource, SenderLoginMaps, Submission, Timer, TlsLayout, TlsVersion, Verify,
+    hook::ChallengeHook,
 };
 use crate::model::{
     address::MailAddress,
@@ -263,7 +264,8 @@ fn acme(
             .item("type")
             .and_then(Item::span)
             .unwrap_or_else(|| section.at.clone());
-        let fault = "is dns-01, which needs `dns.provider`: the server that takes the records; or `acme.challenge.hook`";
+        let fault =
+            "is dns-01, which needs `dns.provider`: where the records are written; or `acme.challenge.hook`";
         section.refuse("type", &at, fault, report);
     }
     Some(Acme {
@@ -702,13 +704,15 @@ fn submission(section: &Section<'_>, report: &mut Report<'_>) -> Submission {
     }
 }
 
-fn dns(section: &Section<'_>, provider: &Section<'_>, report: &mut Report<'_>) -> Dns {
+fn dns(section: &Section<'_>, provider_section: &Section<'_>, report: &mut Report<'_>) -> Dns {
     let resolvers = section.parsed_list("resolvers", report, |text| value::socket_address(text, 53));
+    let servers = section.parsed_list("servers", report, |text| value::socket_address(text, 53));
     let timeout = section.parsed("timeout", report, value::duration);
     let publish = section.distinct("publish", report, |word| Ok(word.to_owned()));
     Dns {
         resolvers: without_places(resolvers),
-        provider: rfc2136(provider, report).map(Provider::Rfc2136),
+        servers: without_places(servers),
+        provider: provider::provider(provider_section, report),
         publish: publish
             .iter()
             .filter(|(word, _)| word == "spf")
@@ -745,30 +749,6 @@ fn notify(section: &Section<'_>, state_directory: &Path, report: &mut Report<'_>
             .path("metrics_file")
             .unwrap_or_else(|| state_directory.join("metrics.prom")),
     }
-}
-
-/// Returns the server that takes dynamic updates; `None` when there is none, or when it has been reported.
-fn rfc2136(section: &Section<'_>, report: &mut Report<'_>) -> Option<Rfc2136> {
-    if !section.is_written() || section.word("type") != "rfc2136" {
-        return None;
-    }
-    let server = section.parsed("server", report, |text| value::socket_address(text, 53));
-    let key_name = section.parsed("key_name", report, |text| {
-        // The text is not repeated: `name:secret` is how some programs write a key.
-        DomainName::from_dns(text).map_err(|_| "is not a domain name, as names of TSIG keys are".to_owned())
-    });
-    let sources = ["secret_file", "secret_env", "secret_credential"];
-    let secret = secret(section, sources, report);
-    Some(Rfc2136 {
-        server: server?,
-        key_name: key_name?,
-        algorithm: match section.word("algorithm").as_str() {
-            "hmac-sha384" => TsigAlgorithm::HmacSha384,
-            "hmac-sha512" => TsigAlgorithm::HmacSha512,
-            _ => TsigAlgorithm::HmacSha256,
-        },
-        secret: secret?,
-    })
 }
 
 /// Returns where a secret comes from: exactly one source is named. The names are those of the file, the variable and the

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::DnsError,
     propagation::{self, Expected},
-    provider::Provider,
+    provider::{Provider, Writer},
     resolver::Resolver,
 };
 use crate::model::{
@@ -67,6 +67,8 @@ pub struct PresentError {
     pub error: DnsError,
     /// What could not be removed afterwards, and why.
     pub left: Option<(Presented, DnsError)>,
+    /// Whether a person was told what to publish, and has not done it yet.
+    pub awaits: Writer,
 }
 
 impl std::fmt::Display for PresentError {
@@ -138,10 +140,11 @@ impl<P: Provider + ?Sized> Dns01<'_, P> {
     /// # Errors
     /// When that fails; what had been added is removed again then.
     pub async fn present(&self, values: &[(DomainName, String)]) -> Result<Presented, PresentError> {
-        let located = self
-            .locate(values)
-            .await
-            .map_err(|error| PresentError { error, left: None })?;
+        let located = self.locate(values).await.map_err(|error| PresentError {
+            error,
+            left: None,
+            awaits: Writer::Machine,
+        })?;
         let (added, result) = self.publish(&located).await;
         let result = match result {
             Ok(()) => self.wait(&located).await,
@@ -149,9 +152,21 @@ impl<P: Provider + ?Sized> Dns01<'_, P> {
         };
         match result {
             Ok(()) => Ok(located),
+            // A person may be about to publish it; the next run looks again.
+            Err(error @ DnsError::NotYet { .. }) if self.provider.capabilities().writer == Writer::Person => {
+                Err(PresentError {
+                    error,
+                    left: None,
+                    awaits: Writer::Person,
+                })
+            }
             Err(error) => {
                 let left = self.cleanup(&added).await.err().map(|failure| (added, failure));
-                Err(PresentError { error, left })
+                Err(PresentError {
+                    error,
+                    left,
+                    awaits: Writer::Machine,
+                })
             }
         }
     }

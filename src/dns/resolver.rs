@@ -36,6 +36,8 @@ pub struct Resolver {
     servers: Vec<SocketAddr>,
     /// The server that takes updates; it may be hidden, or know zones that the resolvers do not.
     primary: Option<SocketAddr>,
+    /// Asked in the place of those that NS records name; empty: those.
+    authoritative: Vec<SocketAddr>,
 }
 
 /// An authoritative server at one of its addresses.
@@ -66,6 +68,7 @@ impl Resolver {
         Self {
             servers,
             primary: None,
+            authoritative: Vec::new(),
         }
     }
 
@@ -79,13 +82,24 @@ impl Resolver {
         }
     }
 
+    /// Takes these servers for the authoritative ones of every zone, whatever NS records say: with a split horizon those are
+    /// not the ones that can be asked from here, or that the CA asks.
+    #[must_use]
+    pub fn with_authoritative(self, authoritative: Vec<SocketAddr>) -> Self {
+        Self {
+            authoritative,
+            ..self
+        }
+    }
+
     /// Returns a resolver for the servers of `[dns]`, or for those of `/etc/resolv.conf`.
     pub fn from_config(dns: &config::Dns, env: &Env) -> Self {
-        if dns.resolvers.is_empty() {
+        let resolver = if dns.resolvers.is_empty() {
             Self::system(env)
         } else {
             Self::new(dns.resolvers.clone())
-        }
+        };
+        resolver.with_authoritative(dns.servers.clone())
     }
 
     /// Returns a resolver for the servers of `/etc/resolv.conf`; the host itself when it names none (resolv.conf(5)).
@@ -253,6 +267,14 @@ impl Resolver {
     }
 
     async fn listed_servers(&self, zone: &DomainName) -> Result<Vec<Server>, DnsError> {
+        if !self.authoritative.is_empty() {
+            let server = |address: &SocketAddr| Server {
+                name: "dns.servers".to_owned(),
+                address: *address,
+                is_listed: true,
+            };
+            return Ok(self.authoritative.iter().map(server).collect());
+        }
         let found = self.find(&wire_name(zone)?, RecordType::NS).await?;
         let names = found.iter().filter_map(|record| match &record.data {
             RData::NS(host) => Some(text_of(&host.0)),

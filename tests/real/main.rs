@@ -46,6 +46,7 @@ mod outside;
 mod postfix;
 mod preflight;
 mod private_ca;
+mod providers;
 mod recovery;
 mod relay_clients;
 mod renewal;

@@ -56,6 +56,8 @@ pub enum Manner {
     /// It resolves: CNAME records that lead from one of its zones into another are followed. Nobody outside is asked,
     /// since the root is one of the zones.
     Resolving,
+    /// It answers for its zones, whose files are edited: it takes no dynamic updates.
+    Static,
 }
 
 /// A running named.
@@ -98,10 +100,14 @@ impl Bind {
             dir = dir.display(),
             ip = address.ip(),
             recursion = match manner {
-                Manner::Authoritative => "no",
+                Manner::Authoritative | Manner::Static => "no",
                 Manner::Resolving => "yes",
             },
         );
+        let policy = match manner {
+            Manner::Static => String::new(),
+            _ => format!("update-policy {{ grant {KEY_NAME} zonesub ANY; }};"),
+        };
         for (n, zone) in zones.iter().enumerate() {
             let origin = format!("{}.", zone.origin);
             let file = format!("zone-{n}");
@@ -111,10 +117,7 @@ impl Bind {
                 format!("$ORIGIN {origin}\n{soa}{}", zone.records),
             )
             .unwrap();
-            conf += &format!(
-                "zone \"{origin}\" {{ type primary; file \"{file}\"; \
-                 update-policy {{ grant {KEY_NAME} zonesub ANY; }}; }};\n"
-            );
+            conf += &format!("zone \"{origin}\" {{ type primary; file \"{file}\"; {policy} }};\n");
         }
         let conf_file = scratch.secret_file(&format!("{name}/named.conf"), conf);
 
@@ -157,6 +160,16 @@ impl Bind {
     /// Returns the file with the key as `nsupdate -k` and named take it.
     pub fn key_file(&self) -> &std::path::Path {
         &self.key_file
+    }
+
+    /// Returns the master file of the zone with this index.
+    pub fn zone_file(&self, index: usize) -> PathBuf {
+        self.key_file.with_file_name(format!("zone-{index}"))
+    }
+
+    /// Returns its process id.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     /// Returns what it printed so far: every update and refused query is there.

@@ -52,6 +52,11 @@ impl Server {
         });
     }
 
+    /// Returns its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it at once.
     pub fn end(&mut self) {
         let _ = self.child.kill();

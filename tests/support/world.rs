@@ -8,7 +8,9 @@ use std::{
 use mailcert::env::Clock;
 use time::OffsetDateTime;
 
-use super::{Bind, LoopbackAddress, Mailcert, Pebble, PebbleOptions, Postfix, PostfixOptions, Scratch, Zone};
+use super::{
+    Bind, LoopbackAddress, Mailcert, Manner, Pebble, PebbleOptions, Postfix, PostfixOptions, Scratch, Zone,
+};
 
 /// The mail host of the lab.
 pub const HOST: &str = "mail.example.test";
@@ -32,6 +34,8 @@ pub struct WorldOptions {
     pub postfix: PostfixOptions,
     /// Master-file lines added to the zone `example.test`.
     pub records: String,
+    /// What its DNS server takes.
+    pub manner: Manner,
 }
 
 impl Default for WorldOptions {
@@ -41,6 +45,7 @@ impl Default for WorldOptions {
             pebble: PebbleOptions::quiet(),
             postfix: PostfixOptions::default(),
             records: String::new(),
+            manner: Manner::Authoritative,
         }
     }
 }
@@ -70,11 +75,12 @@ impl World {
         let address = LoopbackAddress::take(&scratch);
         let ip = address.ip();
         let records = format!("@ MX 10 mail\nmail A {ip}\n*.many A {ip}\n{}", options.records);
-        let bind = Bind::start(
+        let bind = Bind::start_as(
             &scratch,
             "named",
             &address,
             &Zone::with_parents(DOMAIN, &address, &records),
+            options.manner,
         );
         let pebble = Pebble::start(&scratch, bind.address(), &options.pebble);
         let postfix = Postfix::start(&scratch, &address, &options.postfix);

@@ -64,7 +64,7 @@ pub struct Begun {
 }
 
 /// Pulls its leash when the future that owns it is dropped: what runs is ended, and what has not begun is left.
-struct PullOnDrop(Leash);
+pub(super) struct PullOnDrop(pub Leash);
 
 impl Drop for PullOnDrop {
     fn drop(&mut self) {
@@ -87,7 +87,7 @@ fn failure(doing: &str, call: &Call, ended: Ended) -> Result<String, AcmeError> 
 }
 
 /// Returns how a call is named to people: its program, and of a shell its command line; never its facts.
-fn shown(call: &Call) -> String {
+pub(super) fn shown(call: &Call) -> String {
     match call.argv.as_slice() {
         // The shim of acme.sh is long; what it runs is told by its parameters.
         [_, flag, _, acme, verb, api, ..] if flag == "-c" && api.starts_with("dns_") => {

@@ -7,11 +7,13 @@
 mod challenge;
 mod facts;
 mod record;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use challenge::ByHook;
 pub use record::waiting;
+pub use records::RecordHook;
 
 use facts::{challenge_type, home, subject, surroundings};
 use record::{is_unfinished, keep, keep_end};

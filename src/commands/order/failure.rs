@@ -106,7 +106,7 @@ pub(super) fn not_renewed(lineage: &Lineage, error: Error) -> Error {
     };
     told.causes.insert(0, error.message);
     match &lineage.failure {
-        Some(failure) if error.kind == Kind::NotYet => told
+        Some(failure) if error.kind == Kind::NotYet && error.remedies.is_empty() => told
             .remedy("nothing has to be done: the timer tries again when the CA's time has come")
             .retry_at(failure.retry_at),
         Some(failure) => told

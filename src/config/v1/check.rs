@@ -60,7 +60,8 @@ fn is_known_type(path: &str, item: &Item) -> bool {
     }
 }
 
-fn missing(key: &Key) -> String {
+/// Returns what is told of a key that must be there.
+pub fn missing(key: &Key) -> String {
     match key.kind {
         Kind::Table => format!("the table `[{}]` is missing", key.path()),
         _ => format!(

@@ -124,6 +124,40 @@ pub fn challenge_hook(
     })
 }
 
+/// Reads the hook that writes the records of `dns.provider`.
+pub fn record_hook(section: &Section<'_>, report: &mut Report<'_>) -> Option<ChallengeHook> {
+    let command = command(section, &["run", "shell"], report);
+    let dnsapi = section.parsed("dnsapi", report, dnsapi_name);
+    let is_acme_sh = section.word("style") == "acme.sh";
+    let alone = matches!(&command, Some(Command::Run(words)) if words.len() == 1);
+    let refuse = |name: &str, fault: &str, report: &mut Report<'_>| {
+        let at = section.item(name).and_then(Item::span);
+        section.refuse(name, &at.unwrap_or_else(|| section.at.clone()), fault, report);
+    };
+    match (is_acme_sh, section.item("dnsapi")) {
+        (true, None) => {
+            let fault = "is missing; name the script of acme.sh, as in `dnsapi = \"dns_nsupdate\"`";
+            refuse("dnsapi", fault, report);
+        }
+        (false, Some(_)) => refuse("dnsapi", "goes with style acme.sh; leave it out", report),
+        _ => {}
+    }
+    if is_acme_sh && command.is_some() && !alone {
+        let fault = "is acme.sh, which `run` must name: its absolute path and nothing else";
+        refuse("style", fault, report);
+    }
+    let style = match is_acme_sh {
+        true => ChallengeStyle::AcmeSh(dnsapi?),
+        false => ChallengeStyle::LegoExec,
+    };
+    let manner = manner(section, report);
+    Some(ChallengeHook {
+        style,
+        command: command?,
+        manner: manner?,
+    })
+}
+
 /// Returns why programs of this style cannot answer a challenge.
 fn lacks(style: &str, challenge: &str) -> Option<&'static str> {
     match (style, challenge) {

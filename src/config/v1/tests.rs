@@ -43,6 +43,24 @@ fn base_for(key: &Key) -> String {
         let hook = "[acme.challenge]\ntype = \"dns-01\"\nhook = { run = \"/hook\" }\n";
         return BASE.replace("[acme.challenge]\n", hook);
     }
+    if key.table == "dns.provider" {
+        let (table, lines) = match key.name {
+            "file" | "reload" => ("zone-file", "file = \"/db.{zone}.x\"\n"),
+            "zone" => ("zone-file", "file = \"/db\"\nzone = \"other.example\"\n"),
+            "timeout" | "style" | "run" | "shell" | "retries" | "env_file" => ("hook", "run = \"/hook\"\n"),
+            "dnsapi" => (
+                "hook",
+                "run = \"/hook\"\nstyle = \"acme.sh\"\ndnsapi = \"dns_x\"\n",
+            ),
+            "endpoint" | "username" => (
+                "httpreq",
+                "endpoint = \"https://x.example\"\nusername = \"x\"\nsecret_file = \"/s\"\n",
+            ),
+            _ => return BASE.to_owned(),
+        };
+        let (start, _) = BASE.split_once("type = \"rfc2136\"").unwrap();
+        return format!("{start}type = \"{table}\"\n{lines}");
+    }
     if key.name == "client_key" {
         return BASE.replace(
             "[postfix]\n",
@@ -82,14 +100,16 @@ fn with(text: &str, key: &Key, value: &str) -> String {
     }
     let mut set = |name: &str, value: &str| table.insert(name, value.parse::<Value>().unwrap().into());
     match (key.path().as_str(), value.trim_matches(['"', '\''])) {
-        ("acme.challenge.hook.style", "acme.sh") => set("dnsapi", "'dns_x'"),
+        ("acme.challenge.hook.style" | "dns.provider.style", "acme.sh") => set("dnsapi", "'dns_x'"),
         ("acme.challenge.hook.cleanup" | "acme.challenge.hook.cleanup_shell", _) => set("style", "'certbot'"),
         ("acme.challenge.hook.chain", "true") => set("style", "'dehydrated'"),
         ("acme.challenge.hook.dnsapi", _) => set("style", "'acme.sh'"),
         (path, _) if path.starts_with("hooks.") && key.name == "directory" => set("style", "'certbot'"),
         _ => None,
     };
-    if key.table.contains("hook") && ["shell", "directory"].contains(&key.name) {
+    if (key.table.contains("hook") || key.table == "dns.provider")
+        && ["shell", "directory"].contains(&key.name)
+    {
         table.remove("run");
     }
     table.remove(key.name);
@@ -151,6 +171,10 @@ fn every_choice_means_something_else() {
         else {
             continue;
         };
+        if key.path() == "dns.provider.type" {
+            // Each goes with keys of its own: every_provider_of_the_example_can_be_had.
+            continue;
+        }
         let configs: Vec<Config> = choices
             .now
             .iter()
@@ -665,7 +689,7 @@ fn a_full_file_becomes_a_configuration() {
     );
     assert_eq!(config.postfix.client_ca, ClientCa::System);
     assert_eq!(config.dns.timeout.as_secs(), 120);
-    let Some(Provider::Rfc2136(provider)) = config.dns.provider else {
+    let Some(crate::config::Provider::Rfc2136(provider)) = config.dns.provider else {
         panic!("no provider")
     };
     assert_eq!(
@@ -691,6 +715,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     (
         "ca-by-mail",
         include_str!("../../../examples/config/ca-by-mail.toml"),
+    ),
+    (
+        "dns-providers",
+        include_str!("../../../examples/config/dns-providers.toml"),
     ),
     (
         "private-ca",
@@ -720,6 +748,73 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("two-cas", include_str!("../../../examples/config/two-cas.toml")),
     ("zerossl", include_str!("../../../examples/config/zerossl.toml")),
 ];
+
+#[test]
+fn every_provider_of_the_example_can_be_had() {
+    let text = include_str!("../../../examples/config/dns-providers.toml");
+    let (head, tables) = text.split_once("[dns.provider]\n").unwrap();
+    let mut names = Vec::new();
+    for table in tables.replace("\n# [", "\n[").split("[dns.provider]\n") {
+        let lines: String = table
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n")
+            .collect();
+        let config = read(&format!("{head}[dns.provider]\n{lines}")).unwrap();
+        names.push(config.dns.provider.unwrap().name());
+    }
+    assert_eq!(names, ["zone-file", "hook", "hook", "httpreq", "manual"]);
+}
+
+#[test]
+fn a_provider_has_the_keys_of_its_type() {
+    let (start, _) = BASE.split_once("type = \"rfc2136\"").unwrap();
+    let refused = |lines: &str, expected: &str| {
+        let message = read(&format!("{start}{lines}\n")).unwrap_err();
+        assert!(message.contains(expected), "{lines}: {message}");
+    };
+    refused(
+        "type = 'rfc2136'\nsecret_env = 'X'",
+        "`dns.provider.server` is missing; write it as in",
+    );
+    refused(
+        "type = 'manual'\nserver = '192.0.2.1'",
+        "`dns.provider.server` goes with type rfc2136; leave it out",
+    );
+    refused("type = 'zone-file'", "`dns.provider.file` is missing");
+    refused(
+        "type = 'zone-file'\nfile = '/db'",
+        "`dns.provider.zone` is missing",
+    );
+    refused(
+        "type = 'zone-file'\nfile = '/db.{zone}'\nzone = 'a.test'",
+        "exclude each other",
+    );
+    refused(
+        "type = 'zone-file'\nfile = '/db.{zone}'\nreload = 'rndc reload'",
+        "absolute path of a program",
+    );
+    refused("type = 'hook'", "runs nothing; set one of run, shell");
+    refused(
+        "type = 'hook'\nrun = '/h'\nstyle = 'acme.sh'",
+        "`dns.provider.dnsapi` is missing",
+    );
+    refused(
+        "type = 'hook'\nrun = '/h'\nstyle = 'certbot'",
+        "`dns.provider.style` cannot be `certbot`",
+    );
+    refused(
+        "type = 'httpreq'\nendpoint = 'https://u:p@h.test'",
+        "without user name",
+    );
+    refused(
+        "type = 'httpreq'\nendpoint = 'https://h.test'\nsecret_env = 'X'",
+        "whose password is it",
+    );
+    let clear = "type = 'httpreq'\nusername = 'u'\nsecret_env = 'X'\nendpoint = ";
+    refused(&format!("{clear}'http://192.0.2.1:8053/x'"), "in clear text");
+    read(&format!("{start}{clear}'http://[::1]:8053/x'\n")).unwrap();
+}
 
 #[test]
 fn the_mail_server_can_be_had_as_the_guide_has_it() {

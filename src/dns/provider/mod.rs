@@ -5,16 +5,24 @@
 
 use std::{net::SocketAddr, pin::Pin};
 
-use super::error::DnsError;
+use super::{
+    error::{DnsError, ProviderFailure, Written},
+    propagation,
+    resolver::Resolver,
+};
 use crate::model::{
     name::DomainName,
     plan::RrsetChange,
     rdata::{Rdata, RecordType},
-    rrset::Rrset,
+    rrset::{Rrset, Txt},
 };
 
+pub mod httpreq;
+pub mod manual;
 pub mod rfc2136;
 pub mod secret;
+pub mod zone_file;
+mod zone_text;
 
 /// What a provider's method returns.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsError>> + Send + 'a>>;
@@ -61,6 +69,17 @@ pub struct Capabilities {
     pub list: Listing,
     /// How [`Provider::change`] keeps edits that were made meanwhile.
     pub swap: Swap,
+    /// Who writes.
+    pub writer: Writer,
+}
+
+/// Who writes records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// A program: what it was told is done.
+    Machine,
+    /// A person, in his own time: what is not there yet may be on its way, and is not taken back.
+    Person,
 }
 
 /// Whence a provider knows what is there.
@@ -123,4 +142,47 @@ pub async fn change_in_steps<P: Provider + ?Sized>(
         return Err(meanwhile(true));
     }
     Ok(())
+}
+
+/// Returns an RRset as the first of the zone's servers that answers has it.
+///
+/// # Errors
+/// When none of them gives an answer.
+pub async fn list_from_servers(
+    resolver: &Resolver,
+    zone: &DomainName,
+    name: &DomainName,
+    kind: RecordType,
+) -> Result<Rrset, DnsError> {
+    let servers = resolver.authoritative_servers(zone).await?;
+    let mut failed = DnsError::NoAuthoritativeServer { zone: zone.clone() };
+    for (_, answer) in propagation::ask_all(&servers, name, kind).await {
+        match answer {
+            Ok(rrset) => return Ok(rrset),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+/// Returns a value as the one string of text that programs for challenges are given.
+///
+/// # Errors
+/// When it is of another type, or is no such string.
+pub fn plain_text(provider: &str, name: &DomainName, value: &Rdata) -> Result<String, DnsError> {
+    let text = match value.as_txt().map(Txt::strings) {
+        Some([only]) => String::from_utf8(only.clone())
+            .ok()
+            .filter(|text| !text.contains('\0')),
+        _ => None,
+    };
+    text.ok_or_else(|| {
+        DnsError::Provider(Box::new(ProviderFailure {
+            provider: provider.to_owned(),
+            doing: format!("take a {} record of {name}", value.kind()),
+            reason: format!("it takes TXT records of one string of text, and this is {value}"),
+            remedy: Some(format!("publish it by hand: {name}. IN {} {value}", value.kind())),
+            written: Written::No,
+        }))
+    })
 }

@@ -14,7 +14,7 @@ use hickory_proto::{
 };
 
 use super::{
-    Capabilities, Listing, Provider, Reply, Swap,
+    Capabilities, Listing, Provider, Reply, Swap, Writer,
     secret::{SecretError, TsigSecret},
 };
 use crate::{
@@ -189,6 +189,7 @@ impl Provider for Rfc2136 {
             types: &RecordType::ALL,
             list: Listing::Own,
             swap: Swap::Atomic,
+            writer: Writer::Machine,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The TSIG secret: read from a file, a variable or a systemd credential; never shown.
+//! Secrets of providers: read from a file, a variable or a systemd credential; never shown. A TSIG key's is base64.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::{
     config::SecretSource,
     env::{
         Env,
-        secret::{self, Place, Unreadable},
+        secret::{self, Place, Secret, Unreadable},
     },
 };
 
@@ -50,18 +50,26 @@ impl fmt::Display for SecretError {
 
 impl std::error::Error for SecretError {}
 
+/// Reads a secret from where the configuration says.
+///
+/// # Errors
+/// When it is not there, or could have been written by others.
+pub fn read(source: &SecretSource, env: &Env) -> Result<Secret, Unreadable> {
+    let place = match source {
+        SecretSource::Credential(name) => Place::Credential(name),
+        SecretSource::Env(name) => Place::Env(name),
+        SecretSource::File(path) => Place::File(path),
+    };
+    secret::read(env, place)
+}
+
 impl TsigSecret {
     /// Reads the secret from where the configuration says.
     ///
     /// # Errors
     /// When it is not there, could have been written by others, or is not base64.
     pub fn read(source: &SecretSource, env: &Env) -> Result<Self, SecretError> {
-        let place = match source {
-            SecretSource::Credential(name) => Place::Credential(name),
-            SecretSource::Env(name) => Place::Env(name),
-            SecretSource::File(path) => Place::File(path),
-        };
-        let secret = secret::read(env, place).map_err(|error| match error {
+        let secret = read(source, env).map_err(|error| match error {
             Unreadable::Machine(reason) => SecretError::Machine(reason),
             Unreadable::Place(reason) => SecretError::Unreadable(reason),
         })?;
