@@ -41,25 +41,30 @@ impl SigningKey {
             .map_err(|_| AcmeError::Invalid("the crypto library failed to make an account key".to_owned()))
     }
 
-    /// Reads an account's key in PKCS#8 DER: those of ours are ECDSA on P-256.
+    /// Reads an account's key in PKCS#8 DER. Those of ours are ECDSA on P-256; other clients' are also of the other kinds.
     pub fn of_account(der: &[u8]) -> Result<Self, AcmeError> {
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
-            .map(|pair| Self(Pair::P256(pair)))
-            .map_err(|_| AcmeError::Invalid("the account key is not an ECDSA key on P-256".to_owned()))
+        Self::read(der)
+            .ok_or_else(|| AcmeError::Invalid("the account key is none that can sign for the CA".to_owned()))
     }
 
     /// Reads a certificate's key in PKCS#8 DER: any kind that we make.
     pub fn of_certificate(der: &[u8]) -> Result<Self, AcmeError> {
+        Self::read(der).ok_or_else(|| {
+            AcmeError::Invalid("the certificate's key is none that can sign for the CA".to_owned())
+        })
+    }
+
+    fn read(der: &[u8]) -> Option<Self> {
         let p256 = || EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map(Pair::P256);
         let p384 = || EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map(Pair::P384);
         let rsa = || rsa::KeyPair::from_pkcs8(der).map(|pair| Pair::Rsa(Box::new(pair)));
-        p256()
-            .or_else(|_| p384())
-            .or_else(|_| rsa())
-            .map(Self)
-            .map_err(|_| {
-                AcmeError::Invalid("the certificate's key is none that can sign for the CA".to_owned())
-            })
+        let pair = p256().or_else(|_| p384()).or_else(|_| rsa());
+        pair.ok().map(Self)
+    }
+
+    /// Returns whether orders can be made with it: `instant-acme` signs by ECDSA on P-256 alone.
+    pub fn can_order(&self) -> bool {
+        matches!(self.0, Pair::P256(_))
     }
 
     /// Returns the algorithm's name (RFC 7518, 3.1).
@@ -293,7 +298,11 @@ mod tests {
     fn refuses_other_keys() {
         assert!(SigningKey::of_account(b"").is_err());
         assert!(SigningKey::of_certificate(b"").is_err());
-        let p384 = PrivateKey::generate(KeyType::EcdsaP384).unwrap();
-        assert!(SigningKey::of_account(&p384.to_pkcs8_der()).is_err());
+        // One that another client has made an account with can be read; orders want another.
+        for (key_type, can_order) in [(KeyType::EcdsaP384, false), (KeyType::EcdsaP256, true)] {
+            let key = PrivateKey::generate(key_type).unwrap();
+            let key = SigningKey::of_account(&key.to_pkcs8_der()).unwrap();
+            assert_eq!(key.can_order(), can_order);
+        }
     }
 }

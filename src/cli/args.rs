@@ -1,6 +1,7 @@
 //! The command line: commands, options, and the help that is their manual.
 
 pub mod authority;
+pub mod import;
 pub mod private_ca;
 pub mod request;
 pub mod send_test;
@@ -115,6 +116,17 @@ pub enum Command {
     /// that has expired, is for other names or for no key that is known is refused.
     #[command(after_help = "Example:\n  mailcert install mail.example.jp mail-server.pem intermediate.pem")]
     Install(request::Install),
+    /// Take over what another client keeps: certificates, account, hooks
+    ///
+    /// Its directory is only read. Each lineage gets a [[certificate]] in mailcert.toml, and its certificate and key as the first
+    /// generation; the account is used on, under the same URL; hooks are run in their own style. The plan is shown with a diff,
+    /// and nothing is done without a yes. `mailcert apply` then puts them into service, and the next renewal is mailcert's;
+    /// `mailcert undo` takes all of it back. A lineage that has expired, lacks a file or is of a staging CA refuses the import:
+    /// --lineage names the others. No network is asked.
+    #[command(
+        after_help = "Example:\n  mailcert import certbot /etc/letsencrypt --lineage mail.example.jp --dry-run"
+    )]
+    Import(Box<import::Import>),
     /// Show lineages, their state and expiry, and when renewal is due
     ///
     /// Exits with 3 when a lineage is not verified, or the timer is not enabled.

@@ -1,6 +1,7 @@
 //! From a parsed command line to the command that does it, and from its outcome to the streams.
 
 mod authority;
+mod import;
 mod private_ca;
 mod request;
 mod send_test;
@@ -59,6 +60,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         Command::Check(request) => return check_all(env, request, &path, &shown),
         Command::Csr(args) => return request::make_request(env, args, &path, &shown),
         Command::Ca(args) => return private_ca::run(env, args, &path, &shown),
+        Command::Import(args) => return import::run(env, args, &path, &shown),
         Command::Install(args) => return request::install(env, args, &path, &shown),
         Command::SendTest(args) => return send_test::send(env, args, &path, &shown),
         Command::Revoke(request) => return authority::revoke(env, request, &path, &shown),
@@ -116,6 +118,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         | Command::Check(_)
         | Command::Ca(_)
         | Command::Csr(_)
+        | Command::Import(_)
         | Command::Install(_)
         | Command::Revoke(_)
         | Command::SendTest(_)
@@ -132,6 +135,7 @@ pub fn name(command: &Command) -> &'static str {
         Command::Check(_) => "check",
         Command::Csr(_) => "csr",
         Command::Deploy(_) => "deploy",
+        Command::Import(_) => "import",
         Command::Init(_) => "init",
         Command::Install(_) => "install",
         Command::Issue(_) => "issue",
@@ -417,8 +421,39 @@ fn probe_request(request: &super::args::Probe) -> probe::Request {
     }
 }
 
+/// Returns a way to prove names, as the commands have it.
+fn challenge_type(kind: super::args::ChallengeKind) -> init::ChallengeType {
+    use super::args::ChallengeKind;
+    match kind {
+        ChallengeKind::Dns01 => init::ChallengeType::Dns01,
+        ChallengeKind::Http01 => init::ChallengeType::Http01,
+        ChallengeKind::TlsAlpn01 => init::ChallengeType::TlsAlpn01,
+    }
+}
+
+/// Reads `--listen`; the port that is not written is the challenge's.
+fn listen_addresses(
+    texts: &[String],
+    challenge: Option<init::ChallengeType>,
+) -> Result<Vec<std::net::SocketAddr>> {
+    let port = if challenge == Some(init::ChallengeType::TlsAlpn01) {
+        443
+    } else {
+        80
+    };
+    let address = |text: &String| {
+        super::args::listen_address(text, port).ok_or_else(|| {
+            Error::usage(format!(
+                "--listen `{}` is not ADDR or ADDR:PORT",
+                text.escape_debug()
+            ))
+        })
+    };
+    texts.iter().map(address).collect()
+}
+
 fn init_request(request: &super::args::Init) -> Result<init::Request> {
-    use super::args::{ChallengeKind, IssuerKind, PublishKind, TimerKind, listen_address};
+    use super::args::{IssuerKind, PublishKind, TimerKind};
     use crate::config::{Issuer, Publish, Timer};
     let issuer = match request.issuer {
         None => None,
@@ -426,25 +461,7 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
         Some(IssuerKind::External) => Some(Issuer::External),
         Some(IssuerKind::Ca) => Some(Issuer::Ca),
     };
-    let challenge = match request.challenge {
-        None => None,
-        Some(ChallengeKind::Dns01) => Some(init::ChallengeType::Dns01),
-        Some(ChallengeKind::Http01) => Some(init::ChallengeType::Http01),
-        Some(ChallengeKind::TlsAlpn01) => Some(init::ChallengeType::TlsAlpn01),
-    };
-    let port = if challenge == Some(init::ChallengeType::TlsAlpn01) {
-        443
-    } else {
-        80
-    };
-    let address = |text: &String| {
-        listen_address(text, port).ok_or_else(|| {
-            Error::usage(format!(
-                "--listen `{}` is not ADDR or ADDR:PORT",
-                text.escape_debug()
-            ))
-        })
-    };
+    let challenge = request.challenge.map(challenge_type);
     Ok(init::Request {
         host: request.host.clone(),
         domains: request.domains.clone(),
@@ -456,7 +473,7 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
         agree_to_terms: request.agree_to_terms,
         external_account: request.eab_key_id.clone().zip(request.eab_hmac_key_file.clone()),
         challenge,
-        listen: request.listen.iter().map(address).collect::<Result<_>>()?,
+        listen: listen_addresses(&request.listen, challenge)?,
         postfix_config_directory: request.postfix_config_directory.clone(),
         state_directory: request.state_directory.clone(),
         dovecot_config_directory: request.dovecot_config_directory.clone(),

@@ -1,6 +1,7 @@
 //! Outcomes as text or JSON. Color only on a terminal; everything from outside was made printable before it came here.
 
 mod authority;
+mod import;
 pub mod plan;
 pub mod private_ca;
 mod probe;

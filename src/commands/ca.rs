@@ -2,7 +2,10 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::{Context, account::file};
+use super::{
+    Context,
+    account::{self, file},
+};
 use crate::{
     acme::{
         AcmeError,
@@ -199,6 +202,17 @@ pub async fn open_at(
         && rollover::settle(&http, &directory, &mut record).await? == Settled::Changed
     {
         file::save(context, &record)?;
+    }
+    if !record.can_order()? {
+        // Another client's: its key is of a kind that orders are not signed with here. The account, and its URL, stay.
+        let changed =
+            account::change(context, acme, &http, &directory, &mut record, account::Next::New).await;
+        changed.map_err(|error| {
+            error.remedy(format!(
+                "or do without that account: move {} away, and the next order registers one",
+                file::path(context, &acme.directory).display()
+            ))
+        })?;
     }
     let had_url = record.url.is_some();
     if !had_url {

@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    CONFIG_LIMIT, Context, apply, ca, mail, notify::watched, outcome::Changes, parse_config, plan,
+    CONFIG_LIMIT, Context, apply, ca, import, mail, notify::watched, outcome::Changes, parse_config, plan,
     target::Target,
 };
 use crate::{
@@ -280,7 +280,11 @@ impl Existing {
 }
 
 /// Finds host and domains: from the flags, else from a person who is shown what the host says of itself.
-fn first_answers(env: &Env, request: &Request, mut ask: Option<&mut (dyn Ask + 'static)>) -> Result<Answers> {
+pub(super) fn first_answers(
+    env: &Env,
+    request: &Request,
+    mut ask: Option<&mut (dyn Ask + 'static)>,
+) -> Result<Answers> {
     let directory = request
         .postfix_config_directory
         .clone()
@@ -341,7 +345,7 @@ fn first_answers(env: &Env, request: &Request, mut ask: Option<&mut (dyn Ask + '
     Ok(Answers::new(host, domains))
 }
 
-fn take_flags(answers: &mut Answers, request: &Request) {
+pub(super) fn take_flags(answers: &mut Answers, request: &Request) {
     if let Some(host) = &request.host {
         // The certificate goes with the host's name unless names were given.
         if answers.identifiers == [Identifier::from(answers.host.clone())] {
@@ -538,26 +542,12 @@ fn write_file(path: &Path, existing: Option<&str>, answers: &Answers) -> Result<
 /// Says what is on the host that the operator should know of: another client, servers that are left alone.
 fn host_notes(env: &Env, context: &Context<'_>) -> Vec<String> {
     let mut notes = Vec::new();
-    for (client, place) in [
-        ("certbot", "/etc/letsencrypt/live"),
-        ("lego", "/etc/lego/certificates"),
-        ("lego", "/var/lib/lego/certificates"),
-        ("acme.sh", "/root/.acme.sh"),
-        ("dehydrated", "/var/lib/dehydrated/certs"),
-    ] {
-        let lineages = files::list(&env.host_path(place));
-        let named: Vec<&str> = lineages
-            .iter()
-            .map(String::as_str)
-            .filter(|name| name.contains('.') && !name.starts_with('.'))
-            .collect();
-        if !named.is_empty() {
-            notes.push(format!(
-                "{client} keeps certificates in {place}: {}; to keep it, set issuer = \"external\" and call \
-                 hooks/deploy/postfix-reload from it (`mailcert import` is not yet supported)",
-                named.join(", ")
-            ));
-        }
+    for (command, lineages) in import::offers(env) {
+        notes.push(format!(
+            "another client keeps certificates here: {}; `{command}` takes them over with their account; to keep that client, set \
+             issuer = \"external\" and call hooks/deploy/postfix-reload from it",
+            lineages.join(", ")
+        ));
     }
     if !context.config.postfix.manage {
         notes.push("postfix.manage is false: main.cf is left alone".to_owned());

@@ -156,7 +156,12 @@ fn nothing_found(refused: &str, certificate: &Certificate) -> Error {
 }
 
 /// Returns why a chain cannot serve this lineage, or nothing.
-fn judge(context: &Context<'_>, certificate: &Certificate, chain: &Chain, spki: &[u8]) -> Result<(), String> {
+pub(super) fn judge(
+    context: &Context<'_>,
+    certificate: &Certificate,
+    chain: &Chain,
+    spki: &[u8],
+) -> Result<(), String> {
     let leaf = &chain.leaf;
     if !leaf.matches_key(spki) {
         return Err("the private key does not belong to the certificate".to_owned());

@@ -18,6 +18,7 @@ mod dovecot;
 pub mod firewall;
 pub mod heal;
 pub mod hooks;
+pub mod import;
 pub mod init;
 pub mod install;
 pub mod mail;

@@ -3,7 +3,7 @@
 //! Issued certificates stay. A file or RRset that is no longer what the apply wrote is not touched unless forced: the
 //! difference is shown instead.
 
-use super::{Context, dns as dns_gate, firewall, mail, outcome::Changes, rollout, store_error};
+use super::{Context, dns as dns_gate, firewall, import, mail, outcome::Changes, rollout, store_error};
 use crate::{
     env::files,
     error::{Error, ExitCode, Result},
@@ -59,6 +59,11 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         notes.extend(judged.map_err(|error| {
             error.remedy("`mailcert undo --force` brings the old content back all the same")
         })?);
+    }
+    if let Some(imported) = &entry.import {
+        // First: the CA has the last word on the account, and the configuration says how it is reached.
+        let is_forced = later_edits == LaterEdits::Overwrite;
+        notes.extend(import::take_back(context, imported, is_forced)?);
     }
     for file in &files {
         context.progress.done(file.diff().trim_end());

@@ -4,6 +4,7 @@
 //! with their default. [`edit()`] changes in an existing file only what the answers change; comments, order and spacing
 //! stay. Names, defaults and comments come from [`v1::schema`](super::v1::schema).
 
+pub mod adopt;
 mod edit;
 
 use std::path::{Path, PathBuf};

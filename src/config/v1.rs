@@ -46,6 +46,14 @@ pub fn directory(text: &str) -> Result<String, String> {
     value::directory(text)
 }
 
+/// Checks the name of a lineage, as `certificate.name` has it.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence.
+pub fn lineage_name(text: &str) -> Result<String, String> {
+    value::lineage_name(text)
+}
+
 /// The format that this reader knows.
 const VERSION: i64 = 1;
 /// TTLs above a week are refused: a mistake in a record should not stay that long.

@@ -5,6 +5,7 @@
 //! form it came in: SEC 1 (RFC 5915), PKCS#1 (RFC 8017, A.1.2) or PKCS#8. Keys under a passphrase are in [`encrypted`].
 
 pub mod encrypted;
+mod jwk;
 
 use std::fmt;
 
@@ -132,22 +133,27 @@ impl PrivateKey {
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         match PrivateKeyDer::from_pem_slice(pem) {
             Ok(PrivateKeyDer::Pkcs8(der)) => Self::from_pkcs8_der(der.secret_pkcs8_der()),
-            Ok(PrivateKeyDer::Sec1(der)) => {
-                let der = der.secret_sec1_der();
-                from_sec1(&ECDSA_P256_SHA256_ASN1_SIGNING, der)
-                    .or_else(|| from_sec1(&ECDSA_P384_SHA384_ASN1_SIGNING, der))
-                    .ok_or(KeyError::Unsupported)
-                    .and_then(|pkcs8| Self::from_pkcs8_der(&pkcs8))
-            }
-            Ok(PrivateKeyDer::Pkcs1(der)) => {
-                let pair = RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(|_| KeyError::Unsupported)?;
-                Self::from_pkcs8_der(&pkcs8_of_rsa(&pair)?)
-            }
+            Ok(PrivateKeyDer::Sec1(der)) => Self::from_sec1_der(der.secret_sec1_der()),
+            Ok(PrivateKeyDer::Pkcs1(der)) => Self::from_pkcs1_der(der.secret_pkcs1_der()),
             Ok(_) => Err(KeyError::Unsupported),
             Err(_) if is_encrypted(pem) => Err(KeyError::Encrypted),
             Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(KeyError::Missing),
             Err(_) => Err(KeyError::Malformed),
         }
+    }
+
+    /// Reads a key in the form of SEC 1 (RFC 5915).
+    fn from_sec1_der(der: &[u8]) -> Result<Self, KeyError> {
+        from_sec1(&ECDSA_P256_SHA256_ASN1_SIGNING, der)
+            .or_else(|| from_sec1(&ECDSA_P384_SHA384_ASN1_SIGNING, der))
+            .ok_or(KeyError::Unsupported)
+            .and_then(|pkcs8| Self::from_pkcs8_der(&pkcs8))
+    }
+
+    /// Reads an RSA key in the form of PKCS#1 (RFC 8017, A.1.2).
+    fn from_pkcs1_der(der: &[u8]) -> Result<Self, KeyError> {
+        let pair = RsaKeyPair::from_der(der).map_err(|_| KeyError::Unsupported)?;
+        Self::from_pkcs8_der(&pkcs8_of_rsa(&pair)?)
     }
 
     /// Reads a key in PKCS#8 DER.

@@ -3,7 +3,7 @@
 //! The entry is on disk before the first change is made. An apply that was killed leaves it `Begun`: what it had not
 //! yet written is then still `before`, and undo copes with both.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -44,6 +44,35 @@ pub struct Entry {
     /// Ports of the firewall, in the order in which they were opened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firewall: Vec<FirewallChange>,
+    /// What was taken over from another client. An older program that takes such an entry back leaves it in the state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Import>,
+}
+
+/// What was taken over from another client: nothing of it is secret, and their files are as they were.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The client's name.
+    pub client: String,
+    /// Its directory.
+    pub place: PathBuf,
+    /// The lineages, with the generation that each got.
+    pub lineages: BTreeMap<String, u64>,
+    /// The account, where one was taken over.
+    pub account: Option<ImportedAccount>,
+    /// Files with secrets that were made beside the configuration, with the SHA-256 of each, lower-case hex.
+    pub made: BTreeMap<PathBuf, String>,
+}
+
+/// An account that was taken over from another client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedAccount {
+    /// The CA's directory.
+    pub directory: String,
+    /// As that client calls it.
+    pub id: String,
+    /// Of that client's key (RFC 7638).
+    pub thumbprint: String,
 }
 
 /// How far an apply came.
@@ -63,7 +92,11 @@ pub enum Status {
 impl Entry {
     /// Returns whether it names no change at all.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.rrsets.is_empty() && self.timer.is_none() && self.firewall.is_empty()
+        self.files.is_empty()
+            && self.rrsets.is_empty()
+            && self.timer.is_none()
+            && self.firewall.is_empty()
+            && self.import.is_none()
     }
 }
 
@@ -84,6 +117,7 @@ impl Store {
             rrsets: Vec::new(),
             timer: None,
             firewall: Vec::new(),
+            import: None,
         })
     }
 

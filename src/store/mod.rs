@@ -1,8 +1,9 @@
 //! What is kept on disk: lineages and their generations, requests, accounts, the live links, the journal, the lock,
-//! and which ports of the firewall are open for now.
+//! and which ports of the firewall are open for now; and what other clients keep.
 //!
 //! The state file is the record; links are its output and are mended from it. Nothing here asks the network.
 
+pub mod import;
 pub mod journal;
 pub mod layout;
 pub mod lock;

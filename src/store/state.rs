@@ -311,6 +311,22 @@ impl Store {
         Ok(files::write_atomic(&path, record, Access::PRIVATE)?)
     }
 
+    /// Deletes the file of an account that was taken over from another client, who has it still.
+    ///
+    /// # Errors
+    /// When it is there and cannot be deleted.
+    pub fn remove_account(&self, key: &str) -> Result<(), StoreError> {
+        Ok(files::remove(&self.layout().account(key))?)
+    }
+
+    /// Deletes a lineage with all its generations: one that was taken over from another client, who has it still.
+    ///
+    /// # Errors
+    /// When it is there and cannot be deleted.
+    pub fn remove_lineage(&self, name: &str) -> Result<(), StoreError> {
+        self.remove_directory(self.layout().lineage(name))
+    }
+
     /// Reads what is known of the use of a CA's limits; `None` when nothing is.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod support;
 mod command_line;
 mod configuration;
 mod host;
+mod import;
 mod init;
 mod outside;
 mod past_failures;

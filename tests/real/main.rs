@@ -32,6 +32,7 @@ mod fallback;
 mod faulty_ca;
 mod firewall;
 mod hook;
+mod import;
 mod install;
 mod interrupted;
 mod issuance;

@@ -77,3 +77,55 @@ pub fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     all.sort();
     all
 }
+
+/// What a directory is, down to the last bit: every path in it with its kind, mode, owner, time of change, and content or target.
+pub fn snapshot(dir: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let what = if meta.is_symlink() {
+            format!("-> {}", fs::read_link(&path).unwrap().display())
+        } else if meta.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            "directory".to_owned()
+        } else if meta.len() > 1 << 22 {
+            format!("{} bytes", meta.len())
+        } else {
+            format!("{:?}", fs::read(&path).unwrap())
+        };
+        all.push(format!(
+            "{} {:o} {}:{} {}.{} {what}",
+            path.display(),
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        ));
+    }
+    all.sort();
+    all
+}
+
+/// Makes a certificate of a CA of its own that is valid from so many days to so many days from a moment: leaf and issuer.
+pub fn issued_at(now: time::OffsetDateTime, names: &[&str], from_days: i64, to_days: i64) -> Issued {
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.distinguished_name
+        .push(rcgen::DnType::CommonName, "a CA of the tests");
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.not_before = now + time::Duration::days(from_days);
+    params.not_after = now + time::Duration::days(to_days);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = params.signed_by(&key, &issuer).unwrap().pem();
+    Issued {
+        fullchain: leaf + &ca_pem,
+        private_key: key.serialize_pem(),
+    }
+}

@@ -67,6 +67,34 @@ impl AccountRecord {
         })
     }
 
+    /// Returns the record of an account that another client has made: its key in PKCS#8 DER, and its URL where that client has
+    /// kept it.
+    ///
+    /// # Errors
+    /// [`AcmeError::Invalid`] when the key is of a kind that nobody signs with.
+    pub fn adopted(
+        directory: impl Into<String>,
+        url: Option<String>,
+        key_pkcs8: Vec<u8>,
+    ) -> Result<Self, AcmeError> {
+        SigningKey::of_account(&key_pkcs8)?;
+        Ok(Self {
+            directory: directory.into(),
+            url,
+            contact: None,
+            key_pkcs8,
+            next_key_pkcs8: None,
+        })
+    }
+
+    /// Returns whether orders can be made with the key in use. Where they cannot, it is changed first.
+    ///
+    /// # Errors
+    /// [`AcmeError::Invalid`] when the key is damaged.
+    pub fn can_order(&self) -> Result<bool, AcmeError> {
+        Ok(SigningKey::of_account(&self.key_pkcs8)?.can_order())
+    }
+
     /// Returns the thumbprint of the key in use (RFC 7638).
     ///
     /// # Errors

@@ -32,6 +32,11 @@ impl AccountRecord {
         Ok(())
     }
 
+    /// Puts this key, PKCS#8 DER, beside the one in use: that of another client, to which the account goes back.
+    pub fn propose_this(&mut self, key_pkcs8: Vec<u8>) {
+        self.next_key_pkcs8 = Some(key_pkcs8);
+    }
+
     /// Returns whether there is a new key beside the one in use.
     pub fn has_proposed_key(&self) -> bool {
         self.next_key_pkcs8.is_some()

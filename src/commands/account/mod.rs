@@ -28,7 +28,7 @@ use crate::{
     model::plan::printable,
 };
 
-pub use rollover::roll_over;
+pub use rollover::{Next, change, roll_over};
 
 /// Which account is meant, and what a new one is made with.
 #[derive(Debug, Default)]

@@ -2,8 +2,14 @@
 
 use super::{Action, Outcome, Request, acme_of, describe, existing, file, keys, session_of};
 use crate::{
-    acme::{AcmeError, account::rollover::Settled},
+    acme::{
+        AcmeError,
+        account::{AccountRecord, rollover::Settled},
+        directory::Directory,
+        http::Http,
+    },
     commands::{Context, ca},
+    config::Acme,
     error::{Error, Result},
 };
 
@@ -29,29 +35,7 @@ pub fn roll_over(context: &Context<'_>, request: &Request) -> Result<Outcome> {
             file::save(context, &record)?;
             notes.push("the change that an earlier run began is finished".to_owned());
         } else {
-            if !directory.can_change_keys() {
-                return Err(told(&AcmeError::Unsupported("another key for an account (keyChange)")));
-            }
-            // Found before a new key is proposed: a key that nobody knows is changed to nothing.
-            let session =
-                session_of(context, &acme, http.clone(), directory.clone(), record.clone()).await?;
-            record.url = Some(session.account_url().to_owned());
-            record.propose_key().map_err(|error| told(&error))?;
-            file::save(context, &record)?;
-            context.progress.step("asking the CA to take the new account key");
-            let session =
-                session_of(context, &acme, http.clone(), directory.clone(), record.clone()).await?;
-            match session.change_key().await {
-                Ok(()) => {}
-                Err(error) if is_refusal(&error) => {
-                    record.withdraw_key();
-                    file::save(context, &record)?;
-                    return Err(told(&error).cause("the old key stays in use"));
-                }
-                Err(error) => return Err(undecided(&error)),
-            }
-            record.adopt_key();
-            file::save(context, &record)?;
+            change(context, &acme, &http, &directory, &mut record, Next::New).await?;
         }
         let session = session_of(context, &acme, http, directory, record).await?;
         // Asked with the new key: that it is the account's is seen, not believed.
@@ -68,6 +52,60 @@ pub fn roll_over(context: &Context<'_>, request: &Request) -> Result<Outcome> {
     });
     context.progress.clear();
     rolled?
+}
+
+/// Which key an account is to have.
+pub enum Next {
+    /// A new one of ours.
+    New,
+    /// This one, PKCS#8 DER: another client's.
+    This(Vec<u8>),
+}
+
+/// Has the CA take another key for the account. The new key is on disk before the CA is asked, and the old one until the CA's
+/// answer is.
+///
+/// # Errors
+/// When the CA does not know the account, or refuses: the old key stays in use then. When its answer did not come, both keys
+/// stay on disk.
+pub async fn change(
+    context: &Context<'_>,
+    acme: &Acme,
+    http: &Http,
+    directory: &Directory,
+    record: &mut AccountRecord,
+    next: Next,
+) -> Result<()> {
+    let told = |error: &AcmeError| {
+        let what = format!("the account at {} has no new key", acme.directory);
+        ca::failure(&what, error)
+    };
+    if !directory.can_change_keys() {
+        return Err(told(&AcmeError::Unsupported(
+            "another key for an account (keyChange)",
+        )));
+    }
+    // Found before a new key is proposed: a key that nobody knows is changed to nothing.
+    let session = session_of(context, acme, http.clone(), directory.clone(), record.clone()).await?;
+    record.url = Some(session.account_url().to_owned());
+    match next {
+        Next::New => record.propose_key().map_err(|error| told(&error))?,
+        Next::This(key) => record.propose_this(key),
+    }
+    file::save(context, record)?;
+    context.progress.step("asking the CA to take the new account key");
+    let session = session_of(context, acme, http.clone(), directory.clone(), record.clone()).await?;
+    match session.change_key().await {
+        Ok(()) => {}
+        Err(error) if is_refusal(&error) => {
+            record.withdraw_key();
+            file::save(context, record)?;
+            return Err(told(&error).cause("the old key stays in use"));
+        }
+        Err(error) => return Err(undecided(&error)),
+    }
+    record.adopt_key();
+    file::save(context, record)
 }
 
 /// Returns whether the CA has certainly not made the change.

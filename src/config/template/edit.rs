@@ -220,7 +220,7 @@ fn certificate_table(document: &mut DocumentMut, index: Option<usize>) -> Option
 }
 
 /// Returns the table of this name below another, made in the manner of its parent where it is missing.
-fn child<'a>(parent: &'a mut Item, name: &str) -> Option<&'a mut Item> {
+pub(super) fn child<'a>(parent: &'a mut Item, name: &str) -> Option<&'a mut Item> {
     let new = match parent {
         Item::Table(parent) => {
             let mut table = Table::new();
