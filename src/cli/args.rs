@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod import;
+pub mod manual;
 pub mod private_ca;
 pub mod request;
 pub mod send_test;
@@ -171,6 +172,17 @@ pub enum Command {
     /// Print the DNS records that this host should have, each with its reason
     #[command(after_help = "Example:\n  mailcert records --format zone")]
     Records,
+    /// Print the man page, or write those of all commands to a directory
+    ///
+    /// Made from the same definitions as --help. Needs no configuration.
+    #[command(after_help = "Example:\n  mailcert man /usr/local/share/man/man1")]
+    Man(manual::Man),
+    /// Print the completions for a shell
+    ///
+    /// They go to stdout. bash reads them from /etc/bash_completion.d/mailcert, zsh from a file _mailcert in its fpath, fish from
+    /// /etc/fish/completions/mailcert.fish. Needs no configuration.
+    #[command(after_help = "Example:\n  mailcert completions bash > /etc/bash_completion.d/mailcert")]
+    Completions(manual::Completions),
     /// Tell everything about one TLS or STARTTLS handshake
     ///
     /// Port 465 is implicit TLS; every other port is asked for STARTTLS. Needs no configuration.
@@ -433,7 +445,8 @@ mod tests {
 
     #[test]
     fn every_command_ends_its_help_with_an_example_that_parses() {
-        for command in Cli::command().get_subcommands() {
+        fn check(command: &clap::Command, above: &str) {
+            let name = format!("{above} {}", command.get_name());
             let help = command
                 .get_after_help()
                 .map(ToString::to_string)
@@ -442,11 +455,16 @@ mod tests {
                 .rsplit_once("Example:\n")
                 .map(|(_, example)| example.trim())
                 .unwrap_or_default();
-            assert!(
-                example.starts_with(&format!("mailcert {}", command.get_name())),
-                "{help}"
-            );
-            Cli::try_parse_from(example.split_whitespace()).unwrap();
+            assert!(example.starts_with(&name), "{name}: {help}");
+            // What is behind `>` is the shell's.
+            let words = example.split_whitespace().take_while(|word| *word != ">");
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
+            for below in command.get_subcommands() {
+                check(below, &name);
+            }
+        }
+        for command in Cli::command().get_subcommands() {
+            check(command, "mailcert");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod authority;
 mod import;
+mod manual;
 mod private_ca;
 mod request;
 mod send_test;
@@ -62,6 +63,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         Command::Ca(args) => return private_ca::run(env, args, &path, &shown),
         Command::Import(args) => return import::run(env, args, &path, &shown),
         Command::Install(args) => return request::install(env, args, &path, &shown),
+        Command::Man(args) => return manual::man(env, args, &shown),
+        Command::Completions(args) => return Ok(manual::completions(env, args)),
         Command::SendTest(args) => return send_test::send(env, args, &path, &shown),
         Command::Revoke(request) => return authority::revoke(env, request, &path, &shown),
         Command::Account(request) => return authority::account(env, &request.command, &path, &shown),
@@ -120,6 +123,8 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
         | Command::Csr(_)
         | Command::Import(_)
         | Command::Install(_)
+        | Command::Man(_)
+        | Command::Completions(_)
         | Command::Revoke(_)
         | Command::SendTest(_)
         | Command::Account(_) => ExitCode::Done,
@@ -133,12 +138,14 @@ pub fn name(command: &Command) -> &'static str {
         Command::Apply(_) => "apply",
         Command::Ca(_) => "ca",
         Command::Check(_) => "check",
+        Command::Completions(_) => "completions",
         Command::Csr(_) => "csr",
         Command::Deploy(_) => "deploy",
         Command::Import(_) => "import",
         Command::Init(_) => "init",
         Command::Install(_) => "install",
         Command::Issue(_) => "issue",
+        Command::Man(_) => "man",
         Command::Plan(_) => "plan",
         Command::Probe(_) => "probe",
         Command::Records => "records",
@@ -152,7 +159,9 @@ pub fn name(command: &Command) -> &'static str {
 
 fn check_format(cli: &Cli) -> Result<()> {
     let fits = match cli.global.format {
-        Format::Text | Format::Json => true,
+        Format::Text => true,
+        // They print what other programs read.
+        Format::Json => !matches!(cli.command, Command::Man(_) | Command::Completions(_)),
         Format::Nagios => matches!(cli.command, Command::Check(_)),
         Format::Table | Format::Zone => matches!(cli.command, Command::Records),
     };
@@ -161,7 +170,7 @@ fn check_format(cli: &Cli) -> Result<()> {
     }
     Err(
         Error::usage(format!("`{}` has no such --format", name(&cli.command)))
-            .remedy("text and json fit every command; nagios fits check; zone and table fit records"),
+            .remedy("text and json fit every command, but for man and completions; nagios fits check; zone and table fit records"),
     )
 }
 

@@ -42,6 +42,77 @@ fn help_and_version_are_results() {
     }
 }
 
+/// Returns the names of every command's page.
+fn pages(command: &clap::Command, above: &str) -> Vec<String> {
+    let name = format!("{above}{}", command.get_name());
+    let below = command
+        .get_subcommands()
+        .flat_map(|one| pages(one, &format!("{name}-")));
+    std::iter::once(format!("{name}.1")).chain(below).collect()
+}
+
+#[test]
+fn man_pages_and_completions_are_made_from_the_definitions() {
+    let host = Host::new();
+    let page = host.run(&["man"]).expect(0);
+    assert!(
+        page.stdout.contains(".TH mailcert 1") && page.stdout.contains("MAILCERT_CONFIG"),
+        "{page}"
+    );
+    let directory = host.scratch.path().join("man1");
+    for _ in 0..2 {
+        host.run(&["man", directory.to_str().unwrap()]).expect(0);
+    }
+    let mut written: Vec<String> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut expected = pages(&Cli::command(), "");
+    written.sort();
+    expected.sort();
+    assert_eq!(written, expected);
+    let sign = std::fs::read_to_string(directory.join("mailcert-ca-sign.1")).unwrap();
+    assert!(sign.contains("Example:"), "{sign}");
+    for (shell, words) in [
+        ("bash", "complete -F _mailcert"),
+        ("zsh", "#compdef mailcert"),
+        ("fish", "complete -c mailcert"),
+    ] {
+        let script = host.run(&["completions", shell]).expect(0);
+        assert!(script.stdout.contains(words), "{script}");
+        assert!(script.stdout.contains("send-test"), "{shell}");
+    }
+    host.run(&["man", "--format", "json"]).expect(2);
+    host.run(&["completions", "cmd.exe"]).expect(2);
+}
+
+/// Examples of the help that need neither network nor server nor files of their own, and how they end on a host without a
+/// certificate.
+const RUN: &[(&str, i32)] = &[
+    ("records", 0),
+    ("status", 3),
+    ("undo", 0),
+    ("man", 0),
+    ("completions", 0),
+];
+
+#[test]
+fn examples_of_the_help_run_as_they_stand() {
+    for (name, code) in RUN {
+        let program = Cli::command();
+        let command = program.find_subcommand(name).unwrap();
+        let help = command.get_after_help().unwrap().to_string();
+        let (_, example) = help.rsplit_once("mailcert ").unwrap();
+        let host = Host::with_lineages(&["mail.example.jp"]);
+        let man = host.scratch.dir("man1").display().to_string();
+        let words = example.split_whitespace().take_while(|word| *word != ">");
+        let words: Vec<&str> = words
+            .map(|word| if word.starts_with("/usr/") { man.as_str() } else { word })
+            .collect();
+        host.run(&words).expect(*code);
+    }
+}
+
 /// Command lines that are wrong, each with a word that says why.
 const WRONG: &[(&[&str], &str)] = &[
     (&["frobnicate"], "frobnicate"),
