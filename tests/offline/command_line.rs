@@ -107,7 +107,13 @@ fn examples_of_the_help_run_as_they_stand() {
         let man = host.scratch.dir("man1").display().to_string();
         let words = example.split_whitespace().take_while(|word| *word != ">");
         let words: Vec<&str> = words
-            .map(|word| if word.starts_with("/usr/") { man.as_str() } else { word })
+            .map(|word| {
+                if word.starts_with("/usr/") {
+                    man.as_str()
+                } else {
+                    word
+                }
+            })
             .collect();
         host.run(&words).expect(*code);
     }

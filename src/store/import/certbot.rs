@@ -358,9 +358,13 @@ mod tests {
         ] {
             assert_eq!(calls_mailcert(line.as_bytes()), expected, "{line}");
         }
-        assert!(calls_mailcert(include_bytes!("../../../hooks/deploy/postfix-reload")));
+        assert!(calls_mailcert(include_bytes!(
+            "../../../hooks/deploy/postfix-reload"
+        )));
         // It waits for nobody, and Dovecot wants it.
-        assert!(!calls_mailcert(include_bytes!("../../../hooks/deploy/dovecot-reload")));
+        assert!(!calls_mailcert(include_bytes!(
+            "../../../hooks/deploy/dovecot-reload"
+        )));
     }
 
     #[test]
