@@ -5,7 +5,7 @@
 //! Planning what has been applied gives no change. Lines that need no change stay byte for byte.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -272,7 +272,7 @@ fn rivals<'a>(
         .rposition(|one| Some(one.file) == file)
         .unwrap_or_default();
     let mut rivals = Vec::new();
-    let mut notes: Vec<String> = Vec::new();
+    let mut foreign: BTreeSet<String> = BTreeSet::new();
     for (index, assignment) in after.assignments.iter().enumerate() {
         if Some(assignment.file) == file {
             continue;
@@ -283,10 +283,8 @@ fn rivals<'a>(
             Some(setting) if !assignment.value.is_empty() => {
                 match certificate(current, assignment, setting, index > last) {
                     Ok(reason) => reason,
-                    Err(note) => {
-                        if !notes.contains(&note) {
-                            notes.push(note);
-                        }
+                    Err(names) => {
+                        foreign.extend(names);
                         None
                     }
                 }
@@ -299,17 +297,32 @@ fn rivals<'a>(
         };
         rivals.extend(reason.map(|reason| Rival { assignment, reason }));
     }
-    (rivals, notes)
+    (rivals, told(&foreign).into_iter().collect())
 }
 
-/// Returns why an assignment of a certificate is in the way of ours, if so; or what it goes on to serve, for a name that is none of
-/// ours.
+/// Says for which names others go on being served.
+fn told(foreign: &BTreeSet<String>) -> Option<String> {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = foreign.iter().take(SHOWN).map(String::as_str).collect();
+    let more = match foreign.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!foreign.is_empty()).then(|| {
+        format!(
+            "clients that ask Dovecot for {}{more} go on being served certificates of others: none of ours is for these names",
+            shown.join(", ")
+        )
+    })
+}
+
+/// Returns why an assignment of a certificate is in the way of ours, if so; or the names, where it is for one that is none of ours.
 fn certificate(
     current: &Current<'_>,
     assignment: &Assignment,
     setting: Setting,
     is_later: bool,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, Vec<String>> {
     let scope = &assignment.scope;
     if scope
         .iter()
@@ -334,19 +347,16 @@ fn certificate(
             }),
         });
     };
-    let foreign: Vec<&str> = named
+    let foreign: Vec<String> = named
         .name
         .split_whitespace()
         .filter(|name| !is_covered(name, current.identifiers))
+        .map(str::to_owned)
         .collect();
     if foreign.is_empty() {
         return Ok(Some(format!("for {} it counts in the place of ours", named.name)));
     }
-    Err(format!(
-        "clients that ask Dovecot for {} are served another certificate: none of ours is for {}",
-        named.name,
-        foreign.join(" ")
-    ))
+    Err(foreign)
 }
 
 /// Returns why an assignment for the listener of Postfix that stands after ours wins over it, if so.
@@ -525,7 +535,7 @@ mod tests {
             ],
         );
         assert_eq!(notes.len(), 1, "{notes:?}");
-        assert!(notes[0].contains("none of ours is for x.example"), "{notes:?}");
+        assert!(notes[0].contains("for x.example go on"), "{notes:?}");
     }
 
     #[test]

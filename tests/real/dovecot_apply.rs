@@ -70,17 +70,15 @@ struct Mailboxes {
 impl Mailboxes {
     fn start(passwords: Passwords, local_conf: &str) -> Self {
         let site = submission::site_without_logins(None, "");
-        let dovecot = Dovecot::fresh(
-            &site.scratch,
-            &site.address,
-            &Fresh {
-                passwords,
-                users: &USERS,
-                mail: &site.scratch.path().join("mail"),
-                owner: MAIL_OWNER,
-                local_conf,
-            },
-        );
+        let mail = site.scratch.path().join("mail");
+        let fresh = Fresh {
+            passwords,
+            users: &USERS,
+            mail: &mail,
+            owner: MAIL_OWNER,
+            local_conf,
+        };
+        let dovecot = Dovecot::fresh(&site.scratch, &site.address, &fresh);
         Self { dovecot, site }
     }
 
@@ -429,4 +427,76 @@ fn init_gives_both_servers_their_first_certificate() {
     assert_eq!(world.record(HOST)["state"], "verified");
     world.mailcert().run(&["undo"]).expect(0);
     assert_eq!(dovecot.files(), before);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, dovecot, openssl"]
+fn long_a_port_of_dovecot_that_got_worse_takes_both_servers_back() {
+    let mailboxes = Mailboxes::start(Passwords::File, "");
+    let site = &mailboxes.site;
+    site.hold_certificate("");
+    let snake_oil = site.postfix.leaf_sha256(25);
+    // What the operator wrote and never had read: the reload of this apply is the first to find it.
+    let local = mailboxes.directory().join("local.conf");
+    let text = fs::read_to_string(&local).unwrap();
+    fs::write(&local, format!("{text}ssl_cipher_list = NONSENSE\n")).unwrap();
+    let before = (
+        mailboxes.dovecot.files(),
+        fs::read(site.postfix.main_cf()).unwrap(),
+    );
+    mailboxes.configure("", "", "");
+    let applied = site.mailcert().run(&["apply", "--yes"]).expect(1);
+    for told in ["the change was taken back", ":993", "is not as before, even now"] {
+        assert!(applied.stderr.contains(told), "{told}: {applied}");
+    }
+    let now = (
+        mailboxes.dovecot.files(),
+        fs::read(site.postfix.main_cf()).unwrap(),
+    );
+    assert_eq!(now, before, "{applied}");
+    assert_eq!(site.postfix.leaf_sha256(25), snake_oil, "{applied}");
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, dovecot, openssl"]
+fn long_thousands_of_names_have_the_memory_that_they_need() {
+    // The names are the operator's own: ours is the file that has to make them bearable.
+    let block = |n: usize| {
+        format!(
+            "local_name n{n}.elsewhere.test {{\n  ssl_cert = </etc/ssl/certs/ssl-cert-snakeoil.pem\n  \
+             ssl_key = </etc/ssl/private/ssl-cert-snakeoil.key\n}}\n"
+        )
+    };
+    let blocks: String = (0..3000).map(block).collect();
+    let site = submission::site_without_logins(None, "");
+    let mail = site.scratch.path().join("mail");
+    let fresh = Fresh {
+        passwords: Passwords::File,
+        users: &USERS,
+        mail: &mail,
+        owner: MAIL_OWNER,
+        local_conf: &blocks,
+    };
+    let dovecot = Dovecot::prepare(&site.scratch, &site.address, &fresh);
+    let mailboxes = Mailboxes { dovecot, site };
+    let site = &mailboxes.site;
+    let before = mailboxes.dovecot.files();
+    let identity = site.hold_certificate("");
+    mailboxes.configure("", "reload = \"never\"\n", "");
+    mailboxes.apply().expect(0);
+    mailboxes.dovecot.start_prepared(&site.scratch);
+    mailboxes.configure("", "", "");
+    let applied = mailboxes.apply().expect(0);
+    mailboxes.serve(&identity.sha256(), &applied);
+    assert_ne!(
+        mailboxes.served(993, &[], "n2999.elsewhere.test"),
+        identity.sha256()
+    );
+    let again = mailboxes.apply().expect(0);
+    assert_eq!(again.json()["changes"], serde_json::json!([]), "{again}");
+    while mailboxes.dovecot.files() != before {
+        site.mailcert().run(&["undo", "--force"]);
+    }
+    // As it was, nobody is served anything.
+    assert_eq!(mailboxes.served(993, &[], HOST), "");
 }

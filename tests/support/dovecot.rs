@@ -43,13 +43,18 @@ impl Dovecot {
     /// writes into local.conf, and who knows the passwords.
     pub fn fresh(scratch: &Scratch, address: &LoopbackAddress, fresh: &Fresh<'_>) -> Self {
         let dovecot = Self::prepare(scratch, address, fresh);
+        dovecot.start_prepared(scratch);
+        dovecot
+    }
+
+    /// Starts what was prepared.
+    pub fn start_prepared(&self, scratch: &Scratch) {
         let mut command = Command::new("unshare");
         // The mounts end with the last process that sees them.
         let mount = "for name in passwd shadow; do [ ! -e \"$1/$name\" ] || mount --bind \"$1/$name\" /etc/$name || exit 125; done; \
                      exec /usr/sbin/dovecot -c \"$1/dovecot.conf\"";
         command.args(["--mount", "--propagation", "private", "sh", "-c", mount, "sh"]);
-        dovecot.launch(scratch, command.arg(&dovecot.root));
-        dovecot
+        self.launch(scratch, command.arg(&self.root));
     }
 
     /// Writes the same without starting it.

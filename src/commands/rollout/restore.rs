@@ -11,7 +11,12 @@ use crate::{
         plan::FileChange,
     },
 };
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
+
+/// How often a port that does not complete TLS is asked, and what is waited in between: a server that is reloaded twice in a row
+/// takes seconds.
+const ROUNDS: usize = 12;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How the servers fare after an undo.
 #[derive(Default)]
@@ -114,8 +119,14 @@ pub fn restore_servers(
     }
     let completed = before.iter().filter(|was| was.leaf_sha256.is_some());
     let mut asked: Vec<Endpoint> = completed.map(|was| was.endpoint.clone()).collect();
-    // The first connections after a reload prove little: what fails is asked once more.
-    for _ in 0..2 {
+    // The first connections after a reload prove little: what fails is asked again.
+    for round in 0..ROUNDS {
+        if asked.is_empty() {
+            break;
+        }
+        if round > 0 {
+            context.wait(async { tokio::time::sleep(PAUSE).await })?;
+        }
         let now = look_at(context, &asked)?;
         asked.retain(|endpoint| {
             !now.iter()
