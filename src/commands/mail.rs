@@ -519,6 +519,9 @@ fn apply_failure(error: &ApplyError) -> Error {
         ApplyError::Reload { .. } => Error::failed("Postfix was not reloaded")
             .cause(error)
             .remedy("look at the mail log; `mailcert renew` goes on from here"),
+        ApplyError::WouldEnd(_) => Error::failed("Postfix was not reloaded: it would end")
+            .cause(error)
+            .remedy("mend master.cf, then `mailcert deploy`; the next `renew` goes on from here as well"),
         ApplyError::File { .. } => Error::failed("the configuration could not be written").cause(error),
     }
 }

@@ -1,6 +1,7 @@
 //! Writes planned files, takes them back, and has Postfix read them.
 //!
-//! Never by a signal: a broken file then ends the master and all mail with it. `postfix reload` refuses instead.
+//! Never by a signal: a broken file then ends the master and all mail with it. `postfix reload` refuses some of that; the rest is looked for
+//! before it.
 //!
 //! Rules: postfix(1); `design` section 6, rule 3.
 
@@ -9,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::inspect::{FILE_LIMIT, InspectError, Instance, is_running, postfix};
+use super::{
+    inspect::{FILE_LIMIT, InspectError, Instance, is_running, postfix},
+    survival::obstacles,
+};
 use crate::{
     env::{
         Env,
@@ -56,6 +60,8 @@ pub enum ApplyError {
         /// What it said, whole.
         message: String,
     },
+    /// It would end by it: why, a line each. It was not asked to.
+    WouldEnd(Vec<String>),
 }
 
 impl fmt::Display for ApplyError {
@@ -83,6 +89,7 @@ impl fmt::Display for ApplyError {
                 )
             }
             Self::Reload { command, message } => write!(f, "`{command}` failed: {message}"),
+            Self::WouldEnd(lines) => f.write_str(&lines.join("; ")),
         }
     }
 }
@@ -155,10 +162,19 @@ fn put(path: &Path, bytes: Option<&[u8]>) -> Result<(), FileError> {
 /// before the daemons have changed over: only a handshake tells.
 ///
 /// # Errors
-/// [`ApplyError::NotRunning`], or [`ApplyError::Reload`] with what was said.
+/// [`ApplyError::NotRunning`], [`ApplyError::WouldEnd`], or [`ApplyError::Reload`] with what was said.
 pub fn reload(env: &Env, instance: &Instance) -> Result<(), ApplyError> {
     if !is_running(env, instance)? {
         return Err(ApplyError::NotRunning(instance.directory.clone()));
+    }
+    let obstacles = obstacles(
+        &instance.services,
+        &instance.services,
+        &instance.values,
+        &instance.host,
+    );
+    if !obstacles.is_empty() {
+        return Err(ApplyError::WouldEnd(obstacles));
     }
     if let Some(systemctl) = systemctl_of(env, &instance.directory) {
         let run = |args: &[&str]| {

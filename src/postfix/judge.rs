@@ -8,7 +8,7 @@
 //!    certificates as a daemon does, and ends. Its complaints are read from standard error: `-V` (single_server(3), since
 //!    Postfix 2.3) makes a daemon log there besides its usual log, and the usual log is pointed at a postlog(1) service that
 //!    does not exist, so that nothing of this is written to the host's mail log. It uses the live queue directory.
-//! 3. Ours: every file that is named for the first time can be read.
+//! 3. Ours: every file that is named for the first time can be read; a running master survives master.cf.
 //!
 //! While Postfix is stopped, smtpd cannot reach proxymap(8), for which it would wait for ever, nor tlsmgr(8), without
 //! which it does not load certificates: tables behind `proxy:` are left out then, and only values are judged.
@@ -29,6 +29,7 @@ use super::{
     desired::PARAMETERS,
     endpoints::tls_services,
     inspect::{InspectError, Instance, ask, is_running},
+    survival::obstacles,
     syntax::{MasterCf, Override, Service},
     values::Values,
 };
@@ -104,6 +105,7 @@ pub fn judge(env: &Env, instance: &Instance, changes: &[FileChange]) -> Result<V
     if main_cf.is_none() && master_cf.is_none() {
         return Ok(Vec::new());
     }
+    let master_cf_after = master_cf.clone();
     let stage = Stage::new(instance)?;
     let running = is_running(env, instance)?;
     let before = Hearing::hold(&stage, instance, running)?;
@@ -123,11 +125,28 @@ pub fn judge(env: &Env, instance: &Instance, changes: &[FileChange]) -> Result<V
         result => result?,
     };
     compare(instance, &before, &after)?;
+    if running {
+        survives(instance, master_cf_after.as_deref())?;
+    }
     let mut notes = before.notes;
     if !running {
         notes.push("Postfix is not running: smtpd could judge values, but not certificates".to_owned());
     }
     Ok(notes)
+}
+
+/// Makes sure that the running master reads master.cf again and lives; also where what ends it was there before.
+fn survives(instance: &Instance, master_cf: Option<&[u8]>) -> Result<(), JudgeError> {
+    let after = master_cf.map(|bytes| MasterCf::parse(bytes).services());
+    let after = after.as_ref().unwrap_or(&instance.services);
+    let lines = obstacles(after, &instance.services, &instance.values, &instance.host);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(JudgeError::Complaints(Complaints {
+        program: "master".to_owned(),
+        lines,
+    }))
 }
 
 /// A copy of the configuration directory: main.cf and master.cf of our own, everything else by symbolic link, so that

@@ -6,7 +6,8 @@
 //! send as whom, [`relay`] reads who takes all mail, [`doctor`] finds what is wrong whoever wrote it.
 //!
 //! This module never edits with `postconf -e` (it loses mode and owner, replaces a symbolic link, and corrupts a file without
-//! a final newline) and never signals the master (a broken file ends it).
+//! a final newline) and never signals the master (a broken file ends it). [`survival`] is asked before
+//! every reload: some broken lines end it there, too.
 //!
 //! Rules: postconf(1), postconf(5), master(5), `design` section 6, rule 3.
 
@@ -24,6 +25,7 @@ pub mod sender_map;
 pub mod sni;
 pub mod sni_map;
 pub mod submission;
+pub mod survival;
 pub mod syntax;
 pub mod trail;
 pub mod values;
