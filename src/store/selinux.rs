@@ -15,6 +15,8 @@ impl Store {
             return None;
         }
         let root = self.layout().root().display().to_string();
+        // With a slash at its end the pattern would match no file.
+        let root = root.trim_end_matches('/');
         let run = |name: &str, args: &[&str]| {
             let path = env.find_program(name)?;
             let output = Program::new(path)

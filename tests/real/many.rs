@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, fs, os::unix::fs::symlink, path::Path, process::Command, time::Instant};
 
-use crate::support::{PostfixOptions, Scratch, World, WorldOptions, judge, world::without_postfix};
+use mailcert::model::certificate::Chain;
+use serde_json::json;
+
+use crate::support::{PostfixOptions, Scratch, Site, World, WorldOptions, judge, world::without_postfix};
 
 /// Returns a configuration with this many certificates besides the host's.
 fn with_lineages(text: &str, n: usize, more: &str) -> String {
@@ -208,4 +211,79 @@ fn long_ten_thousand_lineages_cost_ten_times_what_a_thousand_do() {
             );
         }
     }
+}
+
+/// Puts a lineage into service on disk, as `install` does; returns the leaf's SHA-256.
+fn settle(site: &Site, name: &str) -> String {
+    let identity = site.authority.issue(name, time::Duration::days(90));
+    let leaf = Chain::from_pem(identity.leaf.as_bytes()).unwrap().leaf;
+    let at = |file: &str| format!("state/lineages/{name}/{file}");
+    let chain = identity.fullchain.strip_prefix(&identity.leaf).unwrap();
+    let combined = format!("{}{}", identity.private_key, identity.fullchain);
+    for (file, text) in [
+        ("1/cert.pem", &*identity.leaf),
+        ("1/chain.pem", chain),
+        ("1/fullchain.pem", &identity.fullchain),
+    ] {
+        site.scratch.file(&at(file), text);
+    }
+    site.scratch
+        .secret_file(&at("1/privkey.pem"), &identity.private_key);
+    site.scratch.secret_file(&at("1/combined.pem"), combined);
+    let record = json!({
+        "version": 1, "name": name, "state": "verified", "generation": 1, "newest": 1,
+        "generations": {"1": {
+            "identifiers": [name], "not_before": "2026-11-01T00:00:00Z", "not_after": "2100-01-01T00:00:00Z",
+            "leaf_sha256": leaf.sha256, "spki_sha256": leaf.spki_sha256,
+        }},
+        "issued_at": [],
+        "deployment": {"generation": 1, "previous": null, "verify": "off", "baseline": [], "endpoints": []},
+    });
+    site.scratch.secret_file(&at("state.json"), record.to_string());
+    symlink(
+        Path::new("../lineages").join(name).join("1"),
+        site.state("live").join(name),
+    )
+    .unwrap();
+    leaf.sha256.to_string()
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, time"]
+fn long_ten_thousand_names_are_in_one_map_and_served() {
+    const N: usize = 10_000;
+    let site = Site::start();
+    site.hold_certificate("");
+    let digests: Vec<String> = (0..N).map(|i| settle(&site, &name(i))).collect();
+    site.write_config(|text| with_lineages(&text, N, "issuer = \"external\"\nsni = true\n"));
+    let config = site.scratch.path().join("mailcert.toml");
+    let began = Instant::now();
+    let (cpu, memory) = cost(&config, &["--quiet", "apply", "postfix", "--yes"]);
+    let (_, program) = cost(&config, &["--version"]);
+    eprintln!(
+        "{N} names: one map in {:?}, {cpu} s of CPU, {memory} KiB, {program} KiB of them the program",
+        began.elapsed()
+    );
+    // One process holds no more than the names and one certificate at a time; the table is postmap's.
+    assert!(
+        memory < program + 96 * 1024,
+        "{memory} KiB, {program} KiB of them the program"
+    );
+    let map = format!("hash:{}", site.state("postfix/sni").display());
+    let listed = Command::new("postmap")
+        .arg("-c")
+        .arg(site.postfix.config_directory())
+        .args(["-s", &map])
+        .output()
+        .unwrap();
+    assert_eq!(listed.stdout.iter().filter(|byte| **byte == b'\n').count(), N);
+    for i in (0..N).step_by(N / 20) {
+        let served = judge::leaf_sha256(site.postfix.port(25), judge::Tls::StartTls, &name(i));
+        assert_eq!(served.as_ref(), Ok(&digests[i]), "{}", name(i));
+    }
+    let again = site
+        .mailcert()
+        .run_program(&["apply", "postfix", "--yes"])
+        .expect(0);
+    assert!(again.stdout.contains("nothing to change"), "{again}");
 }
