@@ -135,7 +135,7 @@ pub enum Command {
     Status,
     /// Look at everything from outside and inside, and print findings; change nothing
     ///
-    /// Targets are certificates, tls, postfix, firewall, dns, outbound and timer; without one, all of them. `check dns` looks
+    /// Targets are certificates, tls, postfix, dovecot, firewall, dns, outbound and timer; without one, all of them. `check dns` looks
     /// at MX, addresses and their names, SPF, DMARC, DKIM, MTA-STS, TLS reporting, CAA, DNSSEC, TLSA, SRV and autoconfig, and asks every
     /// name server; `check dns DOMAIN...` does so for any domain, and --from for a list, and both need no configuration. `check outbound` asks port 25 of a few hosts whether mail can leave, and needs none
     /// either; as a part of everything it asks only the relayhost, or the hosts of outbound.probe. Exits with 3 when there is a finding of severity error; with --format nagios as monitoring

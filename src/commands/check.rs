@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use super::{
     Context, certificates, doctor, domains, dovecot, firewall, mail, outbound, outcome::Findings, plan,
-    relay_clients, sni, trust_bundle,
+    relay_clients, sender_login, sni, trust_bundle,
 };
 use crate::{
     ca::{layout::Layout, root_certificates},
@@ -37,6 +37,7 @@ const VERY_LATE: time::Duration = time::Duration::days(1);
 enum Family {
     Certificates,
     Dns,
+    Dovecot,
     Firewall,
     Outbound,
     Postfix,
@@ -89,6 +90,13 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
                 expiries.extend(dates);
             }
             Family::Dns => findings.extend(domains::own(&context, request.selectors)?),
+            Family::Dovecot => {
+                let asked = match request.words {
+                    [] => doctor::dovecot::Asked::WithEverything,
+                    _ => doctor::dovecot::Asked::ByName,
+                };
+                findings.extend(doctor::dovecot::findings(&context, asked)?);
+            }
             Family::Firewall => {
                 let found = firewall::findings(&context);
                 // Asked for by name, everything is told; as a part of everything, what matters.
@@ -141,14 +149,12 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
         match word.as_str() {
             "certificates" => families.push(Family::Certificates),
             "dns" => families.push(Family::Dns),
+            "dovecot" => families.push(Family::Dovecot),
             "firewall" => families.push(Family::Firewall),
             "outbound" => families.push(Family::Outbound),
             "postfix" => families.push(Family::Postfix),
             "timer" => families.push(Family::Timer),
             "tls" => families.push(Family::Tls),
-            "dovecot" => {
-                return Err(Error::usage(format!("`check {word}` is not yet supported")));
-            }
             text if families.last() == Some(&Family::Dns) => {
                 let domain = text
                     .parse::<DomainName>()
@@ -160,7 +166,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
                     "`{}` is nothing that can be checked",
                     text.escape_debug()
                 ))
-                .remedy("name certificates, tls, postfix, firewall, dns, outbound or timer; domains may follow dns"));
+                .remedy("name certificates, tls, postfix, dovecot, firewall, dns, outbound or timer; domains may follow dns"));
             }
         }
     }
@@ -174,6 +180,7 @@ fn parse(words: &[String]) -> Result<(Vec<Family>, Vec<DomainName>)> {
             Family::Certificates,
             Family::Tls,
             Family::Postfix,
+            Family::Dovecot,
             Family::Firewall,
             Family::Dns,
             Family::Outbound,
@@ -235,6 +242,14 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
         Ok(plan) => {
             for change in &plan.changes {
                 let Change::File(change) = change else { continue };
+                // The map follows aliases that others edit, and only `apply` writes it.
+                if sender_login::is_part(context, &change.path)
+                    && change.before.is_some()
+                    && change.before != change.after
+                {
+                    findings.push(stale_logins(&change.path));
+                    continue;
+                }
                 findings.push(
                     Finding::new(
                         Severity::Warning,
@@ -266,6 +281,19 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// A generated sender login map that is not what the aliases make of it now.
+fn stale_logins(path: &Path) -> Finding {
+    Finding::new(
+        Severity::Warning,
+        "postfix.sender-login-stale",
+        path.display().to_string(),
+        "the aliases or domains that it is made of have changed: new addresses can be sent as by nobody, and those that are gone \
+         still by whom they belonged to",
+    )
+    .remedy("`mailcert plan postfix` shows the difference, `mailcert apply postfix` makes it anew")
+    .reference("postconf(5), smtpd_sender_login_maps")
 }
 
 /// A certificate file with the leaf alone: peers that verify report an untrusted issuer.
@@ -447,7 +475,7 @@ fn own_ca(context: &Context<'_>, finding: Finding) -> Finding {
 
 /// The roots that clients trust: the system's, and that of our private CA where it issues a lineage: who is to be served by it
 /// was given it. The root of an ACME directory says nothing about what it issues.
-fn roots(context: &Context<'_>) -> Result<Option<Roots>> {
+pub(super) fn roots(context: &Context<'_>) -> Result<Option<Roots>> {
     let system = load_roots(context.env, None).ok();
     if !context
         .config

@@ -1,4 +1,5 @@
-//! The doctor of `check postfix`: configuration by whatever hand, and the key and certificate files that it names.
+//! The doctors of `check postfix` and, in [`dovecot`], of `check dovecot`: configuration by whatever hand, and the key and
+//! certificate files that it names.
 
 use std::{
     collections::BTreeSet,
@@ -6,6 +7,7 @@ use std::{
 };
 
 mod client;
+pub mod dovecot;
 
 use super::Context;
 use crate::{
@@ -46,6 +48,7 @@ pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
             findings.extend(pair(&service.certificate_files));
         }
     }
+    findings.extend(missing_tables(server));
     findings.extend(sni_maps(context, server));
     findings.extend(client::findings(context, server));
     findings
@@ -146,6 +149,69 @@ fn exposed(path: &Path) -> Option<Finding> {
         ))
         .reference("postconf(5), smtpd_tls_key_file")
     })
+}
+
+/// Tables that are named and not there: what needs them defers mail, or answers 451.
+fn missing_tables(server: &Instance) -> Vec<Finding> {
+    /// Types whose source is read itself.
+    const READ_AS_TEXT: [&str; 4] = ["cidr", "pcre", "regexp", "texthash"];
+    /// What others look after.
+    const TOLD_ELSEWHERE: [&str; 3] = ["alias_database", "relay_clientcerts", "tls_server_sni_maps"];
+    let main_cf = MainCf::parse(&server.main_cf);
+    let explicit = server
+        .values
+        .iter()
+        .filter(|(name, _)| main_cf.get(name).is_some());
+    let mut values: Vec<(String, String)> = explicit
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    for service in &server.services {
+        let overridden = service.overrides.iter().map(|one| {
+            let value = server.values.expand(&String::from_utf8_lossy(&one.value));
+            (one.name.clone(), value)
+        });
+        values.extend(overridden);
+    }
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, value) in values
+        .iter()
+        .filter(|(name, _)| !TOLD_ELSEWHERE.contains(&name.as_str()))
+    {
+        for word in words(value) {
+            let table = word.strip_prefix("proxy:").unwrap_or(word);
+            let Some((kind, path)) = table.split_once(':').filter(|(_, path)| path.starts_with('/')) else {
+                continue;
+            };
+            let source = Path::new(path);
+            let needed = match READ_AS_TEXT.contains(&kind) {
+                true => Some(source.to_owned()),
+                false => sni::compiled(kind, source),
+            };
+            if let Some(needed) = needed.filter(|needed| !needed.exists())
+                && seen.insert(needed.clone())
+            {
+                let remedy = match source.exists() {
+                    true => format!("`postmap {kind}:{path}` makes it (an alias file: `postalias`)"),
+                    false => "make it, or take it out of the list".to_owned(),
+                };
+                findings.push(
+                    Finding::new(
+                        Severity::Error,
+                        "postfix.table-missing",
+                        table,
+                        format!(
+                            "{name} names it, and {} is not there: mail that needs it is deferred",
+                            needed.display()
+                        ),
+                    )
+                    .remedy(remedy)
+                    .reference("postmap(1); Postfix DATABASE_README"),
+                );
+            }
+        }
+    }
+    findings
 }
 
 /// SNI maps that are not ours: their compiled files hold keys as well.

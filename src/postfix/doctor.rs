@@ -10,6 +10,7 @@ mod obsolete;
 mod outgoing;
 mod service;
 mod tables;
+mod template;
 mod users;
 mod values;
 
@@ -50,6 +51,7 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     patient.banner(&mut findings);
     patient.obsolete(&mut findings);
     patient.tables(&mut findings);
+    patient.template(&mut findings);
     patient.client_certificates(&mut findings);
     for (index, service) in patient.services.iter().enumerate() {
         patient.service(index, service, &mut findings);

@@ -220,7 +220,6 @@ fn what_is_unknown_or_not_yet_there_is_told() {
             &["`nothing` is no target", "postfix"],
         ),
         (&["check", "nothing"], &["`nothing`", "postfix"]),
-        (&["check", "dovecot"], &["`check dovecot` is not yet supported"]),
         (
             &["check", "postfix", "--to", "a.test"],
             &["--to", "check outbound"],

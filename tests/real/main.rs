@@ -15,6 +15,7 @@
 mod support;
 
 mod account;
+mod bad_input;
 mod ca;
 mod ca_export;
 mod challenge_hooks;
@@ -28,6 +29,7 @@ mod doctor;
 mod dovecot;
 mod dovecot_apply;
 mod dovecot_corpus;
+mod dovecot_doctor;
 mod fallback;
 mod faulty_ca;
 mod firewall;
@@ -49,6 +51,7 @@ mod preflight;
 mod private_ca;
 mod providers;
 mod recovery;
+mod red_hat;
 mod relay_clients;
 mod renewal;
 mod request;

@@ -244,10 +244,17 @@ fn users_submit_as_themselves_and_nobody_else_relays() {
     // An alias more: the map follows, and nothing else is touched.
     let aliases = site.scratch.path().join("aliases");
     fs::write(&aliases, fs::read_to_string(&aliases).unwrap() + "sales: bob\n").unwrap();
+    let checked = site.mailcert().run(&["check", "postfix"]).expect(0);
+    assert!(
+        checked.stdout.contains("warning postfix.sender-login-stale"),
+        "{checked}"
+    );
     let files = files_of(&site);
     let more = apply(&site).expect(0).json();
     assert_eq!(more["changes"].as_array().unwrap().len(), 1, "{more:#}");
     assert_eq!(files_of(&site), files);
+    let checked = site.mailcert().run(&["check", "postfix"]).expect(0);
+    assert!(!checked.stdout.contains("sender-login-stale"), "{checked}");
     let maps = site.postfix.master_cf();
     assert!(
         fs::read_to_string(maps)

@@ -292,6 +292,7 @@ fn every_finding_is_in_the_manual_and_every_id_there_is_found() {
         "dkim",
         "dmarc",
         "dnssec",
+        "dovecot",
         "firewall",
         "mta-sts",
         "mx",

@@ -119,6 +119,97 @@ pub const IDS: &[(&str, &str)] = &[
     ("dnssec.insecure", "an answer is not signed"),
     ("dnssec.ok", "all answers are signed"),
     ("dnssec.unknown", "the resolver does not validate"),
+    (
+        "dovecot.auth-in-clear",
+        "passwords are taken in clear text, before TLS",
+    ),
+    (
+        "dovecot.auth-socket-missing",
+        "Postfix asks a socket that Dovecot does not listen on",
+    ),
+    (
+        "dovecot.auth-socket-open",
+        "every user may ask who may log in, and try passwords",
+    ),
+    (
+        "dovecot.auth-socket-owner",
+        "Postfix may not connect to the socket that it asks",
+    ),
+    (
+        "dovecot.before-2-4",
+        "settings that Dovecot 2.4 will refuse, and what they become",
+    ),
+    (
+        "dovecot.certificate-unset",
+        "TLS is on, and certificate or key is not set",
+    ),
+    ("dovecot.certificate-unusable", "the certificate cannot be read"),
+    (
+        "dovecot.expired",
+        "a certificate that it is configured with has expired",
+    ),
+    (
+        "dovecot.file-not-read",
+        "a file's name without `<` in 2.3, or with it in 2.4",
+    ),
+    (
+        "dovecot.include-unmatched",
+        "`!include` names a file that is not there: Dovecot does not start",
+    ),
+    ("dovecot.key-exposed", "others may read the private key"),
+    (
+        "dovecot.key-mismatch",
+        "the key does not belong to the certificate",
+    ),
+    (
+        "dovecot.key-unusable",
+        "the key cannot be read, or needs a passphrase",
+    ),
+    (
+        "dovecot.leaf-only",
+        "the certificate lacks its intermediate certificates",
+    ),
+    (
+        "dovecot.names-memory",
+        "more names with certificates than the service `config` has memory for",
+    ),
+    ("dovecot.none", "Dovecot is not installed"),
+    (
+        "dovecot.not-as-wanted",
+        "a file differs from what mailcert.toml wants",
+    ),
+    (
+        "dovecot.not-reloaded",
+        "it serves another certificate than its file holds",
+    ),
+    ("dovecot.not-running", "no port of it takes connections"),
+    (
+        "dovecot.obsolete",
+        "a setting that the installed version calls obsolete",
+    ),
+    ("dovecot.ok", "nothing is wrong with Dovecot"),
+    (
+        "dovecot.override",
+        "a block for a protocol, an address or a name counts in the place of our certificate",
+    ),
+    ("dovecot.protocols-old", "a protocol that is historic is allowed"),
+    (
+        "dovecot.protocols-unknown",
+        "ssl_min_protocol is none: every handshake fails",
+    ),
+    (
+        "dovecot.refused",
+        "Dovecot refuses its own configuration; where, and why",
+    ),
+    ("dovecot.self-signed", "the certificate is self-signed"),
+    (
+        "dovecot.setting-gone",
+        "a setting of 2.3 that 2.4 refuses, and what it is there",
+    ),
+    ("dovecot.tls-off", "ssl = no: mail is read in clear text"),
+    ("dovecot.unmanaged", "dovecot.manage is false"),
+    ("dovecot.version", "a version that nobody maintains"),
+    ("dovecot.warning", "doveconf warns about something"),
     ("firewall.closed", "others cannot reach a port that serves them"),
     (
         "firewall.denied",
@@ -340,6 +431,10 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     ("postfix.sender-login-missing", "every user may send as everybody"),
     (
+        "postfix.sender-login-stale",
+        "the generated sender login map is behind the aliases that it is made of",
+    ),
+    (
         "postfix.sender-login-unused",
         "a sender login map that no list asks",
     ),
@@ -383,8 +478,16 @@ pub const IDS: &[(&str, &str)] = &[
         "port 465 does not begin with TLS",
     ),
     (
+        "postfix.table-missing",
+        "a table that main.cf or master.cf names is not there",
+    ),
+    (
         "postfix.table-type",
         "tables of a type that this Postfix cannot read",
+    ),
+    (
+        "postfix.template",
+        "a value that a template engine has not put in",
     ),
     (
         "postfix.trust-stale",

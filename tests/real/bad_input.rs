@@ -1,0 +1,168 @@
+//! Configurations that are broken by others' hands, on a real Postfix: told clearly, nothing changed, and mail goes on.
+
+use std::{fs, net::TcpListener};
+
+use crate::support::{Site, world::HOST};
+
+fn files(site: &Site) -> [Vec<u8>; 2] {
+    [site.postfix.main_cf(), site.postfix.master_cf()].map(|path| fs::read(path).unwrap())
+}
+
+/// Appends lines to a file, runs a closure, and puts the file back.
+fn with_lines(site: &Site, file: &str, lines: &str, look: impl FnOnce()) {
+    let before = files(site);
+    let path = site.postfix.config_directory().join(file);
+    fs::write(
+        &path,
+        [fs::read(&path).unwrap(), lines.as_bytes().to_vec()].concat(),
+    )
+    .unwrap();
+    // A main.cf younger than two seconds has every program of Postfix wait.
+    site.postfix.edit_main_cf(|text| text);
+    look();
+    fs::write(site.postfix.master_cf(), &before[1]).unwrap();
+    site.postfix.edit_main_cf(|_| before[0].clone());
+}
+
+/// Has lines of a file refused with these words, while port 25 serves what it did.
+fn are_refused(site: &Site, cases: &[(&str, &str, &str)]) {
+    let served = site.postfix.leaf_sha256(25);
+    for (file, lines, words) in cases {
+        with_lines(site, file, lines, || {
+            let before = files(site);
+            let refused = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(1);
+            assert!(refused.stderr.contains(words), "{lines}: {refused}");
+            assert_eq!(files(site), before, "{lines}: {refused}");
+        });
+        assert_eq!(site.postfix.leaf_sha256(25), served, "{lines}");
+    }
+}
+
+#[test]
+#[ignore = "real: needs postfix, named"]
+fn what_would_end_the_running_postfix_is_refused_and_it_goes_on() {
+    let site = Site::start();
+    // What this host's names of ports are; without them none is called unknown.
+    site.scratch
+        .file("root/etc/services", fs::read("/etc/services").unwrap());
+    site.hold_certificate("");
+    let served = site.postfix.leaf_sha256(25);
+    assert!(served.is_ok());
+    let ip = site.address.ip();
+    let cases = [
+        ("master.cf", "smtpp inet n - n - - smtpd\n", "has a port `smtpp`"),
+        (
+            "master.cf",
+            "192.0.2.77:2525 inet n - n - - smtpd\n",
+            "does not have the address 192.0.2.77",
+        ),
+        (
+            "master.cf",
+            "no-such-host.invalid:2525 inet n - n - - smtpd\n",
+            "has no address",
+        ),
+    ];
+    are_refused(&site, &cases);
+    assert_eq!(site.n_journal_entries(), 0);
+
+    // A port of a new service that another program holds.
+    let held = TcpListener::bind(site.address.port(465)).unwrap();
+    site.write_config(|text| text + "submissions = true\nsender_login_maps = \"none\"\n");
+    let before = files(&site);
+    let refused = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(1);
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("another program holds port 465 of {ip}")),
+        "{refused}"
+    );
+    assert_eq!(files(&site), before);
+    assert_eq!(site.postfix.leaf_sha256(25), served);
+    drop(held);
+    site.write_config(|text| text);
+    site.mailcert().run(&["apply", "postfix", "--yes"]).expect(0);
+
+    // What is broken later, a renewal finds before it reloads.
+    let next = site.issue();
+    let serves = site.postfix.leaf_sha256(25);
+    with_lines(&site, "master.cf", "smtpp inet n - n - - smtpd\n", || {
+        let refused = site.install("next", &next).expect(1);
+        assert!(
+            refused.stderr.contains("Postfix was not reloaded: it would end"),
+            "{refused}"
+        );
+        assert!(site.postfix.leaf_sha256(25).is_ok(), "{refused}");
+    });
+    site.mailcert().run(&["deploy"]).expect(0);
+    assert_ne!(site.postfix.leaf_sha256(25), serves);
+    assert_eq!(site.postfix.leaf_sha256(25), Ok(next.sha256()), "{HOST}");
+    // What templates leave behind; postconf passes over it, and postfix(1) does not. A daemon that begins while main.cf is so is held
+    // back for a minute: those that are needed run by now.
+    let cases = [
+        (
+            "main.cf",
+            "message_size_limit = @@SIZE@@\n",
+            "bad numerical configuration: message_size_limit = @@SIZE@@",
+        ),
+        ("main.cf", "myorigin = {{ mail_domain }}\n", "{{ mail_domain }}"),
+        ("main.cf", "inet_interfaces = {{ ip }}\n", "host not found: {{"),
+        ("master.cf", "{{ more_services }}\n", "bad field count"),
+    ];
+    site.write_config(|text| text + "hide_banner = true\n");
+    are_refused(&site, &cases);
+}
+
+#[test]
+#[ignore = "real: needs postfix, named"]
+fn what_breaks_mail_in_silence_is_found() {
+    let site = Site::start();
+    site.hold_certificate("");
+    let table = site
+        .scratch
+        .file("virtual", "a@example.test b\n")
+        .display()
+        .to_string();
+    let cases = [
+        (
+            "main.cf",
+            "virtual_alias_maps = hash:/nonexistent/virtual\n".to_owned(),
+            "postfix.table-missing",
+        ),
+        (
+            "main.cf",
+            format!("virtual_alias_maps = proxy:hash:{table}\n"),
+            "postfix.table-missing",
+        ),
+        (
+            "main.cf",
+            "header_checks = regexp:/nonexistent/checks\n".to_owned(),
+            "postfix.table-missing",
+        ),
+        (
+            "main.cf",
+            "smtpd_banner = {{ host }} ESMTP\n".to_owned(),
+            "postfix.template",
+        ),
+        (
+            "main.cf",
+            "smtpd_banner = $hots ESMTP\n".to_owned(),
+            "postfix.warning",
+        ),
+        (
+            "master.cf",
+            format!("{}:25 inet n - n - - smtpd\n", site.address.ip()),
+            "postfix.service-twice",
+        ),
+    ];
+    let found = |id: &str| {
+        let checked = site.mailcert().run(&["check", "postfix"]);
+        checked
+            .stdout
+            .lines()
+            .any(|line| line.contains(&format!(" {id} ")))
+    };
+    for (file, lines, id) in &cases {
+        assert!(!found(id), "{id}");
+        with_lines(&site, file, lines, || assert!(found(id), "{id}: {lines}"));
+    }
+}
