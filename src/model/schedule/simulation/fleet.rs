@@ -1,5 +1,5 @@
 //! 200 days of a thousand lineages at one CA that keeps limits as Let's Encrypt does, fails, revokes, and a host whose
-//! clock jumps. The CA counts by its own clock and its own books, not by ours.
+//! clock jumps: for tests. Pure. The CA counts by its own clock and its own books, not by ours.
 
 use std::{cell::RefCell, collections::HashMap, ops::Range};
 
