@@ -170,6 +170,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  mailcert undo")]
     Undo(Undo),
     /// Print the DNS records that this host should have, each with its reason
+    ///
+    /// Each is `present`, `missing`, `differs` (another one is there, and stays) or `unknown` (the DNS did not tell). What
+    /// `mailcert plan dns` would complete is printed as it is to become. Keys of OpenDKIM and rspamd are among them.
     #[command(after_help = "Example:\n  mailcert records --format zone")]
     Records,
     /// Print the man page, or write those of all commands to a directory
@@ -311,8 +314,18 @@ pub enum ChallengeKind {
 /// A family of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PublishKind {
+    /// CAA, for the names of the certificates.
+    Caa,
+    /// DMARC.
+    Dmarc,
+    /// MTA-STS, and the address of the policy's host.
+    MtaSts,
     /// SPF.
     Spf,
+    /// SRV, for mail programs.
+    Srv,
+    /// TLSA, in signed zones.
+    Tlsa,
 }
 
 /// What wakes the renewal.

@@ -114,7 +114,7 @@ pub fn dispatch(env: &mut Env, cli: &Cli, style: Style) -> Result<ExitCode> {
             let run = || undo::run(&context, later_edits);
             shown.outcome(env, &watched(&context, "undo", run)?)
         }
-        Command::Records => show_records(env, &shown, &records::run(&context)),
+        Command::Records => show_records(env, &shown, &records::run(&context)?),
         Command::Init(_)
         | Command::Apply(_)
         | Command::Probe(_)
@@ -491,7 +491,12 @@ fn init_request(request: &super::args::Init) -> Result<init::Request> {
             .publish
             .iter()
             .map(|kind| match kind {
+                PublishKind::Caa => Publish::Caa,
+                PublishKind::Dmarc => Publish::Dmarc,
+                PublishKind::MtaSts => Publish::MtaSts,
                 PublishKind::Spf => Publish::Spf,
+                PublishKind::Srv => Publish::Srv,
+                PublishKind::Tlsa => Publish::Tlsa,
             })
             .collect(),
         timer: request.timer.map(|timer| match timer {

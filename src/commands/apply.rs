@@ -436,6 +436,8 @@ impl Applying<'_, '_> {
     }
 
     fn record(&mut self, change: &crate::model::plan::RrsetChange) -> Result<()> {
+        self.context
+            .wait(dns::policy::refuse_early_record(self.context, change))??;
         self.entry.rrsets.push(change.clone());
         self.save()?;
         let applied = self.context.wait(dns::apply(self.context, change))?;

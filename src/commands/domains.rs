@@ -11,10 +11,10 @@ use time::OffsetDateTime;
 
 use super::{Context, account, dns};
 use crate::{
-    config::{self, Challenge},
+    config,
     dns::{
-        desired::{self, Role},
-        facts::{Answer, Facts, Page, Question},
+        desired::{self, Role, Wanted},
+        facts::{Answer, Asked, Facts, Page, Question, Served},
         gather,
         judge::{self, Authority, Ours, Reach, Selector, Subject},
         lookup::Lookup,
@@ -24,12 +24,14 @@ use crate::{
     env::{Env, files, interfaces, progress::Progress},
     error::{Error, Result},
     model::{
-        authority,
         endpoint::{Endpoint, Scheme},
         finding::Finding,
         name::{DomainName, Identifier},
     },
-    probe::{Client, Dialogue, Outcome, Target, load_roots, page, trust::Roots},
+    probe::{
+        Client, Dialogue, Outcome, Target, load_roots, page,
+        trust::{self, Roots},
+    },
 };
 
 /// Domains of a list that are looked at together.
@@ -40,19 +42,22 @@ const LIST_LIMIT: u64 = 64 << 20;
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// Who answers questions.
-struct Asking {
+pub struct Asking {
     lookup: Lookup,
+    /// How certificates are judged.
+    now: OffsetDateTime,
     /// For pages; `None` where there are none, and nothing is fetched.
     roots: Option<Roots>,
     client: Option<Client>,
 }
 
 impl Asking {
-    fn new(env: &Env, resolver: &Resolver, reach: Reach) -> Self {
+    pub(super) fn new(env: &Env, resolver: &Resolver, reach: Reach) -> Self {
         let asks = reach == Reach::Everything;
         let name = host_name().parse().ok();
         Self {
             lookup: Lookup::new(resolver),
+            now: env.clock.now(),
             roots: asks.then(|| load_roots(env, None).ok()).flatten(),
             client: name.filter(|_| asks).and_then(|name| Client::new(name).ok()),
         }
@@ -65,6 +70,16 @@ impl Asking {
         let decisions = judge::decisions(subject);
         let all = gather::settle_all(&self.lookup, &outside, &mut facts, decisions).await;
         all.into_iter().flatten().collect()
+    }
+
+    /// Asks until one decision is made.
+    pub(super) async fn settle<T>(&self, decide: impl Fn(&Facts) -> Asked<T> + Send) -> Option<T> {
+        let outside = |question| self.answer(question).boxed();
+        let mut facts = Facts::default();
+        let decisions: Vec<gather::Decision<'_, T>> = vec![Box::new(decide)];
+        gather::settle_all(&self.lookup, &outside, &mut facts, decisions)
+            .await
+            .pop()
     }
 
     /// Answers what the DNS does not.
@@ -85,7 +100,11 @@ impl Asking {
                 },
                 Question::Chain(host, address) => match &self.client {
                     None => unreached("no port is asked"),
-                    Some(client) => served(client, host, address).await,
+                    Some(client) => {
+                        let none = Roots::default();
+                        let roots = self.roots.as_ref().unwrap_or(&none);
+                        served(client, roots, self.now, host, address).await
+                    }
                 },
                 _ => unreached("nobody answers that"),
             }
@@ -95,7 +114,13 @@ impl Asking {
 }
 
 /// Returns the certificates that a port serves to a client that asks for the host.
-async fn served(client: &Client, host: String, address: SocketAddr) -> Answer {
+async fn served(
+    client: &Client,
+    roots: &Roots,
+    now: OffsetDateTime,
+    host: String,
+    address: SocketAddr,
+) -> Answer {
     let scheme = match address.port() {
         465 => Scheme::Submissions,
         587 => Scheme::Submission,
@@ -112,7 +137,10 @@ async fn served(client: &Client, host: String, address: SocketAddr) -> Answer {
     };
     let sighting = client.ask(&target, Dialogue::Greet).await;
     match sighting.outcome {
-        Outcome::Tls(handshake) => Answer::Chain(handshake.chain),
+        Outcome::Tls(handshake) => Answer::Chain(Served {
+            distrust: trust::judge(&handshake.chain, roots, now).reason(),
+            chain: handshake.chain,
+        }),
         Outcome::NotTls { stage, reason } => Answer::Unreached(format!("{}: {reason}", stage.describe())),
     }
 }
@@ -274,11 +302,28 @@ async fn ours(context: &Context<'_>, resolver: &Resolver) -> Ours {
             .as_ref()
             .map(|acme| our_authority(context, acme)),
         ports: context.ports().iter().copied().collect(),
+        published: published(context, resolver).await,
     }
 }
 
+/// Returns what the configuration wants published, of the families that it lets an apply write.
+async fn published(context: &Context<'_>, resolver: &Resolver) -> Vec<Wanted> {
+    let publish = &context.config.dns.publish;
+    if publish.is_empty() {
+        return Vec::new();
+    }
+    let known = dns::known::gather(context, resolver).await;
+    let is_written = |wanted: &Wanted| {
+        let family = wanted.family.published_by();
+        family.is_some_and(|family| publish.contains(&family))
+    };
+    desired::everything(&context.config, &known)
+        .into_iter()
+        .filter(is_written)
+        .collect()
+}
+
 fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
-    let known = authority::by_directory(&acme.directory);
     let account = account::file::load(context, &acme.directory).ok().flatten();
     let identifiers: Vec<Identifier> = context
         .config
@@ -289,21 +334,9 @@ fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
         .take(MAX_IDENTIFIERS)
         .collect();
     Authority {
-        identities: known
-            .map(|known| {
-                known
-                    .caa_identities
-                    .iter()
-                    .map(|name| (*name).to_owned())
-                    .collect()
-            })
-            .unwrap_or_default(),
+        identities: dns::known::identities(&acme.directory),
         account: account.and_then(|account| account.url),
-        method: match acme.challenge {
-            Challenge::Dns01 => "dns-01",
-            Challenge::Http01(_) => "http-01",
-            Challenge::TlsAlpn01(_) => "tls-alpn-01",
-        },
+        method: dns::known::method(acme),
         identifiers,
     }
 }
@@ -312,7 +345,7 @@ fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
 const MAX_IDENTIFIERS: usize = 50;
 
 /// Finds the keys that OpenDKIM and rspamd sign with.
-fn signers(env: &Env) -> Vec<Signer> {
+pub(super) fn signers(env: &Env) -> Vec<Signer> {
     let read = |path: &str| {
         let bytes = files::read_if_exists(&env.host_path(path), FILE_LIMIT)
             .ok()
@@ -339,7 +372,12 @@ fn signers(env: &Env) -> Vec<Signer> {
 }
 
 /// Returns the selectors of a domain: those that sign for it, and those that were named.
-fn selectors_of(env: &Env, name: &DomainName, signers: &[Signer], named: &[String]) -> Vec<Selector> {
+pub(super) fn selectors_of(
+    env: &Env,
+    name: &DomainName,
+    signers: &[Signer],
+    named: &[String],
+) -> Vec<Selector> {
     let mut found: Vec<Selector> = Vec::new();
     for signer in signers {
         let Some(file) = signer.file_for(name.as_str()) else {

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use super::{Context, derived, dns, dovecot, firewall, mail, sni, target::Target};
 use crate::{
-    config::{Challenge, Http01, Issuer, Publish, Timer},
+    config::{Challenge, Http01, Issuer, Timer},
     error::{Error, Result},
     model::{
         lineage::Lineage,
@@ -183,10 +183,10 @@ pub fn servers(context: &Context<'_>, coming: &HashSet<&str>) -> Result<Plan> {
 
 /// Plans the records that `dns.publish` names.
 fn records(context: &Context<'_>) -> Result<Plan> {
-    if !context.config.dns.publish.contains(&Publish::Spf) {
+    if context.config.dns.publish.is_empty() {
         return Ok(Plan::default());
     }
-    context.wait(dns::plan(context))?
+    context.wait(dns::planning::plan(context))?
 }
 
 /// Plans what wakes `renew`.

@@ -3,6 +3,7 @@
 //! [`v1`] reads the file as it is written; [`template`] writes the commented file that `init` leaves behind.
 
 pub mod hook;
+pub mod policy;
 pub mod provider;
 pub mod template;
 pub mod v1;
@@ -17,6 +18,7 @@ use crate::model::{
 };
 
 pub use crate::model::key::KeyType;
+pub use policy::Publish;
 pub use provider::{Provider, Rfc2136, TsigAlgorithm};
 
 /// `mailcert.toml`, understood.
@@ -502,6 +504,8 @@ pub struct Dns {
     pub publish: Vec<Publish>,
     /// The SPF record wanted at mail domains that have none.
     pub spf: String,
+    /// What the other records are to say.
+    pub policies: policy::Policies,
     /// TTL in seconds of new names.
     pub ttl: u32,
     /// How long every authoritative server may take to agree.
@@ -517,13 +521,6 @@ pub enum SecretSource {
     Env(String),
     /// A file, owned by root or the running user and not writable by others.
     File(PathBuf),
-}
-
-/// A family of records that `apply dns` may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Publish {
-    /// `v=spf1`.
-    Spf,
 }
 
 impl Dovecot {

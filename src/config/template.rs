@@ -213,7 +213,7 @@ fn wanted(answers: &Answers) -> Vec<Wanted> {
         "config_directory",
         Some(path(&answers.dovecot_config_directory)),
     ));
-    let publish: Vec<&str> = answers.publish.iter().map(|Publish::Spf| "spf").collect();
+    let publish: Vec<&str> = answers.publish.iter().map(|family| family.word()).collect();
     keys.push(Wanted::new("dns", "publish", Some(list(&publish))));
     keys.extend(wanted_of_provider(answers.provider.as_ref()));
     keys

@@ -7,6 +7,7 @@
 mod batches;
 mod check;
 mod hook;
+mod policy;
 mod provider;
 mod report;
 pub mod schema;
@@ -717,16 +718,17 @@ fn dns(section: &Section<'_>, provider_section: &Section<'_>, report: &mut Repor
     let servers = section.parsed_list("servers", report, |text| value::socket_address(text, 53));
     let timeout = section.parsed("timeout", report, value::duration);
     let publish = section.distinct("publish", report, |word| Ok(word.to_owned()));
+    let publish: Vec<Publish> = publish
+        .iter()
+        .filter_map(|(word, _)| Publish::ALL.into_iter().find(|family| family.word() == word))
+        .collect();
     Dns {
         resolvers: without_places(resolvers),
         servers: without_places(servers),
         provider: provider::provider(provider_section, report),
-        publish: publish
-            .iter()
-            .filter(|(word, _)| word == "spf")
-            .map(|_| Publish::Spf)
-            .collect(),
         spf: section.parsed("spf", report, value::spf).unwrap_or_default(),
+        policies: policy::policies(section, &publish, report),
+        publish,
         ttl: section.number("ttl", 1..=MAX_TTL, report),
         timeout: timeout.unwrap_or_default(),
     }

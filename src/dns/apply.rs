@@ -4,61 +4,100 @@
 use std::time::Duration;
 
 use super::{
-    desired::Wanted,
+    desired::{Family, Wanted},
     error::DnsError,
     facts::Facts,
     gather,
     lookup::Lookup,
-    plan::{self, Decision, Refusal},
+    plan::{self, Decision, Existing, Refusal},
     propagation::{self, Expected},
     provider::Provider,
     resolver::Resolver,
     sending::Sending,
 };
-use crate::model::{name::DomainName, plan::RrsetChange, rdata::RecordType, rrset::Rrset};
+use crate::model::{name::DomainName, plan::RrsetChange, rdata::Rdata, rrset::Rrset};
 
-/// Looks at the name where records are written, and decides what is to be done there.
+/// Where the records of now are read, and whom decisions ask.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Where records are written; `None` where nobody writes: then the authoritative servers are read.
+    pub provider: Option<&'a dyn Provider>,
+    /// Finds zones and their servers, and answers what decisions ask.
+    pub resolver: &'a Resolver,
+    /// How mail leaves this host.
+    pub sending: &'a Sending,
+}
+
+/// What is to be done at a name, and what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// What is to be done.
+    pub decision: Decision,
+    /// What is there; `None` at an alias.
+    pub existing: Option<Existing>,
+}
+
+/// Looks at the name where records are written, and decides what is to be done there. `ours` are the values at this name
+/// that this program wrote.
 ///
 /// # Errors
 /// When the name, its zone or the records there cannot be found out.
-pub async fn propose(
-    wanted: &Wanted,
-    sending: &Sending,
-    provider: &dyn Provider,
-    resolver: &Resolver,
-    facts: &mut Facts,
-) -> Result<Decision, DnsError> {
+pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) -> Result<Proposal, DnsError> {
+    let resolver = sources.resolver;
     let owner = resolver.canonical_name(&wanted.name).await?;
     if owner != wanted.name {
-        // RFC 1034, 3.6.2: beside a CNAME nothing may stand. The records of the other name are not ours to edit.
-        return Ok(Decision::Refused(Refusal {
+        return Ok(Proposal {
+            decision: at_alias(wanted, &owner),
+            existing: None,
+        });
+    }
+    let zone = resolver.zone_of(&wanted.name).await?;
+    let listed = match sources.provider {
+        Some(provider) => provider.list(&zone, &wanted.name, wanted.kind()).await,
+        None => Err(DnsError::NoAuthoritativeServer { zone: zone.clone() }),
+    };
+    let rrset = match listed {
+        Ok(rrset) => rrset,
+        // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
+        Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
+    };
+    let existing = Existing { zone, rrset, ours };
+    let decide = |facts: &Facts| plan::decide(wanted, &existing, sources.sending, facts);
+    let mut facts = Facts::default();
+    let decision = gather::settle(&Lookup::new(resolver), &mut facts, decide)
+        .await
+        .ok_or(DnsError::TooManyQuestions)?;
+    Ok(Proposal {
+        decision,
+        existing: Some(existing),
+    })
+}
+
+/// Decides where the name is an alias: beside a CNAME nothing may stand (RFC 1034, 3.6.2), and the records of the other
+/// name are not ours to edit.
+fn at_alias(wanted: &Wanted, owner: &DomainName) -> Decision {
+    match wanted.family {
+        // The host of the policy may be anywhere; a delegated policy is the other's to keep (RFC 8461, 8.2).
+        Family::MtaStsHost | Family::MtaSts | Family::Dkim => Decision::Nothing(Vec::new()),
+        _ => Decision::Refused(Refusal {
             message: format!(
-                "{} is an alias (CNAME) of {owner}, so it cannot have a TXT record of its own",
-                wanted.name
+                "{} is an alias (CNAME) of {owner}, so it cannot have a {} record of its own",
+                wanted.name,
+                wanted.kind()
             ),
             remedy: format!(
                 "publish the record at {owner}, or give {} addresses instead of the alias",
                 wanted.name
             ),
-            record: Some(wanted.text.clone()),
-        }));
+            record: Some(wanted.text()),
+        }),
     }
-    let zone = resolver.zone_of(&wanted.name).await?;
-    let existing = match provider.list(&zone, &wanted.name, RecordType::Txt).await {
-        Ok(existing) => existing,
-        // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
-        Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
-    };
-    let decide = |facts: &Facts| plan::decide(wanted, &zone, &existing, sending, facts);
-    gather::settle(&Lookup::new(resolver), facts, decide)
-        .await
-        .ok_or(DnsError::TooManyQuestions)
 }
 
-/// Returns the TXT records at the name as the first authoritative server that answers has them.
+/// Returns the records at the name as the first authoritative server that answers has them.
 async fn seen_at_servers(wanted: &Wanted, zone: &DomainName, resolver: &Resolver) -> Option<Rrset> {
     let servers = resolver.authoritative_servers(zone).await.ok()?;
-    propagation::ask_all(&servers, &wanted.name, RecordType::Txt)
+    propagation::ask_all(&servers, &wanted.name, wanted.kind())
         .await
         .into_iter()
         .find_map(|(_, answer)| answer.ok())

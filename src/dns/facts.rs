@@ -70,8 +70,8 @@ pub enum Answer {
     Addresses(Vec<IpAddr>),
     /// To [`Question::Caa`].
     Caa(Vec<Property>),
-    /// To [`Question::Chain`]: DER, the leaf first.
-    Chain(Vec<Vec<u8>>),
+    /// To [`Question::Chain`].
+    Chain(Served),
     /// To [`Question::At`] where the name is an alias: what it leads to.
     Elsewhere(String),
     /// To [`Question::Mx`], best first, with their preference; the root is empty text.
@@ -90,6 +90,15 @@ pub enum Answer {
     Tlsa(Vec<Tlsa>),
     /// To [`Question::Chain`] and [`Question::Page`]: nothing came, and why. Fit for a terminal.
     Unreached(String),
+}
+
+/// What a port serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Its certificates in DER, the leaf first.
+    pub chain: Vec<Vec<u8>>,
+    /// Why no trusted root vouches for them; `None` when one does. Name and time are not looked at.
+    pub distrust: Option<String>,
 }
 
 /// What a web server answered.

@@ -1,4 +1,4 @@
-//! The DNS: questions to resolvers and to authoritative servers, dynamic updates, SPF judged and planned.
+//! The DNS: questions to resolvers and to authoritative servers; records judged, planned and written.
 //!
 //! Asking: [`resolver`] over [`recursive`] and [`exchange`]; [`answer`] reads what comes, [`facts`] keeps it for decisions:
 //! [`gather`] asks through [`lookup`] all that decisions want to know, at once, until they are made. [`survey`] asks what a

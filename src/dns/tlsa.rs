@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use hickory_proto::rr::{RData, Record, RecordType};
 
 use super::{error::DnsError, resolver::Resolver};
-use crate::model::name::DomainName;
+use crate::model::{name::DomainName, rdata::Rdata};
 
 /// The data of one TLSA record (RFC 6698, 2.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +69,16 @@ impl Tlsa {
             selector: 1,
             matching: 1,
             data: digest::digest(&digest::SHA256, spki).as_ref().to_vec(),
+        }
+    }
+
+    /// Returns it as a value that can be published.
+    pub fn data(&self) -> Rdata {
+        Rdata::Tlsa {
+            usage: self.usage,
+            selector: self.selector,
+            matching: self.matching,
+            data: self.data.clone(),
         }
     }
 

@@ -168,22 +168,40 @@ impl Store {
     /// When the journal cannot be read.
     pub fn last_entry(&self) -> Result<Option<Entry>, StoreError> {
         for number in self.entry_numbers()?.into_iter().rev() {
-            let path = self
-                .layout()
-                .journal()
-                .join(number.to_string())
-                .join("entry.json");
-            // What an entry says is written as root.
-            let bytes = match files::read_trusted(&path, LIMIT) {
-                Err(error) if error.reason.kind() == std::io::ErrorKind::NotFound => continue,
-                read => read?,
-            };
-            let entry: Entry = parse_record(&path, &bytes)?;
-            if matches!(entry.status, Status::Begun | Status::Done) && !entry.is_empty() {
+            if let Some(entry) = self.standing_entry(number)? {
                 return Ok(Some(entry));
             }
         }
         Ok(None)
+    }
+
+    /// Returns every entry that was not taken back, the first one first: what this program wrote.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn standing_entries(&self) -> Result<Vec<Entry>, StoreError> {
+        let mut standing = Vec::new();
+        for number in self.entry_numbers()? {
+            standing.extend(self.standing_entry(number)?);
+        }
+        Ok(standing)
+    }
+
+    /// Returns an entry, where it names a change that was not taken back.
+    fn standing_entry(&self, number: u64) -> Result<Option<Entry>, StoreError> {
+        let path = self
+            .layout()
+            .journal()
+            .join(number.to_string())
+            .join("entry.json");
+        // What an entry says is written as root.
+        let bytes = match files::read_trusted(&path, LIMIT) {
+            Err(error) if error.reason.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let entry: Entry = parse_record(&path, &bytes)?;
+        let stands = matches!(entry.status, Status::Begun | Status::Done) && !entry.is_empty();
+        Ok(stands.then_some(entry))
     }
 
     fn entry_numbers(&self) -> Result<Vec<u64>, StoreError> {
@@ -234,6 +252,13 @@ mod tests {
         }
         let last = store.last_entry().unwrap().unwrap();
         assert_eq!((last.number, last.files), (1, vec![change]));
+        let standing: Vec<u64> = store
+            .standing_entries()
+            .unwrap()
+            .iter()
+            .map(|entry| entry.number)
+            .collect();
+        assert_eq!(standing, [1]);
         assert_eq!(store.begin_entry("apply", at).unwrap().number, 4);
 
         // A run was killed before its entry was whole, and another before its new status was.

@@ -94,7 +94,7 @@ fn wrong_keys() {
         refused(&host, case);
     };
     check("unknown-key", &|text| text.replace("domains =", "domain ="));
-    check("not-yet-supported", &|text| text + "publish = [\"dmarc\"]\n");
+    check("wrong-word", &|text| text + "publish = [\"dmrac\"]\n");
     check("not-toml", &|text| text.replace("domains = [", "domains = "));
     check("newer-version", &|text| {
         text.replace("version = 1\n", "version = 2\n")

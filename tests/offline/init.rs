@@ -218,7 +218,10 @@ fn a_file_that_is_wrong_is_left_alone() {
     let paths = host.paths();
     for (text, words) in [
         ("version = 1\n[host]\nnam = \"a.test\"\n", "nam"),
-        ("version = 1\n[dns]\npublish = [\"dmarc\"]\n", "not yet supported"),
+        (
+            "version = 1\n[dns]\npublish = [\"dmrac\"]\n",
+            "did you mean `dmarc`?",
+        ),
         ("version = ", "mailcert.toml:1:"),
     ] {
         host.write_config(text);

@@ -12,23 +12,23 @@ use crate::support::{
 };
 
 /// A DNS server and the host that mailcert runs on; no mail server runs.
-struct Site {
-    bind: Bind,
+pub struct Site {
+    pub bind: Bind,
     /// An authoritative server that never learns of updates, where the test wants one.
     lagging: Option<Bind>,
-    address: LoopbackAddress,
+    pub address: LoopbackAddress,
     _second: LoopbackAddress,
-    scratch: Scratch,
+    pub scratch: Scratch,
 }
 
 impl Site {
     /// Starts a server whose zone has MX and A of the host, and these records.
-    fn start(records: &str) -> Self {
+    pub fn start(records: &str) -> Self {
         Self::with(records, None, Manner::Authoritative)
     }
 
     /// Starts a second authoritative server besides, which has the records of `stale` and takes over nothing.
-    fn with(records: &str, stale: Option<&str>, manner: Manner) -> Self {
+    pub fn with(records: &str, stale: Option<&str>, manner: Manner) -> Self {
         let scratch = Scratch::new();
         let (address, second) = (LoopbackAddress::take(&scratch), LoopbackAddress::take(&scratch));
         let ip = address.ip();
@@ -56,7 +56,7 @@ impl Site {
     }
 
     /// Returns mailcert with this configuration, after `edit` had it.
-    fn mailcert(&self, edit: impl FnOnce(String) -> String) -> Mailcert {
+    pub fn mailcert(&self, edit: impl FnOnce(String) -> String) -> Mailcert {
         let file = self.scratch.file("mailcert.toml", edit(self.config()));
         Mailcert::new(Some(&file), &self.scratch.dir("root"))
     }
@@ -113,7 +113,7 @@ impl Site {
     }
 
     /// Returns `TTL data` for each record at a name, sorted.
-    fn rrset(&self, name: &str, rtype: &str) -> Vec<String> {
+    pub fn rrset(&self, name: &str, rtype: &str) -> Vec<String> {
         let text = self.bind.dig_with(&["+noall", "+answer"], name, rtype);
         let mut lines: Vec<String> = text
             .lines()
@@ -126,12 +126,12 @@ impl Site {
         lines
     }
 
-    fn txt(&self, name: &str) -> Vec<String> {
+    pub fn txt(&self, name: &str) -> Vec<String> {
         self.rrset(name, "TXT")
     }
 
     /// Returns the serial of the zone; it grows with every update.
-    fn serial(&self) -> String {
+    pub fn serial(&self) -> String {
         let soa = self.bind.dig(DOMAIN, "SOA");
         soa.split_whitespace().nth(2).unwrap().to_owned()
     }
@@ -153,7 +153,7 @@ impl Site {
 
 /// Asserts that each of the words was said, on either stream.
 #[track_caller]
-fn says(outcome: &Outcome, words: &[&str]) {
+pub fn says(outcome: &Outcome, words: &[&str]) {
     let all = outcome.to_string();
     for word in words {
         assert!(all.contains(word), "`{word}` is missing in: {all}");
@@ -505,7 +505,7 @@ fn records_are_what_named_reads() {
         .arg(file));
     let dump: Vec<String> = dump
         .lines()
-        .filter(|line| line.contains("TXT"))
+        .filter(|line| line.contains("v=spf1"))
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     assert_eq!(

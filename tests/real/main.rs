@@ -50,6 +50,7 @@ mod postfix;
 mod preflight;
 mod private_ca;
 mod providers;
+mod publish;
 mod recovery;
 mod red_hat;
 mod relay_clients;

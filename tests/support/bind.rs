@@ -95,7 +95,7 @@ impl Bind {
         let mut conf = format!(
             "options {{\n  directory \"{dir}\";\n  listen-on port 53 {{ {ip}; }};\n  listen-on-v6 {{ none; }};\n  \
              pid-file none;\n  lock-file none;\n  session-keyfile \"{dir}/session.key\";\n  \
-             recursion {recursion};\n  notify no;\n  dnssec-validation no;\n  empty-zones-enable no;\n}};\n\
+             recursion {recursion};\n  allow-transfer {{ any; }};\n  notify no;\n  dnssec-validation no;\n  empty-zones-enable no;\n}};\n\
              controls {{ }};\n{key}",
             dir = dir.display(),
             ip = address.ip(),
@@ -192,6 +192,18 @@ impl Bind {
             .args(["+norecurse", "+time=5", "+tries=3"])
             .args(options)
             .args([name, rtype]))
+    }
+
+    /// Returns every record of a zone as text, sorted, without its SOA, whose serial grows with every update.
+    pub fn zone(&self, origin: &str) -> Vec<String> {
+        let text = self.dig_with(&["+noall", "+answer", "+tcp"], origin, "AXFR");
+        let lines = text.lines().filter(|line| !line.contains("SOA"));
+        let mut records: Vec<String> = lines
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        records.sort();
+        assert!(!records.is_empty(), "no transfer of {origin}");
+        records
     }
 
     /// Sends an update made of nsupdate's `update` lines, signed with the key.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{SocketAddr, UdpSocket},
+    path::PathBuf,
     process::Command,
     sync::{
         Arc,
@@ -91,6 +92,93 @@ impl Signed {
     }
 }
 
+/// A zone that its server signs and that takes dynamic updates, and a validating resolver that remembers next to nothing.
+pub struct Updated {
+    _servers: [Server; 2],
+    /// The server that takes updates.
+    pub address: SocketAddr,
+    /// The file with the TSIG key's base64 secret; its algorithm is hmac-sha256.
+    pub secret_file: PathBuf,
+}
+
+/// The name of the TSIG key of an [`Updated`] zone.
+pub const UPDATE_KEY: &str = "update-key";
+
+impl Updated {
+    /// Starts both for the zone `example.test`; its name server is `ns1` in it.
+    pub fn start(
+        scratch: &Scratch,
+        authority: &LoopbackAddress,
+        resolver: &LoopbackAddress,
+        records: &str,
+    ) -> Self {
+        let (dir, ip) = (scratch.dir("signing"), authority.ip());
+        let key = run(Command::new("tsig-keygen").args(["-a", "hmac-sha256", UPDATE_KEY]));
+        let secret = key
+            .split('"')
+            .nth(3)
+            .expect("tsig-keygen prints the secret in quotes");
+        let secret_file = scratch.secret_file("signing/secret", secret);
+        let soa = |owner: &str| {
+            format!(
+                "$ORIGIN {owner}\n$TTL 60\n@ SOA ns1.example.test. root 1 3600 600 86400 1\n@ NS ns1.example.test.\n"
+            )
+        };
+        let glue = format!("ns1.example.test. A {ip}\n");
+        fs::write(
+            dir.join("root"),
+            soa(".") + "example.test. NS ns1.example.test.\n" + &glue,
+        )
+        .unwrap();
+        fs::write(dir.join("zone"), soa("example.test.") + &glue + records).unwrap();
+        let policy = "dnssec-policy lab { keys { csk lifetime unlimited algorithm ecdsap256sha256; }; };\n";
+        let conf = format!(
+            "options {{ directory \"{dir}\"; listen-on port 53 {{ {ip}; }}; listen-on-v6 {{ none; }}; pid-file none; \
+             lock-file none; session-keyfile none; notify no; empty-zones-enable no; recursion no; dnssec-validation no; }};\n\
+             controls {{ }};\n{key}{policy}zone \".\" {{ type primary; file \"root\"; }};\n\
+             zone \"example.test.\" {{ type primary; file \"zone\"; dnssec-policy lab; key-directory \"{dir}\"; \
+             update-policy {{ grant {UPDATE_KEY} zonesub ANY; }}; }};\n",
+            dir = dir.display(),
+        );
+        let conf_file = scratch.secret_file("signing/policy.conf", policy);
+        let made = run(Command::new("dnssec-keygen")
+            .args(["-k", "lab", "-l"])
+            .arg(conf_file)
+            .arg("-K")
+            .arg(&dir)
+            .arg("example.test"));
+        let anchor = anchor(&dir, made.trim(), "example.test.");
+        let server = spawn(scratch, "signing", &dir, &conf, authority);
+        let dir = scratch.dir("validating");
+        let conf = format!(
+            "options {{ directory \"{dir}\"; listen-on port 53 {{ {resolver}; }}; listen-on-v6 {{ none; }}; pid-file none; \
+             lock-file none; session-keyfile none; empty-zones-enable no; recursion yes; dnssec-validation yes; \
+             max-ncache-ttl 0; max-cache-ttl 1; }};\ncontrols {{ }};\ntrust-anchors {{ {anchor} }};\n\
+             zone \".\" {{ type static-stub; server-addresses {{ {ip}; }}; }};\n\
+             zone \"example.test.\" {{ type static-stub; server-addresses {{ {ip}; }}; }};\n",
+            dir = dir.display(),
+            resolver = resolver.ip(),
+        );
+        let validating = spawn(scratch, "validating", &dir, &conf, resolver);
+        let address = authority.port(53);
+        super::server::wait_until("the zone is signed", || {
+            let dig = Command::new("dig")
+                .arg(format!("@{}", resolver.ip()))
+                .args(["+time=2", "+tries=1", "example.test", "SOA"])
+                .output()
+                .expect("dig is missing: run tests/lab/install");
+            let text = String::from_utf8_lossy(&dig.stdout).into_owned();
+            text.lines()
+                .any(|line| line.starts_with(";; flags:") && line.contains(" ad"))
+        });
+        Self {
+            _servers: [server, validating],
+            address,
+            secret_file,
+        }
+    }
+}
+
 /// Signs a zone's file; returns the trust anchor.
 fn sign(dir: &std::path::Path, owner: &str, file: &str, signing: Signing) -> String {
     let key = run(Command::new("dnssec-keygen")
@@ -110,6 +198,12 @@ fn sign(dir: &std::path::Path, owner: &str, file: &str, signing: Signing) -> Str
     zone.push_str(&public);
     fs::write(dir.join(file), zone).unwrap();
     run(signer.arg(file).arg(key));
+    anchor(dir, key, owner)
+}
+
+/// Returns the trust anchor of a key that dnssec-keygen made.
+fn anchor(dir: &std::path::Path, key: &str, owner: &str) -> String {
+    let public = fs::read_to_string(dir.join(format!("{key}.key"))).unwrap();
     let line = public.lines().find(|line| line.contains("DNSKEY")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "DNSKEY").unwrap();

@@ -7,7 +7,7 @@ use crate::{
     commands::{
         init::Prepared,
         outcome::{Action, Changes},
-        records::Records,
+        records::{Records, State as RecordState},
     },
     error::{Error, ExitCode},
     model::plan::{Change, FirewallAction},
@@ -167,10 +167,24 @@ impl Render for Records {
     fn text(&self, style: Style) -> String {
         let mut text = String::new();
         for record in &self.records {
-            let wanted = &record.wanted;
-            let data = crate::model::rrset::Txt::from_text(&wanted.text);
-            let line = format!("{}. {} IN {} {data}", wanted.name, wanted.ttl, record.kind);
-            let _ = writeln!(text, "{}\n    {}", style.paint(Color::Bold, &line), wanted.reason);
+            let line = format!(
+                "{}. {} IN {} {}",
+                record.name, record.ttl, record.kind, record.data
+            );
+            let color = match record.state {
+                RecordState::Present => Color::Green,
+                RecordState::Differs | RecordState::Missing | RecordState::Unknown => Color::Yellow,
+            };
+            let state = style.paint(color, record.state.word());
+            let _ = writeln!(
+                text,
+                "{}\n    {state}: {}",
+                style.paint(Color::Bold, &line),
+                record.reason
+            );
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "{} {note}", style.paint(Color::Yellow, "note:"));
         }
         text
     }
@@ -182,22 +196,22 @@ impl Render for Records {
 
 /// Returns the records as a table, their text as a web form wants it: without quotes, in one piece.
 pub fn records_table(records: &Records) -> String {
-    let mut rows = vec![["NAME", "TYPE", "TTL", "VALUE"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "TYPE", "TTL", "STATE", "VALUE"].map(str::to_owned)];
     rows.extend(records.records.iter().map(|record| {
-        let wanted = &record.wanted;
         [
-            wanted.name.to_string(),
-            record.kind.to_owned(),
-            wanted.ttl.to_string(),
-            wanted.text.clone(),
+            record.name.to_string(),
+            record.kind.to_string(),
+            record.ttl.to_string(),
+            record.state.word().to_owned(),
+            record.text.clone(),
         ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let (name, kind, ttl) = (width(0), width(1), width(2));
-    let line = |row: &[String; 4]| {
+    let (name, kind, ttl, state) = (width(0), width(1), width(2), width(3));
+    let line = |row: &[String; 5]| {
         format!(
-            "{:<name$}  {:<kind$}  {:>ttl$}  {}\n",
-            row[0], row[1], row[2], row[3]
+            "{:<name$}  {:<kind$}  {:>ttl$}  {:<state$}  {}\n",
+            row[0], row[1], row[2], row[3], row[4]
         )
     };
     rows.iter().map(line).collect()

@@ -196,18 +196,21 @@ fn every_choice_means_something_else() {
 }
 
 #[test]
-fn what_is_not_published_yet_is_refused() {
+fn every_family_can_be_published() {
     let key = schema::find("dns", "publish").unwrap();
-    let Kind::ChoiceList(choices) = key.kind else {
-        panic!("{key:?}")
-    };
-    for word in choices.later {
-        let message = read(&with(BASE, key, &format!("['{word}']"))).unwrap_err();
-        assert!(
-            message.contains(&format!("`{word}` is not yet supported; supported: spf")),
-            "{message}"
+    for family in Publish::ALL {
+        let reports = "[dns.tls_rpt]\nrua = ['mailto:tls@a.test']\n";
+        let text = with(
+            &format!("{BASE}{reports}"),
+            key,
+            &format!("['{}']", family.word()),
         );
+        assert_eq!(read(&text).unwrap().dns.publish, [family]);
     }
+}
+
+#[test]
+fn a_file_is_a_choice_where_one_may_be_named() {
     let file = schema::find("postfix", "client_ca").unwrap();
     let config = read(&with(BASE, file, "'/etc/ca.pem'")).unwrap();
     assert_eq!(config.postfix.client_ca, ClientCa::File("/etc/ca.pem".into()));
@@ -591,10 +594,58 @@ fn refuses_wrong_settings() {
         "20:14: `dns.resolvers` cannot be `ns`; write an IP address, with a port where it is not 53",
     );
     dns(
-        "publish = ['spf', 'dmarc']",
-        "20:19: `dns.publish`: `dmarc` is not yet supported; supported: spf",
+        "publish = ['spf', 'dmrac']",
+        "20:19: `dns.publish` cannot be `dmrac`; did you mean `dmarc`? It is one of: ",
     );
     dns("publish = ['fps']", "20:12: `dns.publish` cannot be `fps`; ");
+    dns(
+        "publish = ['tls-rpt']",
+        "19:2: `dns.tls_rpt.rua` is missing: `dns.publish` has `tls-rpt`",
+    );
+    dns(
+        "dmarc = { polcy = 'none' }",
+        "20:11: unknown key `polcy` in `dns.dmarc`; did you mean `policy`?",
+    );
+    dns(
+        "dmarc = { policy = 'rejct' }",
+        "20:20: `dns.dmarc.policy` cannot be `rejct`; did you mean `reject`?",
+    );
+    dns(
+        "dmarc = { rua = ['https://a.test/'] }",
+        "20:18: `dns.dmarc.rua` has `https://a.test/`, which is no mailto: URI",
+    );
+    dns(
+        "dmarc = { rua = ['mailto:a@b.test!10m'] }",
+        "20:18: `dns.dmarc.rua` has `mailto:a@b.test!10m`, which ",
+    );
+    dns(
+        "dmarc = { rua = ['mailto:root'] }",
+        "20:18: `dns.dmarc.rua` has `mailto:root`, which is no full address",
+    );
+    dns(
+        "mta_sts = { max_age = '400d' }",
+        "20:23: `dns.mta_sts.max_age` is longer than a year",
+    );
+    dns(
+        "mta_sts = { webroot = 'www' }",
+        "20:23: `dns.mta_sts.webroot` must be an absolute path",
+    );
+    dns(
+        "tls_rpt = { rua = ['http://a.test'] }",
+        "20:20: `dns.tls_rpt.rua` has `http://a.test`",
+    );
+    dns(
+        "caa = { issuers = ['Let’s Encrypt'] }",
+        "20:20: `dns.caa.issuers` names a CA by its domain",
+    );
+    dns(
+        "srv = ['submision']",
+        "20:8: `dns.srv` has `submision`; did you mean `submission`?",
+    );
+    dns(
+        "srv = 'imaps'",
+        "20:7: `dns.srv` cannot be `imaps`; it is one of: auto, or a list",
+    );
     dns("spf = 'mx -all'", "20:7: `dns.spf` must begin with `v=spf1`");
     dns("ttl = 0", "20:7: `dns.ttl` cannot be 0: it is 1 to 604800");
     dns("timeout = 'auto'", "20:11: `dns.timeout` cannot be `auto`");

@@ -11,6 +11,8 @@ mod dmarc;
 mod dnssec;
 mod mta_sts;
 mod mx;
+pub mod policy_hosts;
+mod published;
 mod servers;
 mod srv;
 #[cfg(test)]
@@ -24,7 +26,7 @@ use time::OffsetDateTime;
 
 use super::{
     check,
-    desired::Role,
+    desired::{Role, Wanted},
     error::SHOWN,
     facts::{Answer, Asked, Facts, Family, Question},
     gather::Decision,
@@ -92,6 +94,8 @@ pub struct Ours {
     pub authority: Option<Authority>,
     /// Ports that speak TLS.
     pub ports: Vec<u16>,
+    /// What the configuration wants published, of the families that it lets an apply write.
+    pub published: Vec<Wanted>,
 }
 
 /// Our CA, for CAA.
@@ -117,7 +121,7 @@ impl Subject {
 /// Returns the decisions about a subject, by family.
 pub fn decisions(subject: &Subject) -> Vec<Decision<'_, Vec<Finding>>> {
     type Family = fn(&Subject, &Facts) -> Asked<Vec<Finding>>;
-    let families: [Family; 12] = [
+    let families: [Family; 13] = [
         spf,
         mx::judge,
         address::judge,
@@ -130,6 +134,7 @@ pub fn decisions(subject: &Subject) -> Vec<Decision<'_, Vec<Finding>>> {
         dnssec::judge,
         tlsa::judge,
         srv::judge,
+        published::judge,
     ];
     let of = |family: Family| -> Decision<'_, Vec<Finding>> { Box::new(move |facts| family(subject, facts)) };
     let mut all: Vec<Decision<'_, Vec<Finding>>> = families.into_iter().map(of).collect();

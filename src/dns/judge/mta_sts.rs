@@ -1,6 +1,6 @@
 //! MTA-STS: the record, the policy, and whether the MX records fit it (RFC 8461). Pure.
 
-use super::{Reach, Subject, Told, exchangers, host, shown, texts};
+use super::{Reach, Subject, Told, exchangers, host, policy_hosts, shown, texts};
 use crate::{
     dns::{
         desired::Role,
@@ -119,10 +119,50 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
         Err(finding) => findings.push(finding),
         Ok((policy, found)) => {
             findings.extend(found);
-            findings.extend(of_policy(&told, &policy, &names?, domain));
+            let names = names?;
+            findings.extend(of_policy(&told, &policy, &names, domain));
+            findings.extend(of_hosts(&told, &policy, &names, subject, facts)?);
         }
     }
     Ok(told.conclude(findings, "mta-sts.ok", shown(record)))
+}
+
+/// Whether the hosts of the policy serve certificates that it lets senders take.
+fn of_hosts(
+    told: &Told<'_>,
+    policy: &Policy,
+    names: &[String],
+    subject: &Subject,
+    facts: &Facts,
+) -> Asked<Vec<Finding>> {
+    // Port 25 of others is closed to many who only want to look at a domain: they would wait for nothing.
+    if policy.mode == Mode::None || subject.ours.is_none() {
+        return Ok(Vec::new());
+    }
+    let covered: Vec<String> = names.iter().filter(|name| policy.covers(name)).cloned().collect();
+    let outlook = policy_hosts::judge(&covered, facts, subject.now)?;
+    let severity = match policy.mode {
+        Mode::Enforce => Severity::Error,
+        Mode::None | Mode::Testing => Severity::Warning,
+    };
+    let refused = outlook.refused.iter().map(|why| {
+        told.tell(
+            severity,
+            "mta-sts.mx-certificate",
+            format!("senders that heed the policy do not deliver to {why}"),
+            "serve a certificate of a public CA for the name that the MX record has, with its chain",
+            "RFC 8461, 4.2",
+        )
+    });
+    let unknown = outlook.unknown.iter().map(|why| {
+        told.info(
+            "mta-sts.mx-not-asked",
+            format!("the certificate was not seen: {why}"),
+            "",
+            "RFC 8461, 4.2",
+        )
+    });
+    Ok(refused.chain(unknown).collect())
 }
 
 /// Reads the policy that a server gave.

@@ -159,9 +159,13 @@ fn one(subject: &Subject, host: &Host, port: u16, facts: &Facts) -> Asked<(Vec<F
                 let address = SocketAddr::new(*address, port);
                 let answer = facts.get(&Question::Chain(host.name.clone(), address))?;
                 Ok(match answer {
-                    Answer::Chain(chain) => {
-                        of_served(&told, &usable, chain, (subject, &host.name, is_secure), address)
-                    }
+                    Answer::Chain(served) => of_served(
+                        &told,
+                        &usable,
+                        &served.chain,
+                        (subject, &host.name, is_secure),
+                        address,
+                    ),
                     Answer::Unreached(why) => vec![told.info(
                         "tlsa.not-compared",
                         format!("{address} was not asked what it serves: {why}"),

@@ -1,3 +1,5 @@
+//! Evaluations over scripted answers, and the examples of the RFC.
+
 use super::*;
 use crate::dns::error::DnsError;
 

@@ -81,6 +81,10 @@ pub const IDS: &[(&str, &str)] = &[
     ("dkim.unanswered", "nobody tells the key"),
     ("dkim.version", "`v` is not first, or not DKIM1"),
     (
+        "dmarc.differs",
+        "a record that says something else than the configuration",
+    ),
+    (
         "dmarc.dropped-tag",
         "a tag that RFC 9989 has no more: pct, rf, ri",
     ),
@@ -228,9 +232,21 @@ pub const IDS: &[(&str, &str)] = &[
     ("firewall.runtime-only", "a port is open until the next start"),
     ("firewall.unasked", "the firewall cannot be asked"),
     ("firewall.unneeded", "nothing of mail listens for others"),
+    (
+        "mta-sts.differs",
+        "a record that names another policy than the configuration",
+    ),
     ("mta-sts.max-age", "senders keep the policy for less than a week"),
     ("mta-sts.media-type", "the policy is not served as text/plain"),
     ("mta-sts.missing", "there is no MTA-STS record"),
+    (
+        "mta-sts.mx-certificate",
+        "an MX host whose certificate senders that heed the policy do not take",
+    ),
+    (
+        "mta-sts.mx-not-asked",
+        "the certificate of an MX host was not seen from here",
+    ),
     ("mta-sts.mx-stale", "the policy has a host that is no MX host"),
     ("mta-sts.mx-uncovered", "the policy lacks an MX host"),
     ("mta-sts.not-enforced", "the mode is testing or none"),
@@ -560,6 +576,7 @@ pub const IDS: &[(&str, &str)] = &[
         "too many lookups that find nothing: a permanent error",
     ),
     ("srv.autoconfig", "autoconfig has an address and no file"),
+    ("srv.differs", "a service elsewhere than the configuration has it"),
     ("srv.missing", "mail programs find no SRV records"),
     ("srv.no-autoconfig", "there is no autoconfig host"),
     ("srv.none-beside-others", "`not offered` beside an offer"),
@@ -571,6 +588,10 @@ pub const IDS: &[(&str, &str)] = &[
     ("timer.enabled", "`mailcert renew` is woken regularly"),
     ("timer.late", "`mailcert renew` has not run for hours"),
     ("timer.none", "mailcert.toml wants no timer"),
+    (
+        "tls-rpt.differs",
+        "a record that says something else than the configuration",
+    ),
     ("tls-rpt.missing", "nobody tells when TLS fails"),
     ("tls-rpt.ok", "the record is good"),
     ("tls-rpt.same-domain", "reports go where they may not arrive"),

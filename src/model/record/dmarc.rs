@@ -65,6 +65,17 @@ pub fn tree(domain: &str) -> Vec<&str> {
     names
 }
 
+impl Policy {
+    /// Returns its word in a record.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
 impl Record {
     /// Reads a record; `None` when the text is none.
     pub fn parse(text: &[u8]) -> Option<Self> {

@@ -1,5 +1,9 @@
 //! MTA-STS: the record (RFC 8461, 3.1) and the policy (3.2). Pure.
 
+use std::fmt::Write;
+
+use aws_lc_rs::digest;
+
 use super::tag_list::TagList;
 
 /// The longest `max_age`, in seconds (RFC 8461, 3.2).
@@ -52,7 +56,42 @@ pub fn id(text: &[u8]) -> Result<String, String> {
     }
 }
 
+impl Mode {
+    /// Returns its word in a policy.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::None => "none",
+            Self::Testing => "testing",
+        }
+    }
+}
+
 impl Policy {
+    /// Returns the policy as a file: a line for each field (RFC 8461, 3.2). The names are sorted, so that one policy is
+    /// always one text.
+    pub fn text(&self) -> String {
+        let mut text = format!("version: STSv1\nmode: {}\n", self.mode.word());
+        let mut names: Vec<&String> = self.mx.iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let _ = writeln!(text, "mx: {name}");
+        }
+        let _ = writeln!(text, "max_age: {}", self.max_age);
+        text
+    }
+
+    /// Returns an id that changes with what the policy says, and with nothing else: half of the SHA-256 of its text.
+    pub fn id(&self) -> String {
+        let digest = digest::digest(&digest::SHA256, self.text().as_bytes());
+        let mut id = String::new();
+        for byte in digest.as_ref().iter().take(16) {
+            let _ = write!(id, "{byte:02x}");
+        }
+        id
+    }
+
     /// Reads a policy.
     ///
     /// # Errors
@@ -137,6 +176,25 @@ mod tests {
             assert!(id(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(id(format!("v=STSv1; id={}", "a".repeat(33)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_policy_has_one_text_and_an_id_of_its_own() {
+        let policy = |mode, mx: &[&str]| Policy {
+            mode,
+            max_age: 604_800,
+            mx: mx.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let one = policy(Mode::Testing, &["b.test", "a.test", "b.test"]);
+        assert_eq!(
+            one.text(),
+            "version: STSv1\nmode: testing\nmx: a.test\nmx: b.test\nmax_age: 604800\n"
+        );
+        let read = Policy::parse(one.text().replace('\n', "\r\n").as_bytes()).unwrap();
+        assert_eq!(read.id(), one.id());
+        assert_eq!(id(format!("v=STSv1; id={}", one.id()).as_bytes()), Ok(one.id()));
+        assert_ne!(policy(Mode::Enforce, &["a.test", "b.test"]).id(), one.id());
+        assert_ne!(policy(Mode::Testing, &["a.test"]).id(), one.id());
     }
 
     #[test]

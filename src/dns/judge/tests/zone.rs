@@ -10,19 +10,22 @@ use time::macros::datetime;
 use super::super::*;
 use crate::{
     dns::{
+        desired,
         error::{DnsError, ServerFailure},
-        facts::{Kind, Page, Reply, Service, Status},
+        facts::{Kind, Page, Reply, Served, Service, Status},
         signing::SigningKey,
         tlsa::Tlsa,
     },
     model::{
         key::{KeyType, PrivateKey},
+        rdata::RecordType,
         record::caa::Property,
     },
 };
 
 /// What the ports serve, and a certificate of another key.
-pub static SERVED: LazyLock<(Vec<u8>, Tlsa)> = LazyLock::new(|| certificate(&["mail.example.test"]));
+pub static SERVED: LazyLock<(Vec<u8>, Tlsa)> =
+    LazyLock::new(|| certificate(&["mail.example.test", "backup.example.test"]));
 
 /// As above, of another name.
 static OTHER: LazyLock<(Vec<u8>, Tlsa)> = LazyLock::new(|| certificate(&["other.test"]));
@@ -146,6 +149,7 @@ impl Zone {
                 identifiers: vec![host.to_string().parse().unwrap()],
             }),
             ports: vec![25],
+            published: self.values(".", "WANTS").map(wanted).collect(),
         };
         let key = match of("KEY").pop().as_deref() {
             Some("none") => None,
@@ -249,6 +253,23 @@ impl Zone {
     }
 }
 
+/// Reads `NAME TYPE VALUE`.
+fn wanted(line: &str) -> Wanted {
+    let mut words = line.splitn(3, ' ');
+    let (name, kind, value) = (
+        words.next().unwrap(),
+        words.next().unwrap(),
+        words.next().unwrap(),
+    );
+    let family = match name.split('.').next().unwrap() {
+        "_dmarc" => desired::Family::Dmarc,
+        "_mta-sts" => desired::Family::MtaSts,
+        "_smtp" => desired::Family::TlsRpt,
+        _ => desired::Family::Srv,
+    };
+    desired::tests::wanted(name, family, RecordType::from_name(kind).unwrap(), &[value])
+}
+
 fn base64_pkcs1() -> String {
     use base64::{Engine, prelude::BASE64_STANDARD};
     match SigningKey::from_file(KEY.to_pem().as_bytes()).unwrap() {
@@ -274,10 +295,15 @@ fn answer(question: &Question, kind: &str, values: &[&str]) -> Answer {
                 })
                 .collect(),
         ),
-        "CHAIN" => Answer::Chain(match values {
-            [] => vec![SERVED.0.clone()],
-            ["anchor", ..] => vec![OTHER.0.clone()],
-            [names, ..] => vec![certificate(&words(names).iter().map(String::as_str).collect::<Vec<_>>()).0],
+        "CHAIN" => Answer::Chain(Served {
+            chain: match values {
+                [] | ["untrusted"] => vec![SERVED.0.clone()],
+                ["anchor", ..] => vec![OTHER.0.clone()],
+                [names, ..] => {
+                    vec![certificate(&words(names).iter().map(String::as_str).collect::<Vec<_>>()).0]
+                }
+            },
+            distrust: (values == ["untrusted"]).then(|| "its issuer is no trusted root".to_owned()),
         }),
         "MX" => {
             let mut found: Vec<(u16, String)> = values

@@ -1,4 +1,8 @@
-//! The DNS as commands use it: resolver and provider of the configuration, SPF planned, applied, taken back.
+//! The DNS as commands use it: resolver and provider of the configuration; records planned, applied, taken back.
+
+pub mod known;
+pub mod planning;
+pub mod policy;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -6,11 +10,9 @@ use super::{Context, hooks::RecordHook, mail, undo::LaterEdits};
 use crate::{
     config::{self, Provider as Configured},
     dns::{
-        apply as applying, desired,
+        apply as applying,
         error::{DnsError, Refusal},
-        facts::Facts,
         judge::is_global,
-        plan::Decision,
         provider::{
             Provider,
             httpreq::{BasicAuth, HttpReq},
@@ -24,10 +26,7 @@ use crate::{
     },
     env::interfaces,
     error::{Error, Result},
-    model::{
-        plan::{Change, Plan, RrsetChange},
-        rdata::Rdata,
-    },
+    model::{plan::RrsetChange, rdata::Rdata},
     postfix::values::Values,
     probe::load_roots,
 };
@@ -212,44 +211,6 @@ fn bound_addresses(values: &Values) -> Vec<IpAddr> {
         }
     }
     addresses
-}
-
-/// Plans the SPF records. A record that is there and must not be touched is a refusal in the plan.
-///
-/// # Errors
-/// When the zone cannot be read.
-pub async fn plan(context: &Context<'_>) -> Result<Plan> {
-    let provider = provider(context)?;
-    let resolver = resolver(context);
-    let sending = sending(context, &resolver).await;
-    let mut facts = Facts::default();
-    let mut plan = Plan::default();
-    for wanted in desired::spf(&context.config) {
-        let doing = format!("the records of {} could not be planned", wanted.name);
-        let decision = applying::propose(&wanted, &sending, provider.as_ref(), &resolver, &mut facts)
-            .await
-            .map_err(|error| failure(doing, &error))?;
-        match decision {
-            Decision::Change(change, notes) => {
-                plan.changes.push(Change::Rrset(change));
-                plan.notes.extend(notes);
-            }
-            Decision::Nothing(notes) => plan.notes.extend(notes),
-            Decision::Refused(refusal) => {
-                let told = Error::failed(format!(
-                    "mailcert publishes no SPF record at {} as things are",
-                    wanted.name
-                ))
-                .cause(refusal.message)
-                .remedy(refusal.remedy);
-                plan.refusals.push(match refusal.record {
-                    Some(record) => told.remedy(format!("the record to use: {record}")),
-                    None => told,
-                });
-            }
-        }
-    }
-    Ok(plan)
 }
 
 /// Carries out a change and reads it back from every authoritative server.

@@ -4,73 +4,44 @@
 //! `all`, and every other byte stays. Other TXT values and the TTL stay. Behind a relay nothing is published that does
 //! not cover the relay.
 
-use super::{
-    desired::{Role, Wanted},
-    error::SHOWN,
-    facts::{Asked, Facts},
-    sending::{Judged, Sending, not_passing},
-    spf::SpfResult,
+use super::{Decision, Existing, Refusal};
+use crate::{
+    dns::{
+        desired::{Role, Wanted},
+        error::SHOWN,
+        facts::{Asked, Facts},
+        sending::{Judged, Sending, not_passing},
+        spf::SpfResult,
+    },
+    model::{
+        name::DomainName,
+        plan::{RrsetChange, printable_line},
+        rdata::Rdata,
+        record::spf::{Record, is_record},
+        rrset::Txt,
+    },
 };
-use crate::model::{
-    name::DomainName,
-    plan::{RrsetChange, printable_line},
-    rdata::{Rdata, RecordType},
-    record::spf::{Record, is_record},
-    rrset::{Rrset, Txt},
-};
-
-/// What is to be done at one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// A change, and what the reader should know besides.
-    Change(RrsetChange, Vec<String>),
-    /// Nothing, and what the reader should know.
-    Nothing(Vec<String>),
-    /// Nothing can be done without the operator.
-    Refused(Refusal),
-}
-
-/// Why nothing is published, and what the operator can do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Why.
-    pub message: String,
-    /// What to do.
-    pub remedy: String,
-    /// The record to use, where it is known.
-    pub record: Option<String>,
-}
 
 /// Decides for one name: the record wanted there, the zone it is in, and the TXT records that it has.
 ///
 /// # Errors
 /// Names the next open question.
-pub fn decide(
+pub(super) fn decide(
     wanted: &Wanted,
-    zone: &DomainName,
-    existing: &Rrset,
+    existing: &Existing,
     sending: &Sending,
     facts: &Facts,
 ) -> Asked<Decision> {
     let records: Vec<&Txt> = existing
+        .rrset
         .values
         .iter()
         .filter_map(Rdata::as_txt)
         .filter(|value| is_record(&value.joined()))
         .collect();
-    let change = |add: &str, remove: Option<&Txt>, reason: String| RrsetChange {
-        zone: zone.clone(),
-        name: wanted.name.clone(),
-        kind: RecordType::Txt,
-        ttl: if existing.values.is_empty() {
-            wanted.ttl
-        } else {
-            existing.ttl
-        },
-        before: existing.values.clone(),
-        add: vec![Rdata::text(add)],
-        remove: remove.into_iter().cloned().map(Rdata::Txt).collect(),
-        reason,
+    let change = |add: &str, remove: Option<&Txt>, reason: String| {
+        let remove = remove.into_iter().cloned().map(Rdata::Txt).collect();
+        existing.change(wanted, vec![Rdata::text(add)], remove, reason)
     };
     match records.as_slice() {
         [] => first_record(wanted, sending, facts, |text, reason| change(text, None, reason)),
@@ -103,7 +74,7 @@ fn first_record(
     change: impl FnOnce(&str, String) -> RrsetChange,
 ) -> Asked<Decision> {
     let name = &wanted.name;
-    let record = match Record::parse(wanted.text.as_bytes()) {
+    let record = match Record::parse(wanted.text().as_bytes()) {
         Ok(record) => record,
         Err(error) => {
             return Ok(Decision::Refused(Refusal {
@@ -280,10 +251,13 @@ fn warnings(name: &DomainName, record: &Record, judged: &[Judged]) -> Vec<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::{
-        desired::tests::wanted,
-        facts::{Answer, Family, Question},
-        sending::Relay,
+    use crate::{
+        dns::{
+            desired::tests::wanted_spf,
+            facts::{Answer, Family, Question},
+            sending::Relay,
+        },
+        model::rrset::Rrset,
     };
 
     /// `mail.test` has its MX at 192.0.2.1; the relay is at 198.51.100.1, and `isp.test` publishes a record for it.
@@ -326,12 +300,16 @@ mod tests {
             "mail.test" => ("v=spf1 mx -all", Role::MailDomain),
             _ => ("v=spf1 a -all", Role::Host),
         };
-        let wanted = wanted(name, text, role);
-        let existing = Rrset {
-            ttl: 77,
-            values: existing.iter().map(|text| Rdata::text(text)).collect(),
+        let wanted = wanted_spf(name, text, role);
+        let existing = Existing {
+            zone: "mail.test".parse().unwrap(),
+            rrset: Rrset {
+                ttl: 77,
+                values: existing.iter().map(|text| Rdata::text(text)).collect(),
+            },
+            ours: Vec::new(),
         };
-        settle(|facts| decide(&wanted, &"mail.test".parse().unwrap(), &existing, sending, facts))
+        settle(|facts| decide(&wanted, &existing, sending, facts))
     }
 
     /// Returns what stands in place of the record after the decision, and the number of notes.

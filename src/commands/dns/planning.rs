@@ -1,0 +1,276 @@
+//! What is to be done about every record that is wanted, as a plan. The decisions are [`crate::dns::plan`]'s.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::{
+    super::{Context, domains::Asking, store_error},
+    failure, known, policy, provider, resolver, sending,
+};
+use crate::{
+    config::{Publish, policy::Binding},
+    dns::{
+        apply::{self as applying, Proposal, Sources},
+        desired::{self, Family, Known, Wanted},
+        error::DnsError,
+        judge::Reach,
+        plan::Decision,
+        provider::Provider,
+        resolver::Resolver,
+    },
+    error::{Error, Result},
+    model::{
+        name::DomainName,
+        plan::{Change, Plan, RrsetChange},
+        rdata::{Rdata, RecordType},
+    },
+};
+
+/// Names that are looked at together.
+const TOGETHER: usize = 32;
+
+/// What this program wrote, and nobody took back: as the journal says.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    values: BTreeMap<(DomainName, RecordType), Vec<Rdata>>,
+    files: BTreeMap<PathBuf, Vec<Vec<u8>>>,
+}
+
+/// Records that are wanted, and what is to be done about each.
+pub struct Survey {
+    /// What is known of the host.
+    pub known: Known,
+    /// In the order of [`desired::everything`].
+    pub items: Vec<Item>,
+    /// What this program wrote.
+    pub written: Written,
+}
+
+/// One set of records that is wanted.
+pub struct Item {
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// What is to be done; or why nobody could tell.
+    pub proposal: Result<Proposal, DnsError>,
+}
+
+impl Written {
+    /// Reads the journal.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load(context: &Context<'_>) -> Result<Self> {
+        let entries = context
+            .store
+            .standing_entries()
+            .map_err(|error| store_error("the journal could not be read", &error))?;
+        let mut written = Self::default();
+        for entry in entries {
+            for change in entry.rrsets {
+                let values = written.values.entry((change.name, change.kind)).or_default();
+                values.extend(change.add);
+            }
+            for change in entry.files {
+                let contents = written.files.entry(change.path).or_default();
+                contents.extend(change.after);
+            }
+        }
+        Ok(written)
+    }
+
+    /// Returns the values of a type that were written at a name.
+    fn values(&self, wanted: &Wanted) -> Vec<Rdata> {
+        let key = (wanted.name.clone(), wanted.kind());
+        self.values.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Returns whether a file was written with this content.
+    pub fn has_file(&self, path: &std::path::Path, content: &[u8]) -> bool {
+        let contents = self.files.get(path);
+        contents.is_some_and(|contents| contents.iter().any(|one| one == content))
+    }
+}
+
+/// Looks at the records that are wanted, those that `filter` takes.
+pub async fn survey(
+    context: &Context<'_>,
+    resolver: &Resolver,
+    provider: Option<&dyn Provider>,
+    written: Written,
+    filter: impl Fn(&Wanted) -> bool,
+) -> Survey {
+    let (known, sending) = tokio::join!(known::gather(context, resolver), sending(context, resolver));
+    let sources = Sources {
+        provider,
+        resolver,
+        sending: &sending,
+    };
+    let wanted = desired::everything(&context.config, &known)
+        .into_iter()
+        .filter(filter);
+    let asked: Vec<_> = wanted
+        .map(|wanted| {
+            let ours = written.values(&wanted);
+            async move {
+                let proposal = applying::propose(&wanted, ours, sources).await;
+                Item { wanted, proposal }
+            }
+        })
+        .collect();
+    let items = stream::iter(asked).buffered(TOGETHER).collect().await;
+    Survey {
+        known,
+        items,
+        written,
+    }
+}
+
+/// Plans the records that `dns.publish` names. A record that is there and must not be touched is a refusal in the plan.
+///
+/// # Errors
+/// When nothing can be written, or the journal cannot be read.
+pub async fn plan(context: &Context<'_>) -> Result<Plan> {
+    let publish = &context.config.dns.publish;
+    let provider = provider(context)?;
+    let resolver = resolver(context);
+    let is_published = |wanted: &Wanted| {
+        let family = wanted.family.published_by();
+        family.is_some_and(|family| publish.contains(&family)) && !is_unbound(context, wanted)
+    };
+    let survey = survey(
+        context,
+        &resolver,
+        Some(provider.as_ref()),
+        Written::load(context)?,
+        is_published,
+    )
+    .await;
+    let mut plan = Plan {
+        notes: missing(context, &survey.known),
+        ..Plan::default()
+    };
+    let mut policies = policy::Policies::new(
+        context,
+        &survey,
+        Asking::new(context.env, &resolver, Reach::Everything),
+    );
+    for item in &survey.items {
+        let wanted = &item.wanted;
+        let decision = match &item.proposal {
+            Ok(proposal) => proposal.decision.clone(),
+            Err(error) => {
+                let doing = format!(
+                    "the {} records of {} could not be planned",
+                    wanted.kind(),
+                    wanted.name
+                );
+                plan.refusals.push(failure(doing, error));
+                continue;
+            }
+        };
+        if wanted.family == Family::MtaSts {
+            match policies.file_for(wanted, &decision).await {
+                Ok(file) => plan.changes.extend(file.map(Change::File)),
+                Err(refusal) => {
+                    plan.refusals.push(refusal);
+                    continue;
+                }
+            }
+        }
+        match decision {
+            Decision::Change(change, _) if !provider.capabilities().writes(change.kind) => {
+                plan.refusals.push(unwritable(&change));
+            }
+            Decision::Change(change, notes) => {
+                plan.changes.push(Change::Rrset(change));
+                plan.notes.extend(notes);
+            }
+            Decision::Nothing(notes) => plan.notes.extend(notes),
+            Decision::Refused(refusal) => {
+                let told = Error::failed(format!(
+                    "mailcert publishes no {} record at {} as things are",
+                    wanted.family.label(),
+                    wanted.name
+                ))
+                .cause(refusal.message)
+                .remedy(refusal.remedy);
+                plan.refusals.push(match refusal.record {
+                    Some(record) => told.remedy(format!("the record to use: {record}")),
+                    None => told,
+                });
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// Tells that the provider cannot write records of this type.
+fn unwritable(change: &RrsetChange) -> Error {
+    let values: Vec<String> = change.add.iter().map(ToString::to_string).collect();
+    Error::failed(format!(
+        "the {} records of {} are not published: dns.provider cannot write this type",
+        change.kind, change.name
+    ))
+    .remedy(format!(
+        "publish by hand {}. IN {} {}, or take the family out of dns.publish",
+        change.name,
+        change.kind,
+        values.join(", ")
+    ))
+}
+
+/// Returns whether a CAA record is to bind the CA to our account, and there is none yet.
+fn is_unbound(context: &Context<'_>, wanted: &Wanted) -> bool {
+    wanted.family == Family::Caa
+        && context.config.dns.policies.caa.bind == Binding::Account
+        && wanted
+            .requests
+            .first()
+            .is_none_or(|request| request.account.is_empty())
+}
+
+/// Names what is to be published and cannot be yet.
+fn missing(context: &Context<'_>, known: &Known) -> Vec<String> {
+    let config = &context.config;
+    let publishes = |family: Publish| config.dns.publish.contains(&family);
+    let mut notes = Vec::new();
+    if publishes(Publish::Tlsa) && known.key.is_none() {
+        notes.push(format!(
+            "no TLSA record is published for {}: no certificate of it has been verified on port 25 yet",
+            config.host.name
+        ));
+    }
+    if publishes(Publish::Caa) {
+        let bind = config.dns.policies.caa.bind == Binding::Account;
+        let account = known.requests.first().map(|(_, request)| &request.account);
+        if account.is_none() {
+            notes.push("no CAA record is published: no certificate is issued by ACME".to_owned());
+        } else if bind && account.is_some_and(String::is_empty) {
+            notes.push(
+                "no CAA record is published yet: it binds the CA to an account, and there is none before the first certificate"
+                    .to_owned(),
+            );
+        }
+    }
+    if publishes(Publish::MtaSts) {
+        for domain in &config.host.domains {
+            if desired::policy(config, domain, known).is_none() {
+                notes.push(format!(
+                    "{domain} gets no MTA-STS policy: the DNS has no MX record of it, and the policy names the MX hosts"
+                ));
+            }
+        }
+    }
+    if publishes(Publish::Srv)
+        && !config.host.domains.is_empty()
+        && config.dns.policies.services == crate::config::policy::Services::Auto
+        && known.services.is_empty()
+    {
+        notes.push(
+            "no SRV record is published: no service for mail programs was found on this host; name them in dns.srv"
+                .to_owned(),
+        );
+    }
+    notes
+}
