@@ -8,6 +8,8 @@ use crate::model::name::DomainName;
 /// Where records are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
+    /// The HTTP API of a DNS host.
+    Cloud(Cloud),
     /// A program written for another client, which sets up TXT records.
     Hook(ChallengeHook),
     /// A server that speaks as lego's httpreq.
@@ -24,6 +26,7 @@ impl Provider {
     /// Returns the word for `dns.provider.type`.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Cloud(_) => "cloud",
             Self::Hook(_) => "hook",
             Self::HttpReq(_) => "httpreq",
             Self::Manual => "manual",
@@ -31,6 +34,15 @@ impl Provider {
             Self::ZoneFile(_) => "zone-file",
         }
     }
+}
+
+/// The HTTP API of a DNS host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloud {
+    /// The host, as dns-update calls it: `cloudflare`.
+    pub service: String,
+    /// Where the credentials come from: `name = value` lines, or the only one by itself.
+    pub secret: SecretSource,
 }
 
 /// A server that speaks as lego's httpreq.

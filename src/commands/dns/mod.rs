@@ -44,6 +44,7 @@ pub fn provider(context: &Context<'_>) -> Result<Arc<dyn Provider>> {
     match &context.config.dns.provider {
         None => Err(Error::usage("records cannot be written: dns.provider is not set")
             .remedy("set it, or publish by hand what `mailcert records` prints")),
+        Some(Configured::Cloud(settings)) => cloud(context, settings),
         Some(Configured::Hook(hook)) => Ok(Arc::new(RecordHook::new(context, hook)?)),
         Some(Configured::HttpReq(settings)) => Ok(Arc::new(httpreq(context, settings)?)),
         Some(Configured::Manual) => Ok(Arc::new(Manual {
@@ -56,6 +57,46 @@ pub fn provider(context: &Context<'_>) -> Result<Arc<dyn Provider>> {
         }
         Some(Configured::ZoneFile(settings)) => Ok(Arc::new(ZoneFiles::new(settings, context.env.clock))),
     }
+}
+
+/// Returns the provider for the API of a DNS host, its credentials read.
+#[cfg(feature = "cloud-dns")]
+fn cloud(context: &Context<'_>, settings: &config::provider::Cloud) -> Result<Arc<dyn Provider>> {
+    use crate::dns::provider::cloud::{Cloud, Credentials, NoClient, SERVICES};
+
+    let service = &settings.service;
+    let cannot = || Error::usage("dns.provider cannot be used");
+    let secret = secret::read(&settings.secret, context.env).map_err(|error| cannot().cause(error))?;
+    let credentials = Credentials::parse(&secret.text);
+    let provider = Cloud::new(service, &credentials, resolver(context)).map_err(|error| match error {
+        NoClient::Missing(name) => cannot()
+            .cause(format!("{} has no `{name}`, which {service} needs", secret.place))
+            .remedy(format!("write it as a line `{name} = ...`")),
+        NoClient::NoSuchService => cannot()
+            .cause("dns.provider.service names no DNS host that is known here")
+            .remedy(format!("it is one of: {}", SERVICES.join(", "))),
+        // What dns-update says may repeat what it was given.
+        NoClient::Refused => cannot().cause(format!(
+            "{service} cannot be used with what {} says",
+            secret.place
+        )),
+        NoClient::Unknown(known) => cannot()
+            .cause(format!("{} has names that {service} does not know", secret.place))
+            .remedy(format!("it knows: {}", known.join(", "))),
+    })?;
+    Ok(Arc::new(provider))
+}
+
+/// Tells that there is none.
+#[cfg(not(feature = "cloud-dns"))]
+fn cloud(_: &Context<'_>, settings: &config::provider::Cloud) -> Result<Arc<dyn Provider>> {
+    Err(Error::usage("dns.provider cannot be used")
+        .cause("this mailcert was built without the APIs of DNS hosts")
+        .remedy("build it with `cargo build --release --features cloud-dns`")
+        .remedy(format!(
+            "or write through acme.sh: type = \"hook\", style = \"acme.sh\"; look for its dnsapi script for {}",
+            settings.service
+        )))
 }
 
 /// Returns the provider of type httpreq, its password read.

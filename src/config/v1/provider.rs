@@ -6,14 +6,18 @@ use toml_edit::Item;
 
 use super::{check, hook, report::Report, schema, secret, section::Section, value, without_places};
 use crate::{
-    config::provider::{HttpReq, Provider, Rfc2136, TsigAlgorithm, ZoneFile},
+    config::provider::{Cloud, HttpReq, Provider, Rfc2136, TsigAlgorithm, ZoneFile},
     model::{endpoint::split_host_port, name::DomainName},
 };
 
 /// Where a secret comes from.
 const SECRET: [&str; 3] = ["secret_file", "secret_env", "secret_credential"];
 /// The types, and the keys that go with each besides `type`.
-const TYPES: [(&str, &[&str]); 5] = [
+const TYPES: [(&str, &[&str]); 6] = [
+    (
+        "cloud",
+        &["service", "secret_file", "secret_env", "secret_credential"],
+    ),
     (
         "rfc2136",
         &[
@@ -66,6 +70,15 @@ pub fn provider(section: &Section<'_>, report: &mut Report<'_>) -> Option<Provid
     match word.as_str() {
         "rfc2136" => rfc2136(section, report).map(Provider::Rfc2136),
         "zone-file" => zone_file(section, report).map(Provider::ZoneFile),
+        "cloud" => {
+            wanted(section, &["service"], report);
+            let service = section.text("service").map(|(service, _)| service);
+            let secret = secret(section, SECRET, report);
+            Some(Provider::Cloud(Cloud {
+                service: service?,
+                secret: secret?,
+            }))
+        }
         "manual" => Some(Provider::Manual),
         "hook" => hook::record_hook(section, report).map(Provider::Hook),
         "httpreq" => httpreq(section, report).map(Provider::HttpReq),

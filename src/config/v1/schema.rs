@@ -318,7 +318,7 @@ pub const KEYS: &[Key] = &[
     key("dns.caa", "bind", Choice(of(&["issuer", "account"], &[])), Default(r#""issuer""#), r#""account""#, "issuer (any account at the CA), or account (ours, and our challenge: RFC 8657)"),
     key("dns.caa", "issuers", List, Default("[]"), r#"["ca.example.net"]"#, "CAs that may issue besides those of [acme]"),
     key("dns.caa", "iodef", Text, Nothing, r#""mailto:security@example.jp""#, "where a CA reports requests that it refused"),
-    key("dns.provider", "type", Choice(of(&["rfc2136", "zone-file", "manual", "hook", "httpreq"], &[])), Refused, r#""rfc2136""#, "rfc2136: dynamic updates; zone-file: its master file; hook, httpreq: as lego's and acme.sh's; manual"),
+    key("dns.provider", "type", Choice(of(&["rfc2136", "zone-file", "manual", "hook", "httpreq", "cloud"], &[])), Refused, r#""rfc2136""#, "rfc2136: dynamic updates; zone-file: its master file; hook, httpreq: as lego's and acme.sh's; manual; cloud: a DNS host's API, where it is built in"),
     key("dns.provider", "server", Text, Nothing, r#""192.0.2.53:53""#, "rfc2136: its address"),
     key("dns.provider", "key_name", Text, Nothing, r#""mailcert""#, "rfc2136: of the TSIG key"),
     key("dns.provider", "algorithm", Choice(of(&["hmac-sha256", "hmac-sha384", "hmac-sha512"], &[])), Default(r#""hmac-sha256""#), r#""hmac-sha512""#, "rfc2136: of the TSIG key"),
@@ -334,7 +334,8 @@ pub const KEYS: &[Key] = &[
     key("dns.provider", "env_file", File, Nothing, r#""/etc/mailcert/dns.env""#, "hook: NAME=value lines for it: credentials; mode 0600"),
     key("dns.provider", "endpoint", Text, Nothing, r#""https://dns.example.net/acme""#, "httpreq: the URL that /present and /cleanup are below"),
     key("dns.provider", "username", Text, Nothing, r#""mailcert""#, "httpreq: for basic authentication; the secret is the password"),
-    key("dns.provider", "secret_file", File, Nothing, r#""/etc/mailcert/tsig-secret""#, "rfc2136: holds the TSIG key's base64 secret; httpreq: the password"),
+    key("dns.provider", "service", Text, Nothing, r#""cloudflare""#, "cloud: the DNS host, as dns-update calls it"),
+    key("dns.provider", "secret_file", File, Nothing, r#""/etc/mailcert/tsig-secret""#, "rfc2136: holds the TSIG key's base64 secret; httpreq: the password; cloud: credentials, name = value lines"),
     key("dns.provider", "secret_env", Text, Nothing, r#""MAILCERT_TSIG_SECRET""#, "a variable that holds it"),
     key("dns.provider", "secret_credential", Text, Nothing, r#""tsig-secret""#, "a systemd credential that holds it"),
 

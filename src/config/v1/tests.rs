@@ -52,6 +52,7 @@ fn base_for(key: &Key) -> String {
                 "hook",
                 "run = \"/hook\"\nstyle = \"acme.sh\"\ndnsapi = \"dns_x\"\n",
             ),
+            "service" => ("cloud", "service = \"desec\"\nsecret_file = \"/s\"\n"),
             "endpoint" | "username" => (
                 "httpreq",
                 "endpoint = \"https://x.example\"\nusername = \"x\"\nsecret_file = \"/s\"\n",
@@ -814,7 +815,7 @@ fn every_provider_of_the_example_can_be_had() {
         let config = read(&format!("{head}[dns.provider]\n{lines}")).unwrap();
         names.push(config.dns.provider.unwrap().name());
     }
-    assert_eq!(names, ["zone-file", "hook", "hook", "httpreq", "manual"]);
+    assert_eq!(names, ["zone-file", "hook", "hook", "httpreq", "manual", "cloud"]);
 }
 
 #[test]
@@ -831,6 +832,10 @@ fn a_provider_has_the_keys_of_its_type() {
     refused(
         "type = 'manual'\nserver = '192.0.2.1'",
         "`dns.provider.server` goes with type rfc2136; leave it out",
+    );
+    refused(
+        "type = 'cloud'\nsecret_env = 'X'",
+        "`dns.provider.service` is missing",
     );
     refused("type = 'zone-file'", "`dns.provider.file` is missing");
     refused(

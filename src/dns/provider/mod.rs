@@ -17,6 +17,8 @@ use crate::model::{
     rrset::{Rrset, Txt},
 };
 
+#[cfg(feature = "cloud-dns")]
+pub mod cloud;
 pub mod httpreq;
 pub mod manual;
 pub mod rfc2136;
