@@ -119,7 +119,7 @@ pub enum Command {
     Install(request::Install),
     /// Take over what another client keeps: certificates, account, hooks
     ///
-    /// Its directory is only read. Each lineage gets a [[certificate]] in mailcert.toml, and its certificate and key as the first
+    /// Its directory is only read. Each lineage gets a `[[certificate]]` in mailcert.toml, and its certificate and key as the first
     /// generation; the account is used on, under the same URL; hooks are run in their own style. The plan is shown with a diff,
     /// and nothing is done without a yes. `mailcert apply` then puts them into service, and the next renewal is mailcert's;
     /// `mailcert undo` takes all of it back. A lineage that has expired, lacks a file or is of a staging CA refuses the import:

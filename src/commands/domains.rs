@@ -334,7 +334,7 @@ fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
         .take(MAX_IDENTIFIERS)
         .collect();
     Authority {
-        identities: dns::known::identities(&acme.directory),
+        identities: dns::known::identities(context, &acme.directory),
         account: account.and_then(|account| account.url),
         method: dns::known::method(acme),
         identifiers,

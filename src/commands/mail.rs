@@ -275,7 +275,7 @@ fn ours(context: &Context<'_>, service: &TlsService) -> Option<String> {
 ///
 /// With `postfix.verify = "auto"`: every TLS service whose certificate files lie below a live directory of ours. With a list:
 /// these endpoints, each with the lineage that the service on its port names, else the one that main.cf names. What is asked of
-/// Dovecot, [`dovecot::asked`] knows.
+/// Dovecot, `dovecot::asked` knows.
 pub async fn expected(
     context: &Context<'_>,
     server: Option<&Instance>,

@@ -70,7 +70,7 @@ pub const DOMAIN_IN_PATH: &str = "{domain}";
 pub struct Caa {
     /// What a CA is bound to.
     pub bind: Binding,
-    /// CAs that may issue besides those of `[acme]`.
+    /// CAs that may issue besides those of `[acme]`; the first is one of those for which no name is known.
     pub issuers: Vec<DomainName>,
     /// Where a CA reports requests that it refused: a URI.
     pub iodef: Option<String>,

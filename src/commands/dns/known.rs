@@ -8,7 +8,7 @@ use super::super::{Context, account, domains};
 use crate::{
     config::{self, Challenge, Issuer, policy::Service},
     dns::{
-        desired::{CaUse, DkimKey, Known},
+        desired::{CaUse, DkimKey, Known, own_identities},
         judge::is_global,
         resolver::Resolver,
     },
@@ -136,7 +136,7 @@ fn requests(context: &Context<'_>) -> Vec<(DomainName, CaUse)> {
         .filter(|certificate| certificate.issuer == Issuer::Acme)
         .flat_map(|certificate| &certificate.identifiers);
     for directory in std::iter::once(&acme.directory).chain(&acme.fallback) {
-        let identities = identities(directory);
+        let identities = identities(context, directory);
         let account = account::file::load(context, directory).ok().flatten();
         let account = account.and_then(|account| account.url).unwrap_or_default();
         for identifier in identifiers.clone().take(MAX_REQUESTS) {
@@ -157,17 +157,12 @@ fn requests(context: &Context<'_>) -> Vec<(DomainName, CaUse)> {
     requests
 }
 
-/// Returns what a CA calls itself in CAA records, where that is known without asking it.
-pub fn identities(directory: &str) -> Vec<String> {
-    authority::by_directory(directory)
-        .map(|known| {
-            known
-                .caa_identities
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect()
-        })
-        .unwrap_or_default()
+/// Returns what a CA calls itself in CAA records, as far as it or the operator has said so.
+pub fn identities(context: &Context<'_>, directory: &str) -> Vec<String> {
+    let known = authority::by_directory(directory).map(|known| known.caa_identities);
+    let known = known.unwrap_or_default().iter();
+    let known = known.map(|name| (*name).to_owned()).collect();
+    own_identities(known, &context.config.dns.policies.caa)
 }
 
 /// Returns the challenge's name (RFC 8555, 9.7.8).

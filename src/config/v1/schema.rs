@@ -316,7 +316,7 @@ pub const KEYS: &[Key] = &[
     key("dns.mta_sts", "webroot", File, Nothing, r#""/var/www/mta-sts/{domain}""#, "the policy is written below this root of the web server of mta-sts.DOMAIN; {domain} stands for the mail domain"),
     key("dns.tls_rpt", "rua", List, Default("[]"), r#"["mailto:tls@example.jp"]"#, "where reports go: mailto: and https: URIs"),
     key("dns.caa", "bind", Choice(of(&["issuer", "account"], &[])), Default(r#""issuer""#), r#""account""#, "issuer (any account at the CA), or account (ours, and our challenge: RFC 8657)"),
-    key("dns.caa", "issuers", List, Default("[]"), r#"["ca.example.net"]"#, "CAs that may issue besides those of [acme]"),
+    key("dns.caa", "issuers", List, Default("[]"), r#"["ca.example.net"]"#, "CAs that may issue besides those of [acme]; the first is one of [acme] that mailcert has no name for"),
     key("dns.caa", "iodef", Text, Nothing, r#""mailto:security@example.jp""#, "where a CA reports requests that it refused"),
     key("dns.provider", "type", Choice(of(&["rfc2136", "zone-file", "manual", "hook", "httpreq", "cloud"], &[])), Refused, r#""rfc2136""#, "rfc2136: dynamic updates; zone-file: its master file; hook, httpreq: as lego's and acme.sh's; manual; cloud: a DNS host's API, where it is built in"),
     key("dns.provider", "server", Text, Nothing, r#""192.0.2.53:53""#, "rfc2136: its address"),

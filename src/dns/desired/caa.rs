@@ -43,10 +43,30 @@ impl CaUse {
     }
 }
 
+/// Returns what a CA of ours is called: where nobody but the CA knows, as the operator names it first.
+pub fn own_identities(identities: Vec<String>, policy: &Caa) -> Vec<String> {
+    if identities.is_empty() {
+        policy
+            .issuers
+            .first()
+            .map(ToString::to_string)
+            .into_iter()
+            .collect()
+    } else {
+        identities
+    }
+}
+
 /// Returns the values of the `issue` records at a name.
 pub fn issuers(policy: &Caa, requests: &[CaUse]) -> Vec<Rdata> {
     let own = requests.iter().filter_map(|one| one.issuer(policy.bind));
-    let others = policy.issuers.iter().map(ToString::to_string);
+    // What is bound to our account is not let in without it.
+    let is_own = |issuer: &String| requests.iter().any(|one| one.identities.contains(issuer));
+    let others = policy
+        .issuers
+        .iter()
+        .map(ToString::to_string)
+        .filter(|issuer| !is_own(issuer));
     let mut values: Vec<Rdata> = Vec::new();
     for issuer in own.chain(others) {
         let value = property("issue", &issuer);

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-pub use caa::{CaUse, issuers};
+pub use caa::{CaUse, issuers, own_identities};
 
 /// The record of a host name that is no mail domain.
 const HOST_SPF: &str = "v=spf1 a -all";

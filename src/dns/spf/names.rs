@@ -77,7 +77,7 @@ impl Run<'_> {
     }
 }
 
-/// Returns a name as [`Question`] has it.
+/// Returns a name as `Question` has it.
 pub(super) fn canonical(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
