@@ -17,7 +17,7 @@ use super::{
 use crate::env::{
     Env,
     files::{self, FileError},
-    process::{Output, Program, RunError},
+    process::{Output, Program, RunError, without_pem},
 };
 
 /// No configuration file of Dovecot is larger, in bytes.
@@ -168,7 +168,7 @@ pub fn inspect(env: &Env, doveconf: &Path, directory: &Path) -> Result<Instance,
 /// Asks doveconf(1) for what a configuration file sets, and for its warnings.
 pub(super) fn ask(doveconf: &Path, main: &Path) -> Result<(Effective, Vec<String>), InspectError> {
     let output = run(doveconf, main, &["-n"])?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = without_pem(&String::from_utf8_lossy(&output.stderr));
     let warnings = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok((
         Effective::parse(&String::from_utf8_lossy(&output.stdout)),
@@ -199,9 +199,8 @@ fn run(doveconf: &Path, main: &Path, args: &[&str]) -> Result<Output, InspectErr
         return Ok(output);
     }
     let command = format!("doveconf -c {} {}", main.display(), args.join(" "));
-    let stderr = String::from_utf8_lossy(&output.stderr);
     Err(InspectError::Refused {
         command,
-        message: stderr.trim().to_owned(),
+        message: output.complaint(),
     })
 }

@@ -104,7 +104,24 @@ fn complaint(stdout: &[u8], stderr: &[u8]) -> String {
     } else {
         stderr
     };
-    text.trim().to_owned()
+    without_pem(text.trim())
+}
+
+/// Returns the text without what is in PEM blocks (RFC 7468): a program repeats what it cannot make sense of, and that may be a key.
+pub fn without_pem(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, block)) = rest.split_once("-----BEGIN") {
+        kept.push_str(before);
+        kept.push_str("[PEM left out]");
+        let after = block
+            .split_once("-----END")
+            .and_then(|(_, label)| label.split_once("-----"));
+        // Without an end all of it may be secret.
+        rest = after.map_or("", |(_, after)| after);
+    }
+    kept.push_str(rest);
+    kept
 }
 
 impl Program {
@@ -400,6 +417,22 @@ fn open_pty() -> std::io::Result<(File, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_key_that_a_program_repeats_is_told() {
+        let check = |text: &str, expected: &str| assert_eq!(without_pem(text), expected, "{text}");
+        check("open(/k.pem) failed", "open(/k.pem) failed");
+        let key = "-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----";
+        check(
+            &format!("open(/d/{key}\n) failed: {key}, no"),
+            "open(/d/[PEM left out]\n) failed: [PEM left out], no",
+        );
+        check(
+            "open(/d/-----BEGIN PRIVATE KEY-----\nMIGH",
+            "open(/d/[PEM left out]",
+        );
+        check("a -----BEGIN X-----\nMIGH\n-----END X", "a [PEM left out]");
+    }
 
     #[test]
     fn gives_output_status_and_a_clean_environment() {

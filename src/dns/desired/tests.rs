@@ -221,13 +221,10 @@ fn what_is_not_known_is_not_wanted() {
 fn a_ca_without_a_known_name_is_what_the_operator_calls_it_and_is_bound_all_the_same() {
     let config = config("caa = { bind = 'account', issuers = ['ca.test', 'third.test'] }\n");
     let policy = &config.dns.policies.caa;
-    assert_eq!(caa::own_identities(Vec::new(), policy), ["ca.test"]);
-    assert_eq!(
-        caa::own_identities(vec!["le.test".to_owned()], policy),
-        ["le.test"]
-    );
+    assert_eq!(own_identities(Vec::new(), policy), ["ca.test"]);
+    assert_eq!(own_identities(vec!["le.test".to_owned()], policy), ["le.test"]);
     let values = |requests: &[CaUse]| -> Vec<String> {
-        let values = caa::issuers(policy, requests);
+        let values = issuers(policy, requests);
         values.iter().map(ToString::to_string).collect()
     };
     let bound = "0 issue \"ca.test; accounturi=https://ca.test/1; validationmethods=dns-01\"";
