@@ -114,7 +114,7 @@ pub fn run(context: &Context<'_>) -> Result<Records> {
     let provider = dns::provider(context).ok();
     context.progress.step("asking the name servers what is there");
     // Only root may read the journal; to all others every record is somebody else's.
-    let written = Written::load(context).unwrap_or_default();
+    let (written, _) = Written::load(context);
     let everything = |_: &Wanted| true;
     let survey = context.wait(planning::survey(
         context,

@@ -32,11 +32,24 @@ const LIMIT: u64 = 16 << 20;
 pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     let _lock = context.lock("undo")?;
     let journal = |error| store_error("the journal could not be used", &error);
-    let Some(mut entry) = context.store.last_entry().map_err(journal)? else {
+    let Some(last) = context.store.last_entry().map_err(journal)? else {
         return Ok(Changes {
             applied: true,
             ..Changes::planned(Plan::default(), ExitCode::Done)
         });
+    };
+    let mut killed: Vec<Entry> = Vec::new();
+    while let Some(before) = context
+        .store
+        .killed_before(killed.last().unwrap_or(&last))
+        .filter(|before| is_finished_by(context, before, &last))
+    {
+        killed.push(before);
+    }
+    let written = killed.iter().rev().chain([&last]);
+    let entry = Entry {
+        files: joined(written.flat_map(|entry| &entry.files)),
+        ..last.clone()
     };
     let files = files_to_restore(&entry, later_edits)?;
     let mut rrsets: Vec<_> = entry
@@ -108,8 +121,10 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
     }
     if !is_pending {
         // Else the next undo is still about this entry: the files are back, and the reload is left.
-        entry.status = Status::Undone;
-        context.store.save_entry(&entry).map_err(journal)?;
+        for mut entry in [last].into_iter().chain(killed) {
+            entry.status = Status::Undone;
+            context.store.save_entry(&entry).map_err(journal)?;
+        }
     }
     if !context.config.certificates.is_empty() && !of_servers.is_empty() {
         notes.push(
@@ -125,6 +140,29 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         when_pending: ExitCode::Done,
         applied: true,
     })
+}
+
+/// Returns whether an apply that was killed among the files of the servers was brought to its end by the next: half of what both
+/// wrote is no configuration that ever was.
+fn is_finished_by(context: &Context<'_>, killed: &Entry, last: &Entry) -> bool {
+    let has_files_alone = killed.rrsets.is_empty()
+        && killed.timer.is_none()
+        && killed.firewall.is_empty()
+        && killed.import.is_none();
+    let of = |entry: &Entry| rollout::Concerned::by(context, &entry.files);
+    has_files_alone && killed.command == last.command && of(killed).shares_a_server_with(of(last))
+}
+
+/// Returns one change for each file: from what was before the first to what is after the last.
+fn joined<'a>(changes: impl Iterator<Item = &'a FileChange>) -> Vec<FileChange> {
+    let mut joined: Vec<FileChange> = Vec::new();
+    for change in changes {
+        match joined.iter_mut().find(|known| known.path == change.path) {
+            Some(known) => known.after.clone_from(&change.after),
+            None => joined.push(change.clone()),
+        }
+    }
+    joined
 }
 
 /// Returns the changes that bring the files back, last one first; those already back are left out.
@@ -170,4 +208,32 @@ fn restore(change: &FileChange) -> Result<()> {
         None => files::remove(&change.path),
     };
     written.map_err(|error| Error::failed("the last apply was not taken back whole").cause(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_applies_did_to_a_file_goes_back_in_one() {
+        let change = |path: &str, before: Option<&str>, after: Option<&str>| FileChange {
+            path: path.into(),
+            before: before.map(Into::into),
+            after: after.map(Into::into),
+            reasons: Vec::new(),
+        };
+        let both = [
+            change("/a", None, Some("1")),
+            change("/b", Some("x"), Some("y")),
+            change("/c", Some("m"), Some("n")),
+            change("/a", Some("1"), Some("2")),
+            change("/b", Some("x"), Some("z")),
+        ];
+        let expected = [
+            change("/a", None, Some("2")),
+            change("/b", Some("x"), Some("z")),
+            change("/c", Some("m"), Some("n")),
+        ];
+        assert_eq!(joined(both.iter()), expected);
+    }
 }

@@ -175,16 +175,29 @@ impl Store {
         Ok(None)
     }
 
-    /// Returns every entry that was not taken back, the first one first: what this program wrote.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub fn standing_entries(&self) -> Result<Vec<Entry>, StoreError> {
-        let mut standing = Vec::new();
-        for number in self.entry_numbers()? {
-            standing.extend(self.standing_entry(number)?);
+    /// Returns the entry that stands right before another, when a killed run left it. One that cannot be read is not known to be.
+    pub fn killed_before(&self, entry: &Entry) -> Option<Entry> {
+        let numbers = self.entry_numbers().ok()?.into_iter().rev();
+        let mut earlier = numbers.filter(|number| *number < entry.number);
+        let standing = earlier.find_map(|number| self.standing_entry(number).transpose())?;
+        standing.ok().filter(|one| one.status == Status::Begun)
+    }
+
+    /// Returns every entry that was not taken back, the first one first: what this program wrote. Those that cannot be read are left
+    /// out, and why is returned of the last one of them.
+    pub fn standing_entries(&self) -> (Vec<Entry>, Option<StoreError>) {
+        let numbers = match self.entry_numbers() {
+            Ok(numbers) => numbers,
+            Err(error) => return (Vec::new(), Some(error)),
+        };
+        let (mut standing, mut unread) = (Vec::new(), None);
+        for number in numbers {
+            match self.standing_entry(number) {
+                Ok(entry) => standing.extend(entry),
+                Err(error) => unread = Some(error),
+            }
         }
-        Ok(standing)
+        (standing, unread)
     }
 
     /// Returns an entry, where it names a change that was not taken back.
@@ -244,32 +257,38 @@ mod tests {
             after: Some(vec![0, 255]),
             reasons: vec![],
         };
-        for status in [Status::Done, Status::Undone, Status::RolledBack] {
+        for status in [Status::Begun, Status::Done, Status::Undone, Status::RolledBack] {
             let mut entry = store.begin_entry("apply", at).unwrap();
             entry.files.push(change.clone());
             entry.status = status;
             store.save_entry(&entry).unwrap();
         }
         let last = store.last_entry().unwrap().unwrap();
-        assert_eq!((last.number, last.files), (1, vec![change]));
-        let standing: Vec<u64> = store
-            .standing_entries()
-            .unwrap()
-            .iter()
-            .map(|entry| entry.number)
-            .collect();
-        assert_eq!(standing, [1]);
-        assert_eq!(store.begin_entry("apply", at).unwrap().number, 4);
+        assert_eq!((last.number, &last.files), (2, &vec![change]));
+        let killed = store.killed_before(&last).unwrap();
+        assert_eq!(killed.number, 1);
+        assert_eq!(store.killed_before(&killed), None);
+        let numbers = |(standing, unread): (Vec<Entry>, Option<StoreError>)| {
+            let numbers: Vec<u64> = standing.iter().map(|entry| entry.number).collect();
+            (numbers, unread.is_some())
+        };
+        assert_eq!(numbers(store.standing_entries()), (vec![1, 2], false));
+        let first = store.layout().journal().join("1/entry.json");
+        let whole = fs::read(&first).unwrap();
+        fs::write(&first, &whole[..9]).unwrap();
+        assert_eq!(numbers(store.standing_entries()), (vec![2], true));
+        fs::write(&first, whole).unwrap();
+        assert_eq!(store.begin_entry("apply", at).unwrap().number, 5);
 
         // A run was killed before its entry was whole, and another before its new status was.
         let journal = store.layout().journal();
-        fs::create_dir(journal.join("4")).unwrap();
+        fs::create_dir(journal.join("5")).unwrap();
+        fs::write(journal.join("5/.entry.json.mailcert"), "{").unwrap();
+        store.discard_unfinished_entry().unwrap();
+        assert!(!journal.join("5").exists());
         fs::write(journal.join("4/.entry.json.mailcert"), "{").unwrap();
         store.discard_unfinished_entry().unwrap();
-        assert!(!journal.join("4").exists());
-        fs::write(journal.join("3/.entry.json.mailcert"), "{").unwrap();
-        store.discard_unfinished_entry().unwrap();
-        assert!(journal.join("3/entry.json").exists());
-        assert!(!journal.join("3/.entry.json.mailcert").exists());
+        assert!(journal.join("4/entry.json").exists());
+        assert!(!journal.join("4/.entry.json.mailcert").exists());
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{
-    super::{Context, domains::Asking, store_error},
+    super::{Context, domains::Asking},
     failure, known, policy, provider, resolver, sending,
 };
 use crate::{
@@ -56,15 +56,13 @@ pub struct Item {
 }
 
 impl Written {
-    /// Reads the journal.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn load(context: &Context<'_>) -> Result<Self> {
-        let entries = context
-            .store
-            .standing_entries()
-            .map_err(|error| store_error("the journal could not be read", &error))?;
+    /// Reads the journal; also returns what to tell when a part of it cannot be read: what is written there counts as somebody
+    /// else's, and stays as it is.
+    pub fn load(context: &Context<'_>) -> (Self, Option<String>) {
+        let (entries, unread) = context.store.standing_entries();
+        let unread = unread.map(|error| {
+            format!("records that an earlier apply wrote may count as somebody else's, and stay as they are: {error}")
+        });
         let mut written = Self::default();
         for entry in entries {
             for change in entry.rrsets {
@@ -76,7 +74,7 @@ impl Written {
                 contents.extend(change.after);
             }
         }
-        Ok(written)
+        (written, unread)
     }
 
     /// Returns the values of a type that were written at a name.
@@ -129,7 +127,7 @@ pub async fn survey(
 /// Plans the records that `dns.publish` names. A record that is there and must not be touched is a refusal in the plan.
 ///
 /// # Errors
-/// When nothing can be written, or the journal cannot be read.
+/// When nothing can be written.
 pub async fn plan(context: &Context<'_>) -> Result<Plan> {
     let publish = &context.config.dns.publish;
     let provider = provider(context)?;
@@ -138,18 +136,14 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
         let family = wanted.family.published_by();
         family.is_some_and(|family| publish.contains(&family)) && !is_unbound(context, wanted)
     };
-    let survey = survey(
-        context,
-        &resolver,
-        Some(provider.as_ref()),
-        Written::load(context)?,
-        is_published,
-    )
-    .await;
+    let (written, unread) = Written::load(context);
+    let provided = Some(provider.as_ref());
+    let survey = survey(context, &resolver, provided, written, is_published).await;
     let mut plan = Plan {
         notes: missing(context, &survey.known),
         ..Plan::default()
     };
+    plan.notes.extend(unread);
     let mut policies = policy::Policies::new(
         context,
         &survey,

@@ -54,6 +54,11 @@ impl Concerned {
         self.dovecot || self.postfix
     }
 
+    /// Returns whether one server is concerned by both.
+    pub fn shares_a_server_with(self, other: Self) -> bool {
+        self.dovecot && other.dovecot || self.postfix && other.postfix
+    }
+
     /// Returns the endpoints of the servers that speak TLS now; what is in place may be broken.
     fn endpoints(self, context: &Context<'_>) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
