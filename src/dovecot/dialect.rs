@@ -96,10 +96,29 @@ impl Setting {
         }
     }
 
-    /// Returns the setting of this name.
+    /// Returns the setting of this name, also the one of Dovecot 1 that 2.3 still reads.
     pub fn of(name: &str, dialect: Dialect) -> Option<Self> {
         let mut all = Self::CERTIFICATES.into_iter().chain([Self::Tls]);
-        all.find(|setting| setting.name(dialect) == name)
+        all.find(|setting| setting.name(dialect) == name || setting.is_old_name(name, dialect))
+    }
+
+    /// Returns true for the name of Dovecot 1, which 2.3 replaces as it reads (`src/config/old-set-parser.c`). Its value is the
+    /// file's path, without a `<`.
+    fn is_old_name(self, name: &str, dialect: Dialect) -> bool {
+        let old = match self {
+            Self::Certificate => "ssl_cert_file",
+            Self::Key => "ssl_key_file",
+            Self::AlternativeCertificate | Self::AlternativeKey | Self::Tls => return false,
+        };
+        dialect == Dialect::V2_3 && name == old
+    }
+
+    /// Returns the file that an assignment of this setting names; `None` where its value is the certificate itself, or nothing.
+    pub fn named_file<'a>(self, name: &str, value: &'a str, dialect: Dialect) -> Option<&'a str> {
+        if self.is_old_name(name, dialect) {
+            return (!value.is_empty()).then_some(value);
+        }
+        dialect.named_file(value)
     }
 }
 
@@ -157,6 +176,17 @@ mod tests {
             assert_eq!(dialect.named_file(""), None);
         }
         assert_eq!(Setting::of("ssl_cert", Dialect::V2_4), None);
+        for (name, setting) in [
+            ("ssl_cert_file", Setting::Certificate),
+            ("ssl_key_file", Setting::Key),
+        ] {
+            assert_eq!(Setting::of(name, Dialect::V2_3), Some(setting));
+            assert_eq!(
+                setting.named_file(name, "/old.pem", Dialect::V2_3),
+                Some("/old.pem")
+            );
+            assert_eq!(Setting::of(name, Dialect::V2_4), None);
+        }
         // A forgotten `<` makes the path itself the certificate.
         assert_eq!(Dialect::V2_3.named_file("/etc/ssl/a.pem"), None);
         assert_eq!(

@@ -342,9 +342,11 @@ fn certificate(
                 Some("a second certificate, which clients with its kind of key are served".to_owned())
             }
             (true, false, true) => Some("it stands after ours, and the last one counts".to_owned()),
-            (true, false, false) => current.dialect.named_file(&assignment.value).map(|_| {
-                "it does not count, but Dovecot opens it, and would not start once it is gone".to_owned()
-            }),
+            (true, false, false) => setting
+                .named_file(&assignment.name, &assignment.value, current.dialect)
+                .map(|_| {
+                    "it does not count, but Dovecot opens it, and would not start once it is gone".to_owned()
+                }),
         });
     };
     let foreign: Vec<String> = named
@@ -507,7 +509,7 @@ mod tests {
                 ),
                 (
                     "/d/conf.d/10-ssl.conf",
-                    "ssl_cert = </a\nssl_key = </b\nssl_alt_cert = </c\nprotocol imap {\n  ssl_cert = </d\n  ssl = no\n}\n\
+                    "ssl_cert_file = /old\nssl_cert = </a\nssl_key = </b\nssl_alt_cert = </c\nprotocol imap {\n  ssl_cert = </d\n  ssl = no\n}\n\
                      local_name MAIL.example {\n  ssl_cert = </e\n}\nlocal_name \"x.example mail.example\" {\n  ssl_cert = </f\n}\n",
                 ),
                 (
@@ -520,7 +522,7 @@ mod tests {
             &[
                 (
                     "/d/conf.d/10-ssl.conf",
-                    "#!\n#ssl_cert = </a\n#!\n#ssl_key = </b\n#!\n#ssl_alt_cert = </c\nprotocol imap {\n#!\n#  ssl_cert = </d\n  ssl = no\n}\n\
+                    "#!\n#ssl_cert_file = /old\n#!\n#ssl_cert = </a\n#!\n#ssl_key = </b\n#!\n#ssl_alt_cert = </c\nprotocol imap {\n#!\n#  ssl_cert = </d\n  ssl = no\n}\n\
                      local_name MAIL.example {\n#!\n#  ssl_cert = </e\n}\nlocal_name \"x.example mail.example\" {\n  ssl_cert = </f\n}",
                 ),
                 (
