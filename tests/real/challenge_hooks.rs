@@ -338,6 +338,7 @@ show() {
 }
 hide() {
     kill "$(cat $DIR/pid)"
+    while echo | openssl s_client -connect $PORT >/dev/null 2>&1; do :; done
 }
 "#;
 
