@@ -121,11 +121,10 @@ async fn served(
     host: String,
     address: SocketAddr,
 ) -> Answer {
-    let scheme = match address.port() {
-        465 => Scheme::Submissions,
-        587 => Scheme::Submission,
-        _ => Scheme::Smtp,
-    };
+    let scheme = Scheme::ALL
+        .into_iter()
+        .find(|scheme| scheme.default_port() == address.port())
+        .unwrap_or(Scheme::Smtp);
     let target = Target {
         server_name: host.parse().ok(),
         endpoint: Endpoint {
@@ -296,11 +295,10 @@ async fn ours(context: &Context<'_>, resolver: &Resolver) -> Ours {
         host,
         interfaces: interfaces::addresses(),
         sending,
-        authority: context
-            .config
-            .acme
-            .as_ref()
-            .map(|acme| our_authority(context, acme)),
+        authority: match &context.config.acme {
+            Some(acme) => Some(our_authority(context, acme).await),
+            None => None,
+        },
         ports: context.ports().iter().copied().collect(),
         published: published(context, resolver).await,
     }
@@ -323,7 +321,7 @@ async fn published(context: &Context<'_>, resolver: &Resolver) -> Vec<Wanted> {
         .collect()
 }
 
-fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
+async fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
     let account = account::file::load(context, &acme.directory).ok().flatten();
     let identifiers: Vec<Identifier> = context
         .config
@@ -334,7 +332,7 @@ fn our_authority(context: &Context<'_>, acme: &config::Acme) -> Authority {
         .take(MAX_IDENTIFIERS)
         .collect();
     Authority {
-        identities: dns::known::identities(context, &acme.directory),
+        identities: dns::known::identities(context, acme, &acme.directory).await,
         account: account.and_then(|account| account.url),
         method: dns::known::method(acme),
         identifiers,

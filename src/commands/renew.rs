@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Context, Wanted, derived, firewall, heal, hooks, order,
+    Context, Wanted, derived, dns, firewall, heal, hooks, order,
     outcome::{Action, Done, Run},
     plan, private_ca, rollout, sni, status, store_error,
 };
@@ -117,6 +117,7 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
     run.notes.extend(passed);
     run.notes.extend(private_ca::crl::keep_fresh(context));
     run.notes.extend(derived::keep_fresh(context));
+    run.notes.extend(dns::rollover::tend(context));
     // A person is told; the hourly runs would fill the log for weeks. Those without any certificate were told why they wait.
     let is_told = |done: &&Done| context.env.streams.stdout_is_terminal && done.status.not_after.is_some();
     let elsewhere = run.lineages.iter().filter(is_told);

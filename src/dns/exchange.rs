@@ -39,6 +39,8 @@ pub enum Wanted {
     Own,
     /// What it finds out from others for us.
     Resolved,
+    /// What it has itself, with the signatures over it (RFC 4035, 3.2.1: DNSSEC OK).
+    Signed,
     /// As [`Self::Resolved`], also when DNSSEC says that it is forged (RFC 4035, 3.2.2: checking disabled).
     Unchecked,
 }
@@ -62,12 +64,13 @@ pub async fn ask_for(
     wanted: Wanted,
 ) -> Result<Message, DnsError> {
     let mut query = Message::query();
-    query.metadata.recursion_desired = wanted != Wanted::Own;
+    query.metadata.recursion_desired = !matches!(wanted, Wanted::Own | Wanted::Signed);
     query.metadata.checking_disabled = wanted == Wanted::Unchecked;
     query.metadata.authentic_data = wanted == Wanted::Authenticated;
     query.add_query(Query::query(name.clone(), kind));
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD);
+    edns.set_dnssec_ok(wanted == Wanted::Signed);
     query.set_edns(edns);
     let fail = |failure| DnsError::Server {
         server,

@@ -7,7 +7,8 @@
 //!
 //! Deciding, pure: [`judge`] says what is wrong with a domain's records, with [`check`] for SPF; [`spf`] evaluates a record
 //! for a sender, [`desired`] says which records this host should have, [`plan`] what to change, [`tlsa`] whether a new key
-//! may go into service. [`sending`] is how mail leaves this host, [`signing`] which DKIM keys sign on it.
+//! may go into service, after [`sighting`] has asked what every server says. [`sending`] is how mail leaves this host,
+//! [`signing`] which DKIM keys sign on it.
 //!
 //! Nothing here edits a zone but by single values, and nothing is cached.
 
@@ -31,6 +32,7 @@ pub mod provider;
 pub mod recursive;
 pub mod resolver;
 pub mod sending;
+pub mod sighting;
 pub mod signing;
 pub mod spf;
 pub mod survey;

@@ -22,6 +22,7 @@ pub mod rdata;
 pub mod record;
 pub mod request;
 pub mod revocation;
+pub mod rollover;
 pub mod rrset;
 pub mod schedule;
 pub mod steps;

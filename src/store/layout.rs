@@ -119,6 +119,21 @@ impl Layout {
         self.requests(name).join(number.to_string())
     }
 
+    /// Returns the directory of the key that is to follow the one in service.
+    pub fn next_key_directory(&self, name: &str) -> PathBuf {
+        self.lineage(name).join("next")
+    }
+
+    /// Returns the key that is to follow the one in service.
+    pub fn next_key(&self, name: &str) -> PathBuf {
+        self.next_key_directory(name).join(file::PRIVKEY)
+    }
+
+    /// Returns what is known of the TLSA records of a lineage's keys.
+    pub fn rollover(&self, name: &str) -> PathBuf {
+        self.next_key_directory(name).join("rollover.json")
+    }
+
     /// Returns one complete generation.
     pub fn generation(&self, name: &str, number: u64) -> PathBuf {
         self.lineage(name).join(number.to_string())

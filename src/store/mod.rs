@@ -1,4 +1,4 @@
-//! What is kept on disk: lineages and their generations, requests, accounts, the live links, the journal, the lock,
+//! What is kept on disk: lineages, their generations and the keys to follow, requests, accounts, the live links, the journal, the lock,
 //! and which ports of the firewall are open for now; and what other clients keep.
 //!
 //! The state file is the record; links are its output and are mended from it. Nothing here asks the network.
@@ -11,6 +11,7 @@ pub mod mend;
 pub mod notices;
 pub mod openings;
 pub mod requests;
+pub mod rollover;
 pub mod selinux;
 pub mod state;
 

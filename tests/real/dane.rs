@@ -2,7 +2,15 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use crate::support::{Mailcert, Outcome, World, server::run, world::HOST};
+use serde_json::Value;
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::support::{
+    LoopbackAddress, Mailcert, Outcome, PostfixOptions, World, WorldOptions,
+    server::run,
+    signed::{UPDATE_KEY, Updated},
+    world::HOST,
+};
 
 /// Where the records of port 25 are.
 const OWNER: &str = "_25._tcp.mail.example.test";
@@ -152,4 +160,127 @@ fn nobody_knowing_the_records_refuses_a_new_key() {
     let refused = mailcert.run(&["renew", "--force"]).expect(1);
     assert!(refused.stderr.contains("TLSA"), "{refused}");
     assert_eq!(leaf(&world), before);
+}
+
+/// Returns the digests that the records of a port name, as the signing server has them.
+fn published(signed: &Updated, port: u16) -> Vec<String> {
+    let answer = run(Command::new("dig")
+        .arg(format!("@{}", signed.address.ip()))
+        .args(["+short", "+norecurse"])
+        .args([&format!("_{port}._tcp.{HOST}"), "TLSA"]));
+    let mut digests: Vec<String> = answer
+        .lines()
+        .map(|line| {
+            line.strip_prefix("3 1 1 ")
+                .unwrap()
+                .replace(' ', "")
+                .to_lowercase()
+        })
+        .collect();
+    digests.sort();
+    digests
+}
+
+fn sorted(digests: &[&String]) -> Vec<String> {
+    let mut digests: Vec<String> = digests.iter().map(|&digest| digest.clone()).collect();
+    digests.sort();
+    digests
+}
+
+/// Makes everything that is known of the records older: what a clock of our own would do, but the name server knows the time.
+fn days_pass(world: &World, days: i64) {
+    let path = world
+        .state_directory()
+        .join("lineages")
+        .join(HOST)
+        .join("next/rollover.json");
+    let mut rollover: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    for published in rollover["published"].as_object_mut().unwrap().values_mut() {
+        for key in ["since", "ready_at"] {
+            let at = OffsetDateTime::parse(published[key].as_str().unwrap(), &Rfc3339).unwrap();
+            published[key] = (at - Duration::days(days)).format(&Rfc3339).unwrap().into();
+        }
+    }
+    fs::write(path, rollover.to_string()).unwrap();
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, pebble, openssl"]
+fn the_key_to_follow_is_published_first_and_the_one_before_goes_last() {
+    let world = World::with(&WorldOptions {
+        postfix: PostfixOptions {
+            submission: true,
+            ..PostfixOptions::default()
+        },
+        ..WorldOptions::default()
+    });
+    let take = || LoopbackAddress::take(&world.scratch);
+    let (signing, validating) = (take(), take());
+    let records = format!("@ MX 10 mail\nmail A {}\n", world.address.ip());
+    let signed = Updated::start(&world.scratch, &signing, &validating, &records);
+    let dns = format!(
+        "[dns]\nresolvers = [\"{}\"]\n\
+         provider = {{ type = \"rfc2136\", server = \"{}\", key_name = \"{UPDATE_KEY}\", secret_file = {:?} }}\n\
+         timeout = \"5s\"\npublish = [\"tlsa\"]\n",
+        validating.ip(),
+        signed.address,
+        signed.secret_file,
+    );
+    world.write_config(|config| {
+        let config = config[..config.find("[dns]").unwrap()].to_owned() + &dns;
+        config.replace("[renew]\n", "reuse_key = \"never\"\n\n[renew]\n")
+    });
+    let mailcert = world.mailcert();
+    mailcert.run(&["issue"]).expect(0);
+    let first = spki_sha256(&world, "cert.pem");
+    // What no apply has begun, no renewal does.
+    mailcert.run(&["renew"]).expect(0);
+    assert!(published(&signed, 25).is_empty());
+
+    mailcert.run(&["apply", "dns", "--yes"]).expect(0);
+    assert_eq!(published(&signed, 25), sorted(&[&first]));
+    assert_eq!(published(&signed, 587), sorted(&[&first]));
+    let made = mailcert.run(&["renew"]).expect(0);
+    assert!(made.stdout.contains("the key to follow"), "{made}");
+    let next = published(&signed, 25)
+        .into_iter()
+        .find(|key| *key != first)
+        .unwrap();
+    assert_eq!(published(&signed, 25), sorted(&[&first, &next]));
+    assert_eq!(published(&signed, 587), sorted(&[&first, &next]));
+    mailcert.run(&["plan", "dns", "--expect-no-changes"]).expect(0);
+
+    // Its record is too young for all caches.
+    let kept = mailcert.run(&["renew", "--force"]).expect(0);
+    assert!(kept.stdout.contains("the key is kept"), "{kept}");
+    assert_eq!(spki_sha256(&world, "cert.pem"), first);
+
+    // BIND signs for two weeks, and so long somebody could say that there is no such record.
+    days_pass(&world, 10);
+    mailcert.run(&["renew", "--force"]).expect(0);
+    assert_eq!(spki_sha256(&world, "cert.pem"), first);
+    days_pass(&world, 10);
+    let renewed = mailcert.run(&["renew", "--force"]).expect(0);
+    assert_eq!(spki_sha256(&world, "cert.pem"), next, "{renewed}");
+    assert_eq!(world.postfix.leaf_sha256(587), world.postfix.leaf_sha256(25));
+    // The third is there before the first is gone: one thing at a time.
+    let three = published(&signed, 25);
+    assert_eq!(three.len(), 3, "{renewed}");
+    let taken = mailcert.run(&["renew"]).expect(0);
+    assert!(taken.stdout.contains("taken away"), "{taken}");
+    let left = published(&signed, 25);
+    assert!(
+        left.len() == 2 && left.contains(&next) && !left.contains(&first),
+        "{taken}"
+    );
+    assert_eq!(published(&signed, 587), left);
+    mailcert.run(&["plan", "dns", "--expect-no-changes"]).expect(0);
+    // A third key may not serve yet, and after a while nobody is asked anything.
+    mailcert.run(&["renew", "--force"]).expect(0);
+    assert_eq!(spki_sha256(&world, "cert.pem"), next);
+
+    mailcert.run(&["undo"]).expect(0);
+    assert!(published(&signed, 25).is_empty() && published(&signed, 587).is_empty());
+    mailcert.run(&["renew"]).expect(0);
+    assert!(published(&signed, 25).is_empty());
 }

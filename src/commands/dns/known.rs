@@ -1,14 +1,18 @@
 //! What is known of the host for its records: addresses, services, keys that sign, the key in service, the CAs.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use futures_util::future::join_all;
 
-use super::super::{Context, account, domains};
+use super::super::{Context, account, ca, domains};
 use crate::{
+    acme::directory::Directory,
     config::{self, Challenge, Issuer, policy::Service},
     dns::{
-        desired::{CaUse, DkimKey, Known, own_identities},
+        desired::{CaUse, DkimKey, HostKeys, Known, own_identities},
         judge::is_global,
         resolver::Resolver,
     },
@@ -22,13 +26,19 @@ use crate::{
 
 /// Names of certificates that get CAA records at most.
 const MAX_REQUESTS: usize = 200;
+/// How long a CA is asked what it calls itself.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// The port of mail between hosts.
 const SMTP: u16 = 25;
 
 /// Gathers what is known. What cannot be found out is missing.
 pub async fn gather(context: &Context<'_>, resolver: &Resolver) -> Known {
     let ports = context.ports();
-    let (addresses, exchangers) = tokio::join!(addresses(context, resolver), exchangers(context, resolver));
+    let (addresses, exchangers, requests) = tokio::join!(
+        addresses(context, resolver),
+        exchangers(context, resolver),
+        requests(context)
+    );
     Known {
         addresses,
         services: Service::ALL
@@ -37,8 +47,8 @@ pub async fn gather(context: &Context<'_>, resolver: &Resolver) -> Known {
             .collect(),
         dkim: dkim(context),
         exchangers,
-        key: key(context),
-        requests: requests(context),
+        keys: keys(context),
+        requests,
     }
 }
 
@@ -90,26 +100,37 @@ fn dkim(context: &Context<'_>) -> Vec<DkimKey> {
     keys
 }
 
-/// Returns the digest of the key that port 25 was seen to serve, with all that the lineage is to serve verified.
-fn key(context: &Context<'_>) -> Option<Vec<u8>> {
+/// Returns the keys of the host, where port 25 was seen to serve the one in service, with all that the lineage is to serve
+/// verified.
+pub fn keys(context: &Context<'_>) -> Option<HostKeys> {
     let certificate = context.default_certificate()?;
     let lineage = context.load(&certificate.name).ok()?;
-    if lineage.state != State::Verified || !is_served(&lineage) {
+    let ports = ports_of(&lineage);
+    if lineage.state != State::Verified || !ports.contains(&SMTP) {
         return None;
     }
-    octets(&lineage.live()?.spki_sha256)
-}
-
-fn is_served(lineage: &Lineage) -> bool {
-    lineage.deployment.as_ref().is_some_and(|deployment| {
-        deployment
-            .endpoints
-            .iter()
-            .any(|served| served.endpoint.port == SMTP && served.verified)
+    let in_service = octets(&lineage.live()?.spki_sha256)?;
+    let next = super::rollover::next_key(context, certificate, &lineage)
+        .map(|key| key.public_key_sha256().to_vec())
+        .filter(|next| *next != in_service);
+    Some(HostKeys {
+        ports: ports.into_iter().collect(),
+        in_service,
+        next,
     })
 }
 
-fn octets(hex: &str) -> Option<Vec<u8>> {
+/// Returns the ports that were seen to serve the lineage to whoever asks for no other name.
+fn ports_of(lineage: &Lineage) -> BTreeSet<u16> {
+    let endpoints = lineage.deployment.iter().flat_map(|one| &one.endpoints);
+    endpoints
+        .filter(|served| served.verified && served.server_name.is_none())
+        .map(|served| served.endpoint.port)
+        .collect()
+}
+
+/// Reads hexadecimal digits.
+pub fn octets(hex: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u8>> = hex
         .chars()
         .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
@@ -124,7 +145,7 @@ fn octets(hex: &str) -> Option<Vec<u8>> {
 }
 
 /// Returns what each CA of `[acme]` is asked for, name by name.
-fn requests(context: &Context<'_>) -> Vec<(DomainName, CaUse)> {
+async fn requests(context: &Context<'_>) -> Vec<(DomainName, CaUse)> {
     let Some(acme) = &context.config.acme else {
         return Vec::new();
     };
@@ -136,7 +157,7 @@ fn requests(context: &Context<'_>) -> Vec<(DomainName, CaUse)> {
         .filter(|certificate| certificate.issuer == Issuer::Acme)
         .flat_map(|certificate| &certificate.identifiers);
     for directory in std::iter::once(&acme.directory).chain(&acme.fallback) {
-        let identities = identities(context, directory);
+        let identities = identities(context, acme, directory).await;
         let account = account::file::load(context, directory).ok().flatten();
         let account = account.and_then(|account| account.url).unwrap_or_default();
         for identifier in identifiers.clone().take(MAX_REQUESTS) {
@@ -157,12 +178,33 @@ fn requests(context: &Context<'_>) -> Vec<(DomainName, CaUse)> {
     requests
 }
 
-/// Returns what a CA calls itself in CAA records, as far as it or the operator has said so.
-pub fn identities(context: &Context<'_>, directory: &str) -> Vec<String> {
+/// Returns what a CA calls itself in CAA records: as is known of it, else as its directory says (RFC 8555, 7.1.1), else as the
+/// operator does.
+pub async fn identities(context: &Context<'_>, acme: &config::Acme, directory: &str) -> Vec<String> {
     let known = authority::by_directory(directory).map(|known| known.caa_identities);
-    let known = known.unwrap_or_default().iter();
-    let known = known.map(|name| (*name).to_owned()).collect();
-    own_identities(known, &context.config.dns.policies.caa)
+    let said = match known.unwrap_or_default() {
+        [] => said_by(acme, directory).await.unwrap_or_default(),
+        known => known.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    own_identities(said, &context.config.dns.policies.caa)
+}
+
+/// Asks a CA's directory what it calls itself; `None` where it does not answer soon.
+async fn said_by(acme: &config::Acme, directory: &str) -> Option<Vec<String>> {
+    let acme = config::Acme {
+        directory: directory.to_owned(),
+        ..acme.clone()
+    };
+    let http = ca::http(&acme).ok()?;
+    let asked = tokio::time::timeout(PATIENCE, Directory::fetch(&http, directory)).await;
+    let names = asked.ok()?.ok()?.meta().caa_identities.clone();
+    // What is no domain name would not be one in a CAA record either (RFC 8659, 4.2).
+    Some(
+        names
+            .into_iter()
+            .filter(|name| name.parse::<DomainName>().is_ok())
+            .collect(),
+    )
 }
 
 /// Returns the challenge's name (RFC 8555, 9.7.8).

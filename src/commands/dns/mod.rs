@@ -1,8 +1,10 @@
 //! The DNS as commands use it: resolver and provider of the configuration; records planned, applied, taken back.
 
+mod ending;
 pub mod known;
 pub mod planning;
 pub mod policy;
+pub mod rollover;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -13,6 +15,7 @@ use crate::{
         apply as applying,
         error::{DnsError, Refusal},
         judge::is_global,
+        plan,
         provider::{
             Provider,
             httpreq::{BasicAuth, HttpReq},
@@ -26,7 +29,10 @@ use crate::{
     },
     env::interfaces,
     error::{Error, Result},
-    model::{plan::RrsetChange, rdata::Rdata},
+    model::{
+        plan::RrsetChange,
+        rdata::{Rdata, RecordType},
+    },
     postfix::values::Values,
     probe::load_roots,
 };
@@ -296,6 +302,15 @@ pub async fn still_as_written(
             .map_err(|error| failure(doing, &error))?;
         if found.holds_exactly(&change.after()) {
             continue;
+        }
+        if change.kind == RecordType::Tlsa {
+            let (ours, in_service) = rollover::for_undo(context);
+            if let Some(change) = plan::taken_back(&change, &found, &ours, in_service.as_ref()) {
+                if !(change.add.is_empty() && change.remove.is_empty()) {
+                    still.push(change);
+                }
+                continue;
+            }
         }
         if !found.holds_exactly(&change.before) {
             let shown = |values: &[Rdata]| {

@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use futures_util::stream::{self, StreamExt as _};
+use time::OffsetDateTime;
 
 use super::{
     super::{Context, domains::Asking},
-    failure, known, policy, provider, resolver, sending,
+    ending::{self, Ended},
+    failure, known, policy, provider, resolver, rollover, sending,
 };
 use crate::{
     config::{Publish, policy::Binding},
@@ -34,7 +36,7 @@ const TOGETHER: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Written {
     values: BTreeMap<(DomainName, RecordType), Vec<Rdata>>,
-    files: BTreeMap<PathBuf, Vec<Vec<u8>>>,
+    files: BTreeMap<PathBuf, Vec<(OffsetDateTime, Vec<u8>)>>,
 }
 
 /// Records that are wanted, and what is to be done about each.
@@ -45,6 +47,8 @@ pub struct Survey {
     pub items: Vec<Item>,
     /// What this program wrote.
     pub written: Written,
+    /// Domains that leave MTA-STS.
+    pub endings: Vec<Ended>,
 }
 
 /// One set of records that is wanted.
@@ -71,7 +75,7 @@ impl Written {
             }
             for change in entry.files {
                 let contents = written.files.entry(change.path).or_default();
-                contents.extend(change.after);
+                contents.extend(change.after.map(|content| (entry.at, content)));
             }
         }
         (written, unread)
@@ -83,10 +87,33 @@ impl Written {
         self.values.get(&key).cloned().unwrap_or_default()
     }
 
+    /// Returns what was written into a file, and when, the first content first.
+    pub fn contents(&self, path: &std::path::Path) -> &[(OffsetDateTime, Vec<u8>)] {
+        self.files.get(path).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Returns every TLSA record that was written, at whatever name.
+    pub fn keys(&self) -> impl Iterator<Item = &Rdata> {
+        let of_keys = self
+            .values
+            .iter()
+            .filter(|((_, kind), _)| *kind == RecordType::Tlsa);
+        of_keys.flat_map(|(_, values)| values)
+    }
+
     /// Returns whether a file was written with this content.
     pub fn has_file(&self, path: &std::path::Path, content: &[u8]) -> bool {
         let contents = self.files.get(path);
-        contents.is_some_and(|contents| contents.iter().any(|one| one == content))
+        contents.is_some_and(|contents| contents.iter().any(|(_, one)| one == content))
+    }
+}
+
+impl Survey {
+    /// Returns whether nothing is left to be said at this name: no policy is to be written for it.
+    fn has_ended(&self, wanted: &Wanted) -> bool {
+        self.endings
+            .iter()
+            .any(|ended| ended.is_over() && ended.is_about(&wanted.name))
     }
 }
 
@@ -104,12 +131,19 @@ pub async fn survey(
         resolver,
         sending: &sending,
     };
-    let wanted = desired::everything(&context.config, &known)
+    let wanted: Vec<Wanted> = desired::everything(&context.config, &known)
         .into_iter()
-        .filter(filter);
+        .filter(filter)
+        .collect();
+    let of_keys = rollover::retired(context, &known, &written);
     let asked: Vec<_> = wanted
+        .into_iter()
         .map(|wanted| {
-            let ours = written.values(&wanted);
+            // A key's record goes by time alone, whoever wrote it last.
+            let ours = match wanted.family {
+                Family::Tlsa => of_keys.clone(),
+                _ => written.values(&wanted),
+            };
             async move {
                 let proposal = applying::propose(&wanted, ours, sources).await;
                 Item { wanted, proposal }
@@ -117,11 +151,14 @@ pub async fn survey(
         })
         .collect();
     let items = stream::iter(asked).buffered(TOGETHER).collect().await;
-    Survey {
+    let mut survey = Survey {
         known,
         items,
         written,
-    }
+        endings: Vec::new(),
+    };
+    ending::settle(context, &mut survey);
+    survey
 }
 
 /// Plans the records that `dns.publish` names. A record that is there and must not be touched is a refusal in the plan.
@@ -144,11 +181,15 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
         ..Plan::default()
     };
     plan.notes.extend(unread);
+    if publish.contains(&Publish::Tlsa) {
+        plan.notes.extend(rollover::outlook(context, &survey.known));
+    }
     let mut policies = policy::Policies::new(
         context,
         &survey,
         Asking::new(context.env, &resolver, Reach::Everything),
     );
+    plan.notes.extend(survey.endings.iter().map(Ended::told));
     for item in &survey.items {
         let wanted = &item.wanted;
         let decision = match &item.proposal {
@@ -163,7 +204,7 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
                 continue;
             }
         };
-        if wanted.family == Family::MtaSts {
+        if wanted.family == Family::MtaSts && !survey.has_ended(wanted) {
             match policies.file_for(wanted, &decision).await {
                 Ok(file) => plan.changes.extend(file.map(Change::File)),
                 Err(refusal) => {
@@ -196,6 +237,9 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
             }
         }
     }
+    // The policy goes after its record.
+    plan.changes
+        .extend(survey.endings.iter().filter_map(Ended::file).map(Change::File));
     Ok(plan)
 }
 
@@ -229,7 +273,7 @@ fn missing(context: &Context<'_>, known: &Known) -> Vec<String> {
     let config = &context.config;
     let publishes = |family: Publish| config.dns.publish.contains(&family);
     let mut notes = Vec::new();
-    if publishes(Publish::Tlsa) && known.key.is_none() {
+    if publishes(Publish::Tlsa) && known.keys.is_none() {
         notes.push(format!(
             "no TLSA record is published for {}: no certificate of it has been verified on port 25 yet",
             config.host.name

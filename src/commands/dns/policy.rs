@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Where the policy is below the root of its web server, and on it (RFC 8461, 3.3).
-const PATH: &str = ".well-known/mta-sts.txt";
+pub(super) const PATH: &str = ".well-known/mta-sts.txt";
 const PAGE: &str = "/.well-known/mta-sts.txt";
 /// No policy is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -101,7 +101,7 @@ impl<'a> Policies<'a> {
         domain: &DomainName,
         policy: &Policy,
     ) -> Result<Option<FileChange>, Fault> {
-        let webroot = PathBuf::from(webroot.to_string_lossy().replace(DOMAIN_IN_PATH, domain.as_str()));
+        let webroot = root_of(webroot, domain);
         if !webroot.is_dir() {
             return Err(Fault {
                 why: format!("the web server's root {} does not exist", webroot.display()),
@@ -209,12 +209,17 @@ impl Fault {
     }
 }
 
+/// Returns the root of the web server of a domain's policy.
+pub(super) fn root_of(webroot: &Path, domain: &DomainName) -> PathBuf {
+    PathBuf::from(webroot.to_string_lossy().replace(DOMAIN_IN_PATH, domain.as_str()))
+}
+
 /// Returns the mail domain of an MTA-STS record.
 fn domain_of(wanted: &Wanted) -> Option<DomainName> {
     domain_in(&wanted.name)
 }
 
-fn domain_in(name: &DomainName) -> Option<DomainName> {
+pub(super) fn domain_in(name: &DomainName) -> Option<DomainName> {
     name.as_str().strip_prefix("_mta-sts.")?.parse().ok()
 }
 

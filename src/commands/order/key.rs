@@ -1,7 +1,7 @@
 //! Which key a certificate is ordered for, and who may read it: kept until the certificate is there.
 
 use crate::{
-    commands::{Context, hex, store_error, tlsa},
+    commands::{Context, dns::rollover, hex, store_error, tlsa},
     config::{Certificate, ReuseKey},
     env::files::Access,
     error::{Error, Result},
@@ -115,6 +115,19 @@ fn usable_key(
         .filter(|key| key.key_type() == certificate.key || certificate.reuse_key != ReuseKey::Always))
 }
 
+/// Returns whether the key in use is to give way to the one that follows, once that one's record is everywhere.
+fn wants_another(certificate: &Certificate, in_use: &Option<PrivateKey>) -> bool {
+    certificate.reuse_key == ReuseKey::Never
+        || in_use
+            .as_ref()
+            .is_some_and(|key| key.key_type() != certificate.key)
+}
+
+fn copy(key: &PrivateKey) -> Result<PrivateKey> {
+    PrivateKey::from_pem(key.to_pem().as_bytes())
+        .map_err(|error| Error::failed("the key could not be read again").cause(error))
+}
+
 /// What is done when nobody can say whether TLSA records name the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsaid {
@@ -135,15 +148,26 @@ pub(super) async fn choose_key(
 ) -> Result<PrivateKey> {
     let usable = usable_key(context, certificate, lineage)?;
     if let (ReuseKey::Always, Some(key)) = (certificate.reuse_key, &usable) {
-        return PrivateKey::from_pem(key.to_pem().as_bytes())
-            .map_err(|error| Error::failed("the key in use could not be read").cause(error));
+        return copy(key);
     }
     let number = context.store.next_number(lineage);
+    let next = rollover::next_key(context, certificate, lineage);
+    let follows = next.as_ref().filter(|next| {
+        // A key in use that is none, or that somebody else may have, waits for nothing.
+        usable.is_none()
+            || wants_another(certificate, &usable) && rollover::may_serve(context, certificate, next)
+    });
     let foreseen = unfinished_key(context, certificate, number)?;
-    let foreseen = foreseen.filter(|key| key.key_type() == certificate.key && is_ours_alone(lineage, key));
-    let generated = match foreseen {
-        Some(key) => key,
-        None => PrivateKey::generate(certificate.key).map_err(|error| {
+    let is_next = |key: &PrivateKey| {
+        next.as_ref()
+            .is_some_and(|next| next.public_key_sha256() == key.public_key_sha256())
+    };
+    let foreseen = foreseen
+        .filter(|key| key.key_type() == certificate.key && is_ours_alone(lineage, key) && !is_next(key));
+    let generated = match (follows, foreseen) {
+        (Some(next), _) => copy(next)?,
+        (None, Some(key)) => key,
+        (None, None) => PrivateKey::generate(certificate.key).map_err(|error| {
             Error::failed(format!("no key could be made for {}", certificate.name)).cause(error)
         })?,
     };

@@ -97,10 +97,21 @@ pub struct Known {
     pub dkim: Vec<DkimKey>,
     /// The MX hosts of each mail domain, as the DNS has them; missing where it could not tell, or has none.
     pub exchangers: BTreeMap<DomainName, Vec<String>>,
-    /// The SHA-256 of the public key that port 25 was seen to serve; `None` where no lineage is verified there.
-    pub key: Option<Vec<u8>>,
+    /// The keys of the host, for DANE; `None` where no lineage is verified on port 25.
+    pub keys: Option<HostKeys>,
     /// What the CAs of `[acme]` are asked for.
     pub requests: Vec<(DomainName, CaUse)>,
+}
+
+/// The keys of the host, each by the SHA-256 of its public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKeys {
+    /// Ports that were seen to serve the key in service, in order.
+    pub ports: Vec<u16>,
+    /// The one in service.
+    pub in_service: Vec<u8>,
+    /// The one that is to follow, where it is on disk.
+    pub next: Option<Vec<u8>>,
 }
 
 /// A key that signs mail.
@@ -179,7 +190,14 @@ impl Family {
 pub fn everything(config: &Config, known: &Known) -> Vec<Wanted> {
     let mut wanted = addresses(&config.host.name, known, Family::Address, "where the host is");
     wanted.extend(spf(config));
-    wanted.extend(key(config, known));
+    wanted.extend(keys(config, known));
+    if known.keys.is_some() && !config.host.domains.contains(&config.host.name) {
+        // Reports about DANE are by the name of the host (RFC 8460, 4.4: policy-domain).
+        wanted.extend(tls_rpt(config, &config.host.name).map(|wanted| Wanted {
+            role: Role::Host,
+            ..wanted
+        }));
+    }
     wanted.extend(caa::wanted(&config.dns.policies.caa, known));
     for domain in &config.host.domains {
         wanted.push(mx(config, domain));
@@ -240,23 +258,44 @@ fn addresses(name: &DomainName, known: &Known, family: Family, reason: &str) -> 
         .collect()
 }
 
-/// The host's key: DANE-EE, SPKI, SHA2-256 (RFC 7672, 3.1.1).
-fn key(config: &Config, known: &Known) -> Option<Wanted> {
-    let name = config.host.name.prefixed(&format!("_{SMTP}._tcp")).ok()?;
-    let value = Rdata::Tlsa {
+/// Returns the record of a key: DANE-EE, SPKI, SHA2-256 (RFC 7672, 3.1.1).
+pub fn tlsa(digest: &[u8]) -> Rdata {
+    Rdata::Tlsa {
         usage: 3,
         selector: 1,
         matching: 1,
-        data: known.key.clone()?,
+        data: digest.to_vec(),
+    }
+}
+
+/// The host's keys at every port that serves: the one in service, and the one to follow beside it (RFC 7671, 8.1).
+fn keys(config: &Config, known: &Known) -> Vec<Wanted> {
+    let Some(keys) = &known.keys else {
+        return Vec::new();
     };
-    let reason = format!(
-        "the key that port {SMTP} of {} serves: senders that know DANE take no other",
-        config.host.name
-    );
-    Some(Wanted {
-        role: Role::Host,
-        ..Wanted::new(name, Family::Tlsa, vec![value], reason)
-    })
+    let host = &config.host.name;
+    let values: Vec<Rdata> = std::iter::once(&keys.in_service)
+        .chain(&keys.next)
+        .map(|digest| tlsa(digest))
+        .collect();
+    let next = match keys.next {
+        Some(_) => ", and the one to follow",
+        None => "",
+    };
+    let at = |port: &u16| {
+        let name = host.prefixed(&format!("_{port}._tcp")).ok()?;
+        let who = match *port {
+            SMTP => "senders",
+            _ => "programs",
+        };
+        let reason =
+            format!("the key that port {port} of {host} serves{next}: {who} that know DANE take no other");
+        Some(Wanted {
+            role: Role::Host,
+            ..Wanted::new(name, Family::Tlsa, values.clone(), reason)
+        })
+    };
+    keys.ports.iter().filter_map(at).collect()
 }
 
 fn mx(config: &Config, domain: &DomainName) -> Wanted {
@@ -306,7 +345,11 @@ pub fn policy(config: &Config, domain: &DomainName, known: &Known) -> Option<mta
     }
     Some(mta_sts::Policy {
         mode: wanted.mode,
-        max_age: wanted.max_age,
+        // One that ends all policies is remembered for a short while (RFC 8461, 8.3).
+        max_age: match wanted.mode {
+            mta_sts::Mode::None => wanted.max_age.min(mta_sts::LAST_MAX_AGE),
+            _ => wanted.max_age,
+        },
         mx,
     })
 }

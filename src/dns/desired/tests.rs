@@ -54,7 +54,11 @@ fn known() -> Known {
             "mail.test".parse().unwrap(),
             vec!["mx2.mail.test".to_owned(), "mx.mail.test".to_owned()],
         )]),
-        key: Some(vec![0xab; 32]),
+        keys: Some(HostKeys {
+            ports: vec![25, 465],
+            in_service: vec![0xab; 32],
+            next: Some(vec![0xcd; 32]),
+        }),
         requests: vec![
             (
                 "mx.mail.test".parse().unwrap(),
@@ -128,6 +132,8 @@ fn every_family_says_what_the_configuration_wants() {
     check(
         Family::TlsRpt,
         &[
+            // Senders that know DANE report by the name of the host.
+            "_smtp._tls.mx.mail.test TXT \"v=TLSRPTv1; rua=mailto:t@mail.test,https://x.test/r\"",
             "_smtp._tls.mail.test TXT \"v=TLSRPTv1; rua=mailto:t@mail.test,https://x.test/r\"",
             "_smtp._tls.b.test TXT \"v=TLSRPTv1; rua=mailto:t@mail.test,https://x.test/r\"",
         ],
@@ -162,9 +168,16 @@ fn every_family_says_what_the_configuration_wants() {
         Family::Dkim,
         &["s1._domainkey.mail.test TXT \"v=DKIM1; k=rsa; p=AAAA\""],
     );
-    check(
-        Family::Tlsa,
-        &[&format!("_25._tcp.mx.mail.test TLSA 3 1 1 {}", "ab".repeat(32))],
+    let key = |port: u16, octet: &str| format!("_{port}._tcp.mx.mail.test TLSA 3 1 1 {}", octet.repeat(32));
+    assert_eq!(
+        lines(&config, &known, Family::Tlsa),
+        [key(25, "ab"), key(25, "cd"), key(465, "ab"), key(465, "cd")]
+    );
+    let mut alone = known.clone();
+    alone.keys.as_mut().unwrap().next = None;
+    assert_eq!(
+        lines(&config, &alone, Family::Tlsa),
+        [key(25, "ab"), key(465, "ab")]
     );
     let srv = lines(&config, &known, Family::Srv);
     assert_eq!(

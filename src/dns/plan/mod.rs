@@ -24,6 +24,8 @@ use crate::model::{
     rrset::Rrset,
 };
 
+pub use tlsa::taken_back;
+
 /// What is to be done at one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

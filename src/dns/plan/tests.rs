@@ -323,3 +323,69 @@ fn a_key_is_published_in_signed_zones_alone_and_goes_when_another_is_in_service(
     let refusal = outcome(&settle(&[], &unsigned, &[], &[])).unwrap_err();
     assert!(refusal.contains("its zone is not signed"), "{refusal}");
 }
+
+#[test]
+fn an_undo_never_leaves_records_without_the_key_in_service() {
+    let value = |text: &&str| Rdata::parse(RecordType::Tlsa, text).unwrap();
+    let values = |texts: &[&str]| texts.iter().map(value).collect::<Vec<Rdata>>();
+    let (one, two, three, theirs) = ("3 1 1 01", "3 1 1 02", "3 1 1 03", "2 1 1 ef");
+    let ours = values(&[one, two, three]);
+    // What was there, what the apply added and removed, what is there now, the key in service: what stays.
+    let check = |before: &[&str],
+                 add: &[&str],
+                 remove: &[&str],
+                 now: &[&str],
+                 in_service: &str,
+                 expected: Option<&[&str]>| {
+        let applied = RrsetChange {
+            zone: "mail.test".parse().unwrap(),
+            name: DomainName::from_dns("_25._tcp.mx.mail.test").unwrap(),
+            kind: RecordType::Tlsa,
+            ttl: 60,
+            before: values(before),
+            add: values(add),
+            remove: values(remove),
+            reason: String::new(),
+        };
+        let found = Rrset {
+            ttl: 60,
+            values: values(now),
+        };
+        let change = taken_back(&applied.inverse(), &found, &ours, Some(&value(&in_service)));
+        let sorted = |mut values: Vec<Rdata>| {
+            values.sort();
+            values
+        };
+        assert_eq!(
+            change.map(|change| sorted(change.after())),
+            expected.map(|texts| sorted(values(texts))),
+            "{before:?} {add:?} {remove:?} {now:?}"
+        );
+    };
+    check(&[], &[one], &[], &[one], one, Some(&[]));
+    // The first apply, after the keys have rolled over: all of ours go, whatever they are called by now.
+    check(&[], &[one], &[], &[two, three], two, Some(&[]));
+    check(
+        &[theirs],
+        &[one],
+        &[],
+        &[two, three, theirs],
+        two,
+        Some(&[theirs]),
+    );
+    // A later apply alone: its own record goes, unless the others would be left without the key in service.
+    check(&[one], &[two], &[], &[one, two], one, Some(&[one]));
+    check(&[one], &[two], &[], &[one, two, theirs], one, None);
+    check(&[one], &[two], &[], &[one, two], two, Some(&[]));
+    check(
+        &[one, two],
+        &[],
+        &[one],
+        &[two, three],
+        two,
+        Some(&[one, two, three]),
+    );
+    // Somebody else's record came, or went.
+    check(&[], &[one], &[], &[two, theirs], two, None);
+    check(&[theirs], &[one], &[], &[two], two, None);
+}

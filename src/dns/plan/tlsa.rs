@@ -9,7 +9,7 @@ use crate::{
         desired::Wanted,
         facts::{Asked, Facts, Family, Question},
     },
-    model::rdata::Rdata,
+    model::{plan::RrsetChange, rdata::Rdata, rrset::Rrset},
 };
 
 pub(super) fn decide(wanted: &Wanted, existing: &Existing, facts: &Facts) -> Asked<Decision> {
@@ -55,6 +55,56 @@ pub(super) fn decide(wanted: &Wanted, existing: &Existing, facts: &Facts) -> Ask
         existing.change(wanted, Vec::new(), stale, reason),
         Vec::new(),
     ))
+}
+
+/// Returns what an undo does where keys have rolled over since: `found` is what is there, `ours` are all records of keys of this host.
+///
+/// Records that were there before the first of ours come back, and ours go; never one by which clients know the key in service,
+/// while others stay that do not name it: no record at all is no demand, the wrong ones alone keep mail away (RFC 7672, 2.2.3).
+/// `None` where somebody else has changed records since.
+pub fn taken_back(
+    inverse: &RrsetChange,
+    found: &Rrset,
+    ours: &[Rdata],
+    in_service: Option<&Rdata>,
+) -> Option<RrsetChange> {
+    let of_others = |values: &[Rdata]| {
+        let mut values: Vec<Rdata> = values
+            .iter()
+            .filter(|value| !ours.contains(value))
+            .cloned()
+            .collect();
+        values.sort();
+        values
+    };
+    if of_others(&found.values) != of_others(&inverse.before) {
+        return None;
+    }
+    let is_there = |value: &&Rdata| found.values.contains(value);
+    let mut change = RrsetChange {
+        before: found.values.clone(),
+        add: inverse
+            .add
+            .iter()
+            .filter(|value| !is_there(value))
+            .cloned()
+            .collect(),
+        remove: inverse.remove.iter().filter(is_there).cloned().collect(),
+        ..inverse.clone()
+    };
+    let had_ours = inverse.after().iter().any(|value| ours.contains(value));
+    let loses_service =
+        in_service.is_some_and(|in_service| is_there(&in_service) && !change.after().contains(in_service));
+    if !had_ours || loses_service {
+        change.remove = found
+            .values
+            .iter()
+            .filter(|value| ours.contains(value))
+            .cloned()
+            .collect();
+        change.add.retain(|value| !ours.contains(value));
+    }
+    Some(change)
 }
 
 /// Returns whether resolvers have the records that are wanted.

@@ -3,11 +3,14 @@
 use std::fmt::Write;
 
 use aws_lc_rs::digest;
+use time::{Duration, OffsetDateTime};
 
 use super::tag_list::TagList;
 
 /// The longest `max_age`, in seconds (RFC 8461, 3.2).
 pub const MAX_AGE: u64 = 31_557_600;
+/// The `max_age` of a policy that ends all policies, in seconds: a small one (RFC 8461, 8.3).
+pub const LAST_MAX_AGE: u64 = 86_400;
 /// Characters of a line that an error shows.
 const SHOWN: usize = 80;
 
@@ -144,6 +147,37 @@ impl Policy {
     }
 }
 
+/// How far a domain has come on its way out of MTA-STS (RFC 8461, 8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The policy of now is one that senders heed.
+    NotBegun,
+    /// No sender can remember a policy that he heeds: record and policy may go.
+    Over,
+    /// Senders may remember such a policy until then.
+    Waits(OffsetDateTime),
+}
+
+/// Returns how far, given each policy that was served and from when on, the first one first.
+///
+/// A sender may have fetched a policy in the last moment before the next one took its place, and keeps it for its `max_age`.
+pub fn ending(served: &[(OffsetDateTime, Policy)], now: OffsetDateTime) -> Ending {
+    if served.last().is_none_or(|(_, policy)| policy.mode != Mode::None) {
+        return Ending::NotBegun;
+    }
+    let forgotten = served.windows(2).filter_map(|pair| match pair {
+        [(_, before), (replaced_at, _)] if before.mode != Mode::None => {
+            let kept = Duration::seconds(i64::try_from(before.max_age).unwrap_or(i64::MAX));
+            Some(replaced_at.saturating_add(kept))
+        }
+        _ => None,
+    });
+    match forgotten.max() {
+        Some(until) if until > now => Ending::Waits(until),
+        _ => Ending::Over,
+    }
+}
+
 /// Returns whether one pattern matches: `*.` stands for exactly one label.
 pub fn matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
@@ -227,5 +261,49 @@ mod tests {
         }
         assert!(Policy::parse(b"version: STSv1\nmode: none\nmax_age: 0").is_ok());
         assert!(Policy::parse(b"\xff").is_err());
+    }
+
+    #[test]
+    fn record_and_policy_may_go_when_the_last_policy_that_is_heeded_is_forgotten() {
+        use time::macros::datetime;
+        let start = datetime!(2026-06-01 0:00 UTC);
+        let day = |n| start + Duration::days(n);
+        let policy = |mode, days: u64| Policy {
+            mode,
+            max_age: days * 86_400,
+            mx: Vec::new(),
+        };
+        let check = |served: &[(i64, Policy)], now: i64, expected| {
+            let served: Vec<(OffsetDateTime, Policy)> = served
+                .iter()
+                .map(|(n, policy)| (day(*n), policy.clone()))
+                .collect();
+            assert_eq!(ending(&served, day(now)), expected, "{served:?}");
+        };
+        let (enforce, testing, none) = (
+            policy(Mode::Enforce, 90),
+            policy(Mode::Testing, 14),
+            policy(Mode::None, 1),
+        );
+        check(&[], 0, Ending::NotBegun);
+        check(&[(0, enforce.clone())], 900, Ending::NotBegun);
+        check(&[(0, none.clone())], 0, Ending::Over);
+        let ended = [(0, enforce.clone()), (10, none.clone())];
+        check(&ended, 10, Ending::Waits(day(100)));
+        check(&ended, 99, Ending::Waits(day(100)));
+        check(&ended, 100, Ending::Over);
+        // The longest counts, not the last.
+        let softened = [(0, enforce.clone()), (10, testing), (20, none.clone())];
+        check(&softened, 50, Ending::Waits(day(100)));
+        // Said again, it does not wait anew; taken back, it does.
+        let again = [(0, enforce.clone()), (10, none.clone()), (30, none.clone())];
+        check(&again, 30, Ending::Waits(day(100)));
+        let back = [
+            (0, enforce.clone()),
+            (10, none.clone()),
+            (20, enforce),
+            (30, none),
+        ];
+        check(&back, 100, Ending::Waits(day(120)));
     }
 }
