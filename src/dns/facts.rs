@@ -57,8 +57,14 @@ pub enum Family {
 /// What authoritative servers are compared by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// Addresses of one family.
+    Address(Family),
+    /// CAA records.
+    Caa,
     /// Mail exchangers.
     Mx,
+    /// TLSA records.
+    Tlsa,
     /// TXT values.
     Txt,
 }

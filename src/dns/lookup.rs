@@ -208,7 +208,11 @@ fn answer_of(kind: RecordType, records: &[Record]) -> Answer {
 /// Asks one server for what it has itself.
 async fn ask_at(server: SocketAddr, name: &str, kind: Kind) -> Reply {
     let kind = match kind {
+        Kind::Address(Family::V4) => RecordType::A,
+        Kind::Address(Family::V6) => RecordType::AAAA,
+        Kind::Caa => RecordType::CAA,
         Kind::Mx => RecordType::MX,
+        Kind::Tlsa => RecordType::TLSA,
         Kind::Txt => RecordType::TXT,
     };
     let asked = async {

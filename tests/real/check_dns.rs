@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::support::{
     Authority, LoopbackAddress, Mailcert, Outcome, Scratch, World,
+    page::{Conduct, HostilePage},
     server::{Server, run},
     signed::{Signed, Signing, SlowWay},
     world::DOMAIN,
@@ -279,6 +280,66 @@ fn hostile_answers_harm_nothing() {
             "{outcome}"
         );
     }
+}
+
+/// Checks the good domain while its policy's web server behaves so.
+fn check_beside(conduct: Conduct) -> (Outcome, usize) {
+    let mut site = Site::good();
+    site._https = None;
+    let authority = Authority::new();
+    site.scratch.file("roots.pem", authority.root());
+    let identity = authority.issue("mta-sts.example.test", time::Duration::DAY);
+    let page = HostilePage::serve(site.web.port(443), &identity, conduct);
+    let outcome = site.check(&["example.test"]);
+    for said in [&outcome.stdout, &outcome.stderr] {
+        assert!(
+            !said.contains('\x1b') && !said.contains('\x07'),
+            "{conduct:?}: {outcome}"
+        );
+    }
+    (outcome, page.n_requests())
+}
+
+#[test]
+#[ignore = "real: needs named, openssl"]
+fn a_hostile_web_server_harms_nothing() {
+    let redirect = "HTTP/1.1 302 Found\r\nLocation: https://mta-sts.example.test/.well-known/mta-sts.txt\r\n\
+                    Content-Length: 0\r\n\r\n";
+    for (conduct, id) in [
+        (Conduct::Flood, "mta-sts.policy-size"),
+        (Conduct::Head, "mta-sts.policy-unreachable"),
+        (Conduct::Says(redirect), "mta-sts.redirect"),
+        (Conduct::Says(""), "mta-sts.policy-unreachable"),
+        (
+            Conduct::Says("HTTP/1.1 200 \x1b[31mOK\x1b[0m\r\nContent-Type: \x1b]0;x\x07\r\n\r\n"),
+            "mta-sts.policy-unreachable",
+        ),
+        (
+            Conduct::Says(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nversion: STSv1\r\nmx: \x1b[2J\r\n",
+            ),
+            "mta-sts.policy",
+        ),
+        (
+            Conduct::Says(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 99999999999\r\n\r\nversion",
+            ),
+            "mta-sts.policy-unreachable",
+        ),
+    ] {
+        let (outcome, n_requests) = check_beside(conduct);
+        has(&outcome, "error", id);
+        assert_eq!(n_requests, 1, "{conduct:?}: nobody is asked twice");
+    }
+}
+
+#[test]
+#[ignore = "real: needs named, openssl"]
+fn long_a_web_server_that_never_ends_is_left() {
+    let start = Instant::now();
+    let (outcome, _) = check_beside(Conduct::Drip);
+    has(&outcome, "error", "mta-sts.policy-unreachable");
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub mod issuance;
 pub mod judge;
 pub mod mailcert;
 pub mod netns;
+pub mod page;
 pub mod pebble;
 pub mod port;
 pub mod postfix;

@@ -112,6 +112,17 @@ impl Updated {
         resolver: &LoopbackAddress,
         records: &str,
     ) -> Self {
+        Self::start_with(scratch, authority, resolver, records, "")
+    }
+
+    /// As [`Updated::start`], with records of an unsigned zone that holds all other names.
+    pub fn start_with(
+        scratch: &Scratch,
+        authority: &LoopbackAddress,
+        resolver: &LoopbackAddress,
+        records: &str,
+        others: &str,
+    ) -> Self {
         let (dir, ip) = (scratch.dir("signing"), authority.ip());
         let key = run(Command::new("tsig-keygen").args(["-a", "hmac-sha256", UPDATE_KEY]));
         let secret = key
@@ -127,7 +138,7 @@ impl Updated {
         let glue = format!("ns1.example.test. A {ip}\n");
         fs::write(
             dir.join("root"),
-            soa(".") + "example.test. NS ns1.example.test.\n" + &glue,
+            soa(".") + "example.test. NS ns1.example.test.\n" + &glue + others,
         )
         .unwrap();
         fs::write(dir.join("zone"), soa("example.test.") + &glue + records).unwrap();

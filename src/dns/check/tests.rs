@@ -234,3 +234,19 @@ fn compares_the_servers() {
     ];
     assert_eq!(findings(&nobody, None), expected);
 }
+
+#[test]
+fn strings_of_one_record_are_joined_without_a_space() {
+    let check = |strings: &[&str], expected: (Severity, &str)| {
+        let mut one = observed("mail.test", Role::Any, &[]);
+        let values = TxtRrset {
+            ttl: 60,
+            values: vec![Txt::from_strings(strings)],
+        };
+        one.servers = Ok(vec![(server("ns1", true), Ok(values))]);
+        assert!(findings(&one, None).contains(&expected), "{strings:?}");
+    };
+    check(&["v=spf1 mx ", "-all"], (Severity::Ok, "spf.ok"));
+    check(&["v=spf1 m", "x -all"], (Severity::Ok, "spf.ok"));
+    check(&["v=spf1 mx", "-all"], (Severity::Error, "spf.syntax"));
+}

@@ -9,7 +9,7 @@ use crate::{
         check::{Observed, Told as Said},
         desired::Role,
         error::DnsError,
-        facts::{Answer, Asked, Facts, Kind, Question},
+        facts::{Answer, Asked, Facts, Family, Kind, Question},
         resolver::Server,
     },
     model::{finding::Finding, name::DomainName, rrset::Txt},
@@ -126,31 +126,50 @@ fn authoritative(name: &DomainName, facts: &Facts) -> Asked<Result<Vec<Server>, 
     Ok(Err(DnsError::NoZone { name: name.clone() }))
 }
 
+/// Returns what the servers are compared by, beside SPF: the id of the finding, the name, the type.
+fn places(subject: &Subject) -> Vec<(&'static str, String, Kind)> {
+    let name = subject.name.as_str();
+    let mut places = vec![("caa.servers-disagree", name.to_owned(), Kind::Caa)];
+    if subject.role != Role::Host {
+        places.extend([
+            ("mx.servers-disagree", name.to_owned(), Kind::Mx),
+            ("dmarc.servers-disagree", format!("_dmarc.{name}"), Kind::Txt),
+            ("mta-sts.servers-disagree", format!("_mta-sts.{name}"), Kind::Txt),
+            (
+                "tls-rpt.servers-disagree",
+                format!("_smtp._tls.{name}"),
+                Kind::Txt,
+            ),
+        ]);
+    }
+    let ports: &[u16] = match (subject.this_host(), subject.role) {
+        (Some(ours), _) => &ours.ports,
+        (None, Role::Host) => &[25],
+        (None, _) => return places,
+    };
+    places.extend(
+        Family::BOTH.map(|family| ("address.servers-disagree", name.to_owned(), Kind::Address(family))),
+    );
+    places.extend(ports.iter().map(|port| {
+        (
+            "tlsa.servers-disagree",
+            format!("_{port}._tcp.{name}"),
+            Kind::Tlsa,
+        )
+    }));
+    places
+}
+
 /// Compares what the servers have at the names beside SPF.
 pub(super) fn compare(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
-    let domain = subject.name.as_str();
-    let told = Told { subject: domain };
-    if subject.role == Role::Host {
-        return Ok(Vec::new());
-    }
+    let told = Told {
+        subject: subject.name.as_str(),
+    };
     // What is silent is told with SPF.
     let Ok(servers) = authoritative(&subject.name, facts)? else {
         return Ok(Vec::new());
     };
-    let places = [
-        ("mx.servers-disagree", domain.to_owned(), Kind::Mx),
-        ("dmarc.servers-disagree", format!("_dmarc.{domain}"), Kind::Txt),
-        (
-            "mta-sts.servers-disagree",
-            format!("_mta-sts.{domain}"),
-            Kind::Txt,
-        ),
-        (
-            "tls-rpt.servers-disagree",
-            format!("_smtp._tls.{domain}"),
-            Kind::Txt,
-        ),
-    ];
+    let places = places(subject);
     for (_, name, kind) in &places {
         for server in &servers {
             facts.want(Question::At(server.address, name.clone(), *kind));
@@ -192,12 +211,15 @@ pub(super) fn compare(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
 /// Returns an answer as text that is the same for the same records; `None` where the server gives none.
 fn told_by(answer: &Answer) -> Option<String> {
     let mut lines: Vec<String> = match answer {
+        Answer::Addresses(found) => found.iter().map(ToString::to_string).collect(),
+        Answer::Caa(found) => found.iter().map(ToString::to_string).collect(),
         Answer::Elsewhere(target) => vec![format!("CNAME {target}")],
         Answer::Exchanges(found) => found
             .iter()
             .map(|(preference, host)| format!("{preference} {host}"))
             .collect(),
         Answer::Texts(texts) => texts.iter().map(|text| shown(text)).collect(),
+        Answer::Tlsa(found) => found.iter().map(ToString::to_string).collect(),
         _ => return None,
     };
     lines.sort();

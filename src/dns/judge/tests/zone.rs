@@ -178,8 +178,17 @@ impl Zone {
         let (name, kind, server) = match question {
             Question::Addresses(name, Family::V4) => (name.clone(), "A", None),
             Question::Addresses(name, Family::V6) => (name.clone(), "AAAA", None),
-            Question::At(server, name, Kind::Mx) => (name.clone(), "MX", Some(server)),
-            Question::At(server, name, Kind::Txt) => (name.clone(), "TXT", Some(server)),
+            Question::At(server, name, kind) => {
+                let word = match kind {
+                    Kind::Address(Family::V4) => "A",
+                    Kind::Address(Family::V6) => "AAAA",
+                    Kind::Caa => "CAA",
+                    Kind::Mx => "MX",
+                    Kind::Tlsa => "TLSA",
+                    Kind::Txt => "TXT",
+                };
+                (name.clone(), word, Some(server))
+            }
             Question::Caa(name) => (name.clone(), "CAA", None),
             Question::Chain(host, _) => (host.clone(), "CHAIN", None),
             Question::Mx(name) => (name.clone(), "MX", None),

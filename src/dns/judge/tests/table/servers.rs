@@ -2,7 +2,7 @@
 
 use super::{Case, case};
 use crate::{
-    dns::desired::Role::Any,
+    dns::desired::Role::{Any, Host},
     model::finding::Severity::{Error, Warning},
 };
 
@@ -55,6 +55,30 @@ pub fn cases() -> Vec<Case> {
             &["@198.51.100.2 example.test TXT !"],
             "spf.server-silent",
             Warning,
+        ),
+        case(
+            "servers",
+            Any,
+            &[],
+            &["@198.51.100.2 example.test CAA"],
+            "caa.servers-disagree",
+            Error,
+        ),
+        case(
+            "servers",
+            Host,
+            &[],
+            &["@198.51.100.2 mail.example.test A 198.51.100.77"],
+            "address.servers-disagree",
+            Error,
+        ),
+        case(
+            "servers",
+            Host,
+            &[],
+            &["@198.51.100.2 _25._tcp.mail.example.test TLSA"],
+            "tlsa.servers-disagree",
+            Error,
         ),
     ]
 }
