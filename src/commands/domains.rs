@@ -25,7 +25,7 @@ use crate::{
     error::{Error, Result},
     model::{
         endpoint::{Endpoint, Scheme},
-        finding::Finding,
+        finding::{Finding, Severity},
         name::{DomainName, Identifier},
     },
     probe::{
@@ -260,20 +260,42 @@ pub fn own(context: &Context<'_>, selectors: &[String]) -> Result<Vec<Finding>> 
     context.wait(async {
         let ours = ours(context, &resolver).await;
         let signers = signers(context.env);
-        let subjects: Vec<Subject> = desired::spf(&context.config)
+        let mut names: Vec<(DomainName, Role)> = desired::spf(&context.config)
             .into_iter()
-            .map(|wanted| Subject {
-                selectors: selectors_of(context.env, &wanted.name, &signers, selectors),
-                name: wanted.name,
-                role: wanted.role,
+            .map(|wanted| (wanted.name, wanted.role))
+            .collect();
+        // Bounces are judged by the name given with EHLO (RFC 7208, 2.4), whatever MX records call the host.
+        let greeting = &ours.sending.host;
+        if names.iter().all(|(name, _)| name != greeting) {
+            names.push((greeting.clone(), Role::Host));
+        }
+        let subjects: Vec<Subject> = names
+            .into_iter()
+            .map(|(name, role)| Subject {
+                selectors: selectors_of(context.env, &name, &signers, selectors),
+                name,
+                role,
                 ours: Some(ours.clone()),
                 now: context.now(),
                 reach: Reach::Everything,
             })
             .collect();
         let checking = subjects.iter().map(|subject| asking.check(subject));
-        join_all(checking).await.into_iter().flatten().collect()
+        let found = join_all(checking).await.into_iter().flatten();
+        unseen(context).into_iter().chain(found).collect()
     })
+}
+
+/// Tells that Postfix could not be asked from where it sends: then the addresses in the DNS count for the host's.
+fn unseen(context: &Context<'_>) -> Option<Finding> {
+    let error = super::mail::inspect(context).err()?;
+    let why: Vec<String> = std::iter::once(error.message).chain(error.causes).collect();
+    let directory = context.config.postfix.config_directory.display().to_string();
+    Some(
+        Finding::new(Severity::Warning, "postfix.refused", directory, why.join(": "))
+            .remedy("mend it: until then nobody knows from which addresses mail leaves, nor the name given with EHLO")
+            .reference("postconf(1)"),
+    )
 }
 
 /// Gathers what is known of this host.
@@ -284,10 +306,7 @@ async fn ours(context: &Context<'_>, resolver: &Resolver) -> Ours {
         false => None,
     };
     let host = context.config.host.name.clone();
-    let ehlo = server.map(|server| {
-        let value = server.values.get("smtp_helo_name");
-        server.values.expand(value)
-    });
+    let ehlo = server.map(|server| dns::greeting(&server.values));
     Ours {
         ehlo: ehlo
             .filter(|name| !name.is_empty())

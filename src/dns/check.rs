@@ -4,6 +4,8 @@
 //! its record alone; for one of ours the addresses that we send from count too. Rules: RFC 7208, each at its finding.
 //! Pure.
 
+use std::net::IpAddr;
+
 use super::{
     answer::TxtRrset,
     desired::Role,
@@ -288,11 +290,14 @@ fn missing(observed: &Observed, sending: Option<&Sending>) -> Finding {
         )
         .remedy(remedy("v=spf1 a -all"))
         .reference("RFC 7208, 10.1.3"),
-        Role::Any | Role::MailDomain => {
-            Finding::new(Severity::Error, "spf.missing", subject, "there is no SPF record")
-                .remedy(remedy("v=spf1 mx -all"))
-                .reference("RFC 7208, 3")
-        }
+        Role::Any => Finding::new(Severity::Error, "spf.missing", subject, "there is no SPF record")
+            .remedy(format!(
+                "publish {subject}. IN TXT \"v=spf1 mx -all\" with those who send besides; \"v=spf1 -all\" where it sends no mail"
+            ))
+            .reference("RFC 7208, 3"),
+        Role::MailDomain => Finding::new(Severity::Error, "spf.missing", subject, "there is no SPF record")
+            .remedy(remedy("v=spf1 mx -all"))
+            .reference("RFC 7208, 3"),
     }
 }
 
@@ -351,7 +356,9 @@ fn of_the_senders(
     let Some(sending) = sending else {
         // Others may send from elsewhere than their MX hosts.
         let note = no_mx(Severity::Info, format!("`{record}` has no `mx`"));
-        return Ok(if lacks_mx && observed.role == Role::Any {
+        // A record that lets nobody send is one of a domain that sends no mail.
+        let lets_nobody = record.all() == Some(Qualifier::Fail) && record.directives().count() == 1;
+        return Ok(if lacks_mx && !lets_nobody && observed.role == Role::Any {
             vec![note]
         } else {
             Vec::new()
@@ -398,21 +405,37 @@ fn of_the_senders(
     if lacks_mx && observed.role == Role::MailDomain {
         return Ok(vec![no_mx(Severity::Error, evidence)]);
     }
+    let has_own = record.as_str().split(' ').any(|term| {
+        term.trim_start_matches(['+', '-', '~', '?'])
+            .eq_ignore_ascii_case("a")
+    });
     let remedy = match observed.role {
-        Role::Host => format!(
+        Role::Host if !has_own => format!(
             "publish `{}`: at a host name without MX records, `mx` matches nothing",
             record.insert_before_all("a")
         ),
-        _ => {
-            "add the address by `ip4:` or `ip6:`, or let the MX records and their addresses lead to this host"
-                .to_owned()
-        }
+        _ => format!(
+            "publish `{}`, or let the names in the record lead to this host's addresses",
+            record.insert_before_all(&literals(&judged))
+        ),
     };
     Ok(vec![
         Finding::new(Severity::Error, "spf.host-not-covered", subject, evidence)
             .remedy(remedy)
             .reference("RFC 7208, 2.4"),
     ])
+}
+
+/// Returns the terms that let those send who may not.
+fn literals(judged: &[Judged]) -> String {
+    let not_passing = judged.iter().filter(|judged| !judged.passes());
+    let terms: Vec<String> = not_passing
+        .map(|judged| match judged.address {
+            IpAddr::V4(address) => format!("ip4:{address}"),
+            IpAddr::V6(address) => format!("ip6:{address}"),
+        })
+        .collect();
+    terms.join(" ")
 }
 
 #[cfg(test)]

@@ -39,7 +39,11 @@ pub struct Judged {
 impl Relay {
     /// Reads a `relayhost` value; `None` when it is empty.
     pub fn parse(value: &str) -> Option<Self> {
-        let value = value.trim();
+        // Of a list (Postfix 3.7) the first takes the mail while it can.
+        let value = value
+            .split([',', ' ', '\t', '\n'])
+            .find(|one| !one.is_empty())
+            .unwrap_or_default();
         let (host, by_mx) = match value.strip_prefix('[') {
             Some(rest) => (rest.split(']').next().unwrap_or_default(), false),
             None => (value.split(':').next().unwrap_or_default(), true),
@@ -219,5 +223,6 @@ mod tests {
         check("[2001:db8::1]:587", Some(("2001:db8::1", false)));
         check("[ipv6:2001:db8::1]", Some(("2001:db8::1", false)));
         check("[192.0.2.1]:587", Some(("192.0.2.1", false)));
+        check("one.test:25, [two.test]", Some(("one.test", true)));
     }
 }

@@ -28,6 +28,8 @@ pub struct Ended {
     ending: Ending,
     /// The change that takes the policy's file away, where it is ours and its time has come.
     file: Option<FileChange>,
+    /// Whether anything is left to be said or done.
+    is_news: bool,
 }
 
 impl Ended {
@@ -47,9 +49,9 @@ impl Ended {
     }
 
     /// Returns what the operator is told.
-    pub fn told(&self) -> String {
+    pub fn told(&self) -> Option<String> {
         let domain = &self.domain;
-        match self.ending {
+        let told = match self.ending {
             Ending::NotBegun => format!(
                 "{domain} leaves MTA-STS: the policy of mode none comes first; `mailcert plan dns` tells then until when senders \
                  remember the one before"
@@ -62,7 +64,8 @@ impl Ended {
                  record and policy away",
                 instant(until)
             ),
-        }
+        };
+        self.is_news.then_some(told)
     }
 }
 
@@ -109,6 +112,12 @@ pub fn settle(context: &Context<'_>, survey: &mut Survey) {
             .and_then(|path| files::read_if_exists(path, LIMIT).ok().flatten());
         if !is_there && there.is_none() {
             keep(survey, &domain, &[]);
+            survey.endings.push(Ended {
+                domain,
+                ending: Ending::Over,
+                file: None,
+                is_news: false,
+            });
             continue;
         }
         if path.is_none() {
@@ -136,6 +145,7 @@ pub fn settle(context: &Context<'_>, survey: &mut Survey) {
             domain,
             ending: far,
             file,
+            is_news: true,
         });
     }
 }

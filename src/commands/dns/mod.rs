@@ -212,11 +212,20 @@ pub async fn sending(context: &Context<'_>, resolver: &Resolver) -> Sending {
             |word: &str| protocols.is_empty() || protocols.contains("all") || protocols.contains(word);
         addresses.retain(|address| speaks(if address.is_ipv4() { "ipv4" } else { "ipv6" }));
     }
+    let greeting = server.as_ref().map(|server| greeting(&server.values));
+    let full = greeting
+        .filter(|name| name.contains('.'))
+        .and_then(|name| name.parse().ok());
     Sending {
-        host,
+        host: full.unwrap_or(host),
         addresses,
         relay,
     }
+}
+
+/// Returns the name that Postfix gives with EHLO (postconf(5), smtp_helo_name).
+pub fn greeting(values: &Values) -> String {
+    values.expand(values.get("smtp_helo_name"))
 }
 
 /// Returns whether an address is one that examples have, and nobody on the internet (RFC 5737; RFC 3849).

@@ -189,7 +189,7 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
         &survey,
         Asking::new(context.env, &resolver, Reach::Everything),
     );
-    plan.notes.extend(survey.endings.iter().map(Ended::told));
+    plan.notes.extend(survey.endings.iter().filter_map(Ended::told));
     for item in &survey.items {
         let wanted = &item.wanted;
         let decision = match &item.proposal {

@@ -9,7 +9,10 @@ use crate::{
         desired::Role,
         facts::{Answer, Asked, Facts, Family, Question},
     },
-    model::finding::{Finding, Severity},
+    model::{
+        finding::{Finding, Severity},
+        name::DomainName,
+    },
 };
 
 /// Addresses whose names are looked at.
@@ -123,8 +126,7 @@ fn own(subject: &Subject, ours: &Ours, facts: &Facts) -> Asked<Vec<Finding>> {
             ));
         }
     }
-    let is_qualified = ehlo.contains('.') && ehlo.parse::<crate::model::name::DomainName>().is_ok();
-    if !is_qualified {
+    if !is_qualified(&ehlo) {
         findings.push(told.error(
             "address.ehlo-name",
             format!("this host calls itself `{ehlo}` with EHLO, which is no full name"),
@@ -162,7 +164,11 @@ pub(super) fn judge_ptr(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>>
         // What the relay's addresses are called is its operator's business.
         Some(ours) if ours.sending.relay.is_none() => (
             ours.sending.addresses.clone(),
-            Some(ours.ehlo.as_str()),
+            // One that is no full name is told already, and no address can have it.
+            Some(match is_qualified(&ours.ehlo) {
+                true => ours.ehlo.as_str(),
+                false => ours.host.as_str(),
+            }),
             Severity::Error,
         ),
         _ => return Ok(Vec::new()),
@@ -183,6 +189,11 @@ pub(super) fn judge_ptr(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>>
         findings.extend(one?);
     }
     if global.is_empty() {
+        return Ok(findings);
+    }
+    let disagrees =
+        |finding: &Finding| ["ptr.missing", "ptr.not-confirmed", "ptr.unanswered"].contains(&finding.id);
+    if findings.iter().any(disagrees) {
         return Ok(findings);
     }
     let evidence: Vec<String> = global.iter().map(ToString::to_string).collect();
@@ -287,6 +298,11 @@ fn one(
         ));
     }
     Ok(findings)
+}
+
+/// Returns whether a name given with EHLO is a full one (RFC 5321, 2.3.5).
+fn is_qualified(ehlo: &str) -> bool {
+    ehlo.contains('.') && ehlo.parse::<DomainName>().is_ok()
 }
 
 /// Returns whether a name is made from the address, or of words that providers name their customers' addresses by.

@@ -92,24 +92,45 @@ fn record_at(name: &str, facts: &Facts) -> Asked<Option<Record>> {
     Ok(records.next().filter(|_| records.next().is_none()))
 }
 
-/// Returns the organizational domain and the record there (RFC 9989, 4.10).
-fn organization<'n>(domain: &'n str, facts: &Facts) -> Asked<(&'n str, Option<Record>)> {
+/// The organizational domain, and the record that counts for what has none of its own, with where it stands.
+struct Organization<'n> {
+    name: &'n str,
+    record: Option<(&'n str, Record)>,
+}
+
+/// Returns the organizational domain (RFC 9989, 4.10).
+fn organization<'n>(domain: &'n str, facts: &Facts) -> Asked<Organization<'n>> {
     want_tree(domain, facts);
-    let (mut found, mut below) = ((domain, None), None);
+    let mut found = Organization {
+        name: domain,
+        record: None,
+    };
+    let mut below = None;
     for name in tree(domain) {
         let record = record_at(name, facts)?;
         match record.as_ref().and_then(|record| record.tags.get("psd")) {
-            Some("n") => return Ok((name, record)),
+            Some("n") => {
+                return Ok(Organization {
+                    name,
+                    record: record.map(|record| (name, record)),
+                });
+            }
             // A public suffix: the organization is one label below.
             Some("y") if name != domain => {
                 let below = below.unwrap_or(domain);
-                let own = record_at(below, facts)?;
-                return Ok((below, own.or(record)));
+                let own = record_at(below, facts)?.map(|own| (below, own));
+                return Ok(Organization {
+                    name: below,
+                    record: own.or(record.map(|record| (name, record))),
+                });
             }
             _ => {}
         }
-        if record.is_some() {
-            found = (name, record);
+        if let Some(record) = record {
+            found = Organization {
+                name,
+                record: Some((name, record)),
+            };
         }
         below = Some(name);
     }
@@ -118,9 +139,8 @@ fn organization<'n>(domain: &'n str, facts: &Facts) -> Asked<(&'n str, Option<Re
 
 /// The domain has no record of its own.
 fn inherited(told: &Told<'_>, domain: &str, facts: &Facts) -> Asked<Finding> {
-    let (from, record) = organization(domain, facts)?;
-    Ok(match record {
-        Some(record) => {
+    Ok(match organization(domain, facts)?.record {
+        Some((from, record)) => {
             let tag = if record.policy("sp").ok().flatten().is_some() {
                 "sp"
             } else {
@@ -149,7 +169,7 @@ fn inherited(told: &Told<'_>, domain: &str, facts: &Facts) -> Asked<Finding> {
 fn of_record(subject: &Subject, told: &Told<'_>, record: &Record, facts: &Facts) -> Asked<Vec<Finding>> {
     let domain = subject.name.as_str();
     let external = destinations(told, domain, record, facts);
-    let (organization, _) = organization(domain, facts)?;
+    let organization = organization(domain, facts)?.name;
     let mut findings = of_tags(told, record);
     findings.extend(of_policy(subject, told, record));
     if organization != domain && record.tags.get("sp").is_some() {
@@ -397,7 +417,7 @@ fn consent(told: &Told<'_>, domain: &str, tag: &str, to: &str, facts: &Facts) ->
     want_tree(to, facts);
     facts.want(question.clone());
     let ours = organization(domain, facts);
-    if organization(to, facts)?.0 == ours?.0 {
+    if organization(to, facts)?.name == ours?.name {
         return Ok(None);
     }
     let answer = facts.get(&question)?;

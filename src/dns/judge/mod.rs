@@ -293,6 +293,14 @@ fn exchangers(domain: &str, facts: &Facts) -> Asked<Vec<String>> {
     Ok(once)
 }
 
+/// Returns whether a domain says that it takes no mail (RFC 7505): what is about mail to it is then not wanted.
+fn takes_no_mail(domain: &str, facts: &Facts) -> Asked<bool> {
+    let answer = facts.get(&Question::Mx(domain.to_owned()))?;
+    Ok(
+        matches!(answer, Answer::Exchanges(found) if matches!(found.as_slice(), [(_, host)] if host.is_empty())),
+    )
+}
+
 /// Returns the TXT values at a name, or why they are not known.
 fn texts<'f>(name: &str, facts: &'f Facts) -> Asked<Result<&'f [Vec<u8>], String>> {
     Ok(match facts.get(&Question::Txt(name.to_owned()))? {

@@ -1,6 +1,6 @@
 //! MTA-STS: the record, the policy, and whether the MX records fit it (RFC 8461). Pure.
 
-use super::{Reach, Subject, Told, exchangers, host, policy_hosts, shown, texts};
+use super::{Reach, Subject, Told, exchangers, host, policy_hosts, shown, takes_no_mail, texts};
 use crate::{
     dns::{
         desired::Role,
@@ -51,6 +51,7 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
     }
     let records: Vec<&Vec<u8>> = texts.iter().filter(|text| is_record(text)).collect();
     let record = match records.as_slice() {
+        [] if takes_no_mail(domain, facts)? => return Ok(findings),
         [] => {
             findings.push(told.info(
                 "mta-sts.missing",

@@ -1,6 +1,6 @@
 //! What mail programs look for: SRV records (RFC 6186; RFC 8314, 5) and autoconfig. Pure.
 
-use super::{Reach, Subject, Told, host, hosts};
+use super::{Reach, Subject, Told, host, hosts, takes_no_mail};
 use crate::{
     dns::{
         desired::Role,
@@ -32,12 +32,16 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
     for (.., question) in &questions {
         facts.want(question.clone());
     }
+    let no_mail = takes_no_mail(domain, facts);
     let mut judged = Vec::new();
-    let mut n_offered = 0;
+    let (mut n_offered, mut n_failed) = (0, 0);
     for (service, port, question) in &questions {
         let records = match facts.get(question) {
             Ok(Answer::Services(records)) => records.get(..MAX_RECORDS).unwrap_or(records),
-            Ok(_) => &[],
+            Ok(answer) => {
+                n_failed += usize::from(answer.failure().is_some());
+                &[]
+            }
             Err(question) => {
                 judged.push(Err(question));
                 continue;
@@ -50,7 +54,9 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
     for one in judged {
         findings.extend(one?);
     }
-    if n_offered == 0 && findings.is_empty() {
+    let no_mail = no_mail?;
+    // Who did not answer may have them.
+    if n_offered == 0 && n_failed == 0 && findings.is_empty() && !no_mail {
         let target = subject
             .ours
             .as_ref()
@@ -62,7 +68,10 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
             "RFC 6186, 3",
         ));
     }
-    findings.extend(autoconfig?);
+    let autoconfig = autoconfig?;
+    if !no_mail {
+        findings.extend(autoconfig);
+    }
     if n_offered == 0 {
         return Ok(findings);
     }
@@ -123,6 +132,9 @@ fn of_service(
 fn autoconfig(subject: &Subject, told: &Told<'_>, facts: &Facts) -> Asked<Vec<Finding>> {
     let name = format!("autoconfig.{}", subject.name);
     let web = host(&name, facts)?;
+    if web.addresses.is_empty() && web.failed.is_some() {
+        return Ok(Vec::new());
+    }
     if web.addresses.is_empty() {
         return Ok(vec![told.info(
             "srv.no-autoconfig",

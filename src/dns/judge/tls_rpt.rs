@@ -1,6 +1,6 @@
 //! TLS reporting (RFC 8460, 3). Pure.
 
-use super::{Subject, Told, shown, texts};
+use super::{Subject, Told, shown, takes_no_mail, texts};
 use crate::{
     dns::{
         desired::Role,
@@ -48,6 +48,7 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
         ));
     }
     match records.as_slice() {
+        [] if subject.role != Role::Host && takes_no_mail(domain, facts)? => {}
         [] => findings.push(told.info(
             "tls-rpt.missing",
             "there is no TLS reporting record: nobody tells you when TLS fails",

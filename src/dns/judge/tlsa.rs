@@ -91,7 +91,8 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
             ));
         }
     }
-    if n_with == 0 && findings.is_empty() && !is_of_others {
+    // A domain without hosts has nothing to protect, or nobody tells which they are.
+    if n_with == 0 && findings.is_empty() && !is_of_others && !hosts.is_empty() {
         findings.push(told.info(
             "tlsa.none",
             "there is no TLSA record",

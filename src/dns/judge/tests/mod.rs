@@ -113,6 +113,80 @@ fn each_rule_that_is_broken_is_found() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What is not said over a world: ids that must be missing.
+#[track_caller]
+fn is_silent(without: &[&str], with: &[&str], ids: &[&str]) {
+    let mut zone = Zone::good();
+    without.iter().for_each(|prefix| zone.remove(prefix));
+    with.iter().for_each(|line| zone.add(line));
+    let all = findings(&zone, Role::Any);
+    let said: Vec<&Finding> = all.iter().filter(|finding| ids.contains(&finding.id)).collect();
+    assert!(said.is_empty(), "{said:#?}");
+}
+
+#[test]
+fn a_domain_that_takes_no_mail_is_not_told_to_take_care_of_it() {
+    is_silent(
+        &[
+            "example.test MX",
+            "example.test TXT",
+            "_mta-sts.example.test",
+            "_smtp._tls.example.test",
+            "_submissions._tcp",
+            "_imaps._tcp",
+            "_pop3s._tcp",
+        ],
+        &["example.test MX 0 .", "example.test TXT v=spf1 -all"],
+        &[
+            "mta-sts.missing",
+            "tls-rpt.missing",
+            "tlsa.none",
+            "srv.missing",
+            "srv.no-autoconfig",
+            "spf.no-mx",
+            "spf.no-mail",
+        ],
+    );
+}
+
+#[test]
+fn what_nobody_answers_is_not_said_to_be_missing() {
+    is_silent(
+        &[
+            "example.test MX",
+            "_submissions._tcp",
+            "_imaps._tcp",
+            "_pop3s._tcp",
+        ],
+        &[
+            "example.test MX !",
+            "_submissions._tcp.example.test SRV !",
+            "_imaps._tcp.example.test SRV !",
+            "autoconfig.example.test A !",
+        ],
+        &["tlsa.none", "srv.missing", "srv.no-autoconfig"],
+    );
+    is_silent(&["198.51.100.25 PTR"], &[], &["ptr.ok"]);
+}
+
+#[test]
+fn the_record_of_a_public_suffix_is_told_as_its_own() {
+    let mut zone = Zone::good();
+    zone.remove("_dmarc.example.test");
+    zone.add("_dmarc.test TXT v=DMARC1; psd=y; p=none; sp=reject");
+    let all = findings(&zone, Role::Any);
+    let inherited = all
+        .iter()
+        .find(|finding| finding.id == "dmarc.inherited")
+        .unwrap();
+    assert!(
+        inherited
+            .evidence
+            .contains("the record of test applies, with `sp=reject`"),
+        "{inherited:?}"
+    );
+}
+
 #[test]
 fn every_rule_has_a_failing_zone() {
     let rules: BTreeSet<String> = table::cases().iter().map(|case| case.rule.to_owned()).collect();
