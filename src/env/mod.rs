@@ -7,6 +7,7 @@ pub mod files;
 pub mod interfaces;
 pub mod leash;
 pub mod log;
+pub mod mail_log;
 pub mod process;
 pub mod progress;
 pub mod secret;

@@ -110,6 +110,13 @@ impl From<RunError> for InspectError {
 }
 
 impl Instance {
+    /// Returns the file that postlogd(8) writes the log to; `None` where syslog does (postconf(5), maillog_file).
+    pub fn own_log(&self) -> Option<PathBuf> {
+        Some(self.values.get("maillog_file"))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    }
+
     /// Returns what [`super::plan::plan`] compares with.
     pub fn current(&self) -> Current<'_> {
         Current {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{CONFIG_LIMIT, hex, load_config, new_runtime};
 use crate::{
-    env::{Env, files, process, progress::Progress},
+    env::{Env, files, mail_log::Follower, process, progress::Progress},
     error::{Error, ExitCode, Result},
     model::{
         address::MailAddress,
@@ -23,8 +23,8 @@ use crate::{
         name::DomainName,
     },
     postfix::{
-        follow::{self, Follower, Queued},
         inspect::{self, Instance},
+        queue::{self, Queued},
         submission::port_of,
         trail::{Delivery, Status, Trail},
     },
@@ -206,7 +206,11 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: &Request) -> 
     };
     let client = Client::new(place.host.clone())
         .map_err(|error| Error::failed("the server cannot be asked").cause(error))?;
-    let mut follower = Follower::begin(env, place.instance.as_ref(), env.clock.now());
+    let mut follower = Follower::begin(
+        env,
+        place.instance.as_ref().and_then(Instance::own_log),
+        env.clock.now(),
+    );
     progress.step(&format!("submitting to {endpoint}"));
     let (address, submitted) = new_runtime()?.block_on(async {
         let targets = Target::resolve(&endpoint, Some(&name)).await;
@@ -432,7 +436,7 @@ impl Pursuit<'_, '_> {
     fn ask_queue(&self, trail: &Trail) -> Option<Queued> {
         let id = trail.queue_id()?;
         self.place.instance.as_ref()?;
-        follow::ask_queue(self.env, &self.place.directory, id)
+        queue::ask(self.env, &self.place.directory, id)
     }
 }
 

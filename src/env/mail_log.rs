@@ -1,24 +1,18 @@
-//! Follows the mail log, and asks the queue: where it is told what becomes of a message. Changes nothing.
+//! Follows the mail log, where daemons tell what becomes of a message or why they do not take a change. Changes nothing.
 //!
-//! Postfix logs to a file of its own (postconf(5), maillog_file), through syslog to one of the usual files, or to the journal;
-//! what is there is followed. Where nothing of it may be read, `postqueue -j` still tells what waits (postqueue(1)).
+//! A daemon logs to a file of its own, through syslog to one of the usual files, or to the journal; what is there is followed.
 
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
-use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::inspect::Instance;
-use crate::{
-    env::{Env, process::Program},
-    model::plan::printable_line,
-};
+use super::{Env, process::Program};
 
 /// Where syslog puts the mail log: Debian; RHEL and SUSE; Alpine and others.
 const LOGS: [&str; 3] = ["/var/log/mail.log", "/var/log/maillog", "/var/log/mail"];
@@ -26,10 +20,8 @@ const LOGS: [&str; 3] = ["/var/log/mail.log", "/var/log/maillog", "/var/log/mail
 const CHUNK: u64 = 8 << 20;
 /// The longest line that is kept, in bytes.
 const LINE_LIMIT: usize = 64 << 10;
-/// How long journalctl and postqueue may take.
+/// How long journalctl may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest reason of the queue that is kept, in characters.
-const TEXT_LIMIT: usize = 1000;
 
 /// The log, followed from a moment on.
 pub struct Follower {
@@ -53,12 +45,13 @@ struct Journal {
 
 impl Follower {
     /// Begins at the present end of the log.
-    pub fn begin(env: &Env, instance: Option<&Instance>, now: OffsetDateTime) -> Self {
-        let own = instance.map_or("", |instance| instance.values.get("maillog_file"));
-        let (paths, is_own) = match own {
-            "" => (LOGS.iter().map(|path| env.host_path(path)).collect(), false),
-            // Written by postlogd(8) itself, and by nobody else.
-            own => (vec![PathBuf::from(own)], true),
+    ///
+    /// `own`: the file that the daemon itself writes, and nobody else; where there is none, syslog's.
+    pub fn begin(env: &Env, own: Option<PathBuf>, now: OffsetDateTime) -> Self {
+        let is_own = own.is_some();
+        let paths = match own {
+            None => LOGS.iter().map(|path| env.host_path(path)).collect(),
+            Some(own) => vec![own],
         };
         let journal = (!is_own).then(|| env.find_program("journalctl")).flatten();
         Self {
@@ -161,67 +154,6 @@ impl Journal {
     }
 }
 
-/// What the queue says of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Queued {
-    /// It is not in it.
-    Gone,
-    /// It is, in the queue of this name; with the reasons for which it waits, if there are any.
-    Waiting {
-        /// `active`, `deferred`, `hold`, `incoming` or `maildrop`.
-        queue: String,
-        /// Why, for each recipient.
-        reasons: Vec<String>,
-    },
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    queue_name: String,
-    queue_id: String,
-    #[serde(default)]
-    recipients: Vec<Recipient>,
-}
-
-#[derive(Deserialize)]
-struct Recipient {
-    #[serde(default)]
-    delay_reason: String,
-}
-
-/// Asks the queue of an instance; nothing where it cannot be asked.
-pub fn ask_queue(env: &Env, directory: &Path, queue_id: &str) -> Option<Queued> {
-    let output = Program::new(env.find_program("postqueue")?)
-        .arg("-c")
-        .arg(directory)
-        .arg("-j")
-        .timeout(PATIENCE)
-        .run()
-        .ok()?;
-    output.success().then(|| queued(&output.stdout_text(), queue_id))
-}
-
-/// Finds a message in what `postqueue -j` prints: a JSON object a line.
-fn queued(text: &str, queue_id: &str) -> Queued {
-    let entries = text
-        .lines()
-        .filter(|line| line.contains(queue_id))
-        .filter_map(|line| serde_json::from_str::<Entry>(line).ok());
-    match entries.into_iter().find(|entry| entry.queue_id == queue_id) {
-        None => Queued::Gone,
-        Some(entry) => Queued::Waiting {
-            queue: printable_line(entry.queue_name.as_bytes(), 40),
-            reasons: entry
-                .recipients
-                .iter()
-                .filter(|recipient| !recipient.delay_reason.is_empty())
-                .take(10)
-                .map(|recipient| printable_line(recipient.delay_reason.as_bytes(), TEXT_LIMIT))
-                .collect(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -255,22 +187,5 @@ mod tests {
         assert!(tail.more().is_empty());
         std::fs::write(&late, "here\n").unwrap();
         assert_eq!(tail.more(), ["here"]);
-    }
-
-    #[test]
-    fn reads_the_queue() {
-        let text = r#"{"queue_name": "deferred", "queue_id": "4ABCDE", "arrival_time": 1, "message_size": 300, "sender": "a@x", "recipients": [{"address": "b@y", "delay_reason": "connect to y: timed out"}]}
-{"queue_name": "active", "queue_id": "4BBBBB", "recipients": [{"address": "4ABCDE"}]}
-not json 4CCCCC
-"#;
-        let check = |id: &str, expected: Queued| assert_eq!(queued(text, id), expected, "{id}");
-        let waiting = |queue: &str, reasons: &[&str]| Queued::Waiting {
-            queue: queue.to_owned(),
-            reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
-        };
-        check("4ABCDE", waiting("deferred", &["connect to y: timed out"]));
-        check("4BBBBB", waiting("active", &[]));
-        check("4CCCCC", Queued::Gone);
-        check("4DDDDD", Queued::Gone);
     }
 }
