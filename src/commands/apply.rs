@@ -110,9 +110,9 @@ pub fn run(context: &Context<'_>, targets: &[Target], plan: &Plan, command: &str
         let applied = match change {
             Change::Rrset(change) => applying.record(change),
             Change::File(change) if !mail::is_server_file(context, &change.path) => applying.file(change),
-            // What Postfix was to serve may have been taken back: then nobody is to knock there either.
+            // What was to be served may have been taken back: then nobody is to knock there either.
             Change::Firewall(change)
-                if targets.contains(&Target::Postfix) && !firewall::is_served(context, change.port) =>
+                if names_server(targets) && !firewall::is_served(context, change.port) =>
             {
                 applying.done.notes.push(format!(
                     "{} is not opened: nothing serves port {}",

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::Context;
+use super::{Context, dovecot};
 use crate::{
     acme::{
         AcmeError,
         challenge::{BoxFuture, ChallengeResponse, ChallengeType, Present, Verdict},
     },
-    config::{Challenge, Http01},
+    config::{Challenge, Http01, Verify},
     error::{Error, Result},
     firewall::{self, Firewall, FirewallError, Seen, Treatment, desired},
     model::{
@@ -34,13 +34,33 @@ fn served(context: &Context<'_>) -> Vec<(u16, String)> {
             .filter(|port| desired::MAIL_PORTS.contains(port));
         found.extend(mail.map(|port| (port, format!("master.cf takes mail on port {port}"))));
     }
-    let listening = desired::listening(context.env);
+    let mut ports = desired::MAIL_PORTS.to_vec();
+    ports.extend(listed(context));
+    let listening = desired::listening(context.env, &ports);
     found.extend(
         listening
             .into_iter()
             .map(|port| (port, format!("a server listens on port {port}"))),
     );
     found
+}
+
+/// Returns the ports that the operator lists to be verified, but for those of the loopback and of other hosts' names.
+///
+/// Dovecot's ports for STARTTLS, 143 and 110, and 995 are opened only where they are among them: mail programs are to use 993
+/// (RFC 8314, 3).
+fn listed(context: &Context<'_>) -> impl Iterator<Item = u16> {
+    let of_postfix = match &context.config.postfix.verify {
+        Verify::Endpoints(endpoints) => endpoints.as_slice(),
+        Verify::Auto => &[],
+    };
+    let all = of_postfix.iter().chain(context.config.dovecot.listed());
+    let host = context.config.host.name.to_string();
+    all.filter(move |endpoint| match endpoint.host.parse::<IpAddr>() {
+        Ok(address) => !address.is_loopback(),
+        Err(_) => endpoint.host == host,
+    })
+    .map(|endpoint| endpoint.port)
 }
 
 /// Returns whether a port is served to others.
@@ -59,6 +79,12 @@ fn wanted(context: &Context<'_>) -> Vec<(u16, String)> {
     if postfix.manage && submission.submissions {
         found.push((465, "postfix.submissions is true".to_owned()));
     }
+    let of_dovecot = dovecot::ports_for_others(context).into_iter();
+    found.extend(
+        of_dovecot
+            .filter(|port| desired::MAIL_PORTS.contains(port))
+            .map(|port| (port, format!("Dovecot serves port {port}"))),
+    );
     desired::with_reasons(found)
 }
 

@@ -3,7 +3,10 @@
 //! Only what mail is read through: `imap-login` and `pop3-login`. What doveconf(1) leaves out has its default: 143, 993, 110 and
 //! 995, on every address.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     dialect::{Dialect, Setting},
@@ -25,19 +28,56 @@ pub struct TlsService {
 
 /// Returns every endpoint that speaks TLS. `ipv6`: whether `::1` can be reached.
 pub fn tls_services(effective: &Effective, ipv6: bool) -> Vec<TlsService> {
+    let mut found: Vec<TlsService> = Vec::new();
+    for one in login_ports(effective) {
+        for host in addresses(&one.listen, ipv6) {
+            let endpoint = Endpoint {
+                scheme: one.scheme,
+                host,
+                port: one.port,
+            };
+            if !found.iter().any(|known| known.endpoint == endpoint) {
+                found.push(TlsService {
+                    endpoint,
+                    certificate_file: one.certificate_file.clone(),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Returns the ports that speak TLS on an address which other hosts reach, each with how TLS begins there.
+pub fn ports_for_others(effective: &Effective) -> Vec<(u16, Scheme)> {
+    let is_for_others = |one: &LoginPort| {
+        let mut words = words(&one.listen);
+        words.any(|word| !is_loopback(word))
+    };
+    let ports = login_ports(effective).into_iter();
+    ports
+        .filter(is_for_others)
+        .map(|one| (one.port, one.scheme))
+        .collect()
+}
+
+/// A port of a login service that speaks TLS.
+struct LoginPort {
+    scheme: Scheme,
+    port: u16,
+    /// The addresses, as they are written.
+    listen: String,
+    certificate_file: Option<PathBuf>,
+}
+
+fn login_ports(effective: &Effective) -> Vec<LoginPort> {
     let dialect = effective.dialect();
     let root = &effective.root;
-    let everywhere = || {
-        addresses(
-            &listed(root, "listen").unwrap_or_else(|| "*, ::".to_owned()),
-            ipv6,
-        )
-    };
+    let everywhere = listed(root, "listen").unwrap_or_else(|| "*, ::".to_owned());
     let is_on = |protocol: &str| match effective.protocols() {
         none if none.is_empty() => dialect == Dialect::V2_3 && root.get("protocols").is_none(),
         some => some.iter().any(|known| known == protocol),
     };
-    let mut found: Vec<TlsService> = Vec::new();
+    let mut found = Vec::new();
     for (protocol, plain, implicit) in [
         ("imap", Scheme::Imap, Scheme::Imaps),
         ("pop3", Scheme::Pop3, Scheme::Pop3s),
@@ -70,16 +110,12 @@ pub fn tls_services(effective: &Effective, ipv6: bool) -> Vec<TlsService> {
                 let own = listed(block, "address").or_else(|| listed(block, "listen"));
                 own.filter(|own| !own.is_empty())
             });
-            let hosts = own.map_or_else(everywhere, |own| addresses(&own, ipv6));
-            for host in hosts {
-                let endpoint = Endpoint { scheme, host, port };
-                if !found.iter().any(|known| known.endpoint == endpoint) {
-                    found.push(TlsService {
-                        endpoint,
-                        certificate_file: dialect.named_file(&certificate).map(PathBuf::from),
-                    });
-                }
-            }
+            found.push(LoginPort {
+                scheme,
+                port,
+                listen: own.unwrap_or_else(|| everywhere.clone()),
+                certificate_file: dialect.named_file(&certificate).map(PathBuf::from),
+            });
         }
     }
     found
@@ -123,8 +159,7 @@ fn listed(block: &Block, name: &str) -> Option<String> {
 /// Returns the addresses of `listen` at which this host can ask itself.
 fn addresses(listen: &str, ipv6: bool) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for word in listen.split([' ', ',', '\t']).filter(|word| !word.is_empty()) {
-        let word = word.trim_start_matches('[').trim_end_matches(']');
+    for word in words(listen) {
         let host = match word {
             "*" | "0.0.0.0" => "127.0.0.1",
             "::" if ipv6 => "::1",
@@ -136,6 +171,16 @@ fn addresses(listen: &str, ipv6: bool) -> Vec<String> {
         }
     }
     found
+}
+
+/// Returns the addresses of `listen` as they are written, without brackets.
+fn words(listen: &str) -> impl Iterator<Item = &str> {
+    let words = listen.split([' ', ',', '\t']).filter(|word| !word.is_empty());
+    words.map(|word| word.trim_start_matches('[').trim_end_matches(']'))
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Returns the certificate files of `local_name` blocks, each with the names that it is for.
@@ -229,6 +274,22 @@ mod tests {
             &["imaps://127.0.0.9:993 /c"],
         );
         check("# 2.4.1-4 (7d8c0e5759): x\nlisten = *\n", &[]);
+    }
+
+    #[test]
+    fn tells_what_others_reach() {
+        let check = |print: &str, expected: &[u16]| {
+            let found = ports_for_others(&Effective::parse(print));
+            let ports: Vec<u16> = found.into_iter().map(|(port, _)| port).collect();
+            assert_eq!(ports, expected, "{print}");
+        };
+        check("protocols = imap\n", &[143, 993]);
+        check("protocols = imap\nlisten = 127.0.0.1, ::1\n", &[]);
+        check("protocols = imap\nssl = no\n", &[]);
+        check(
+            "protocols = imap pop3\nlisten = 127.0.0.1\nservice imap-login {\n  inet_listener imaps {\n    address = *\n  }\n}\n",
+            &[993],
+        );
     }
 
     #[test]

@@ -4,22 +4,24 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use crate::env::{Env, files};
 
-/// The ports of a mail server that are opened: others are the operator's own business.
+/// The ports of a mail server that are opened wherever they are served: others are the operator's own business, unless he lists them
+/// to be verified.
 pub const MAIL_PORTS: [u16; 4] = [25, 465, 587, 993];
 
 /// No table of the kernel is read further than this, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-/// Returns the ports of a mail server that a process listens on for others, from the kernel's tables (proc(5), `/proc/net/tcp`).
+/// Returns those of the ports that a process listens on for others, from the kernel's tables (proc(5), `/proc/net/tcp`).
 ///
-/// Whoever serves IMAP does so in a configuration of its own; that it listens is what counts.
-pub fn listening(env: &Env) -> Vec<u16> {
+/// Whoever serves IMAP may do so in a configuration of its own; that it listens is what counts.
+pub fn listening(env: &Env, ports: &[u16]) -> Vec<u16> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| {
         let bytes = files::read_if_exists(&env.host_path(path), LIMIT).ok().flatten();
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     });
-    MAIL_PORTS
-        .into_iter()
+    ports
+        .iter()
+        .copied()
         .filter(|port| tables.iter().any(|table| is_listened_on(table, *port)))
         .collect()
 }

@@ -8,13 +8,16 @@ use super::{FirewallError, Seen, Treatment, ask, has, range, run};
 use crate::model::plan::{FirewallAction, FirewallChange, Rules};
 
 /// The names that its releases have for ports of ours; one is taken only where it means this port and nothing else.
-const SERVICES: [(u16, &[&str]); 6] = [
+const SERVICES: [(u16, &[&str]); 9] = [
     (25, &["smtp"]),
     (80, &["http"]),
+    (110, &["pop3"]),
+    (143, &["imap"]),
     (443, &["https"]),
     (465, &["submissions", "smtps"]),
     (587, &["smtp-submission", "submission"]),
     (993, &["imaps"]),
+    (995, &["pop3s"]),
 ];
 /// How long an opening for now stays at most: longer than any order.
 const FOR_NOW: &str = "--timeout=1h";

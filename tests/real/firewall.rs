@@ -251,6 +251,24 @@ fn ufw_is_opened_and_closed_again() {
             && told.stdout.contains("warning firewall.denied 993/tcp"),
         "{told}"
     );
+
+    // 995 and 143 are opened only where somebody lists them for others, and they are served.
+    host.filtered.shell("ufw --force delete deny 993/tcp");
+    let dovecot = host.scratch.file(
+        "dovecot/dovecot.conf",
+        "protocols = imap pop3\nlisten = *\nssl = no\n",
+    );
+    let address = crate::support::netns::HOST_V4;
+    let managed = format!(
+        "[dovecot]\nconfig_directory = {:?}\nverify = [\"pop3s://{address}:995\", \"imap://127.0.0.1:143\"]\n",
+        dovecot.parent().unwrap()
+    );
+    std::fs::write(&config, text.replace("[dovecot]\nmanage = false\n", &managed)).unwrap();
+    let planned = host.run(&["plan", "firewall", "--format", "json"]).expect(0);
+    assert_eq!(Host::changes(&planned), opened("open", "both", &[587, 993]));
+    host.filtered.namespaces.host_greets(&[143, 995]);
+    let planned = host.run(&["plan", "firewall", "--format", "json"]).expect(0);
+    assert_eq!(Host::changes(&planned), opened("open", "both", &[587, 993, 995]));
 }
 
 #[test]
