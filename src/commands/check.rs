@@ -13,7 +13,6 @@ use crate::{
     error::{Error, Result},
     model::{
         authority,
-        certificate::Chain,
         endpoint::{Asked, Peer},
         finding::{Finding, Severity},
         name::DomainName,
@@ -231,7 +230,6 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
             .reference("postconf(1)")
         })
         .collect();
-    findings.extend(certificate_file(&server));
     findings.extend(client_ca(&server));
     findings.extend(sni::findings(context, &server));
     findings.extend(relay_clients::findings(context, &server));
@@ -294,35 +292,6 @@ fn stale_logins(path: &Path) -> Finding {
     )
     .remedy("`mailcert plan postfix` shows the difference, `mailcert apply postfix` makes it anew")
     .reference("postconf(5), smtpd_sender_login_maps")
-}
-
-/// A certificate file with the leaf alone: peers that verify report an untrusted issuer.
-fn certificate_file(server: &Instance) -> Option<Finding> {
-    let path = server.values.get("smtpd_tls_cert_file");
-    let bytes = files::read_if_exists(Path::new(path), LIMIT).ok()??;
-    let chain = Chain::from_pem(&bytes).ok()?;
-    if chain.intermediates.is_empty() && !chain.leaf.self_issued {
-        return Some(
-            Finding::new(
-                Severity::Error,
-                "postfix.leaf-only",
-                path,
-                "smtpd_tls_cert_file has the leaf without its intermediate certificates",
-            )
-            .remedy("name the full chain: fullchain.pem, not cert.pem")
-            .reference("postconf(5), smtpd_tls_cert_file"),
-        );
-    }
-    chain.leaf.self_issued.then(|| {
-        Finding::new(
-            Severity::Warning,
-            "postfix.self-signed",
-            path,
-            "smtpd_tls_cert_file is a self-signed certificate, such as the distribution's snake oil",
-        )
-        .remedy("`mailcert issue` gets one that others trust")
-        .reference("RFC 8461, 4.2")
-    })
 }
 
 /// A file of trusted roots that holds none: every outgoing session is then logged as untrusted.

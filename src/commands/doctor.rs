@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod chain;
 mod client;
 pub mod dovecot;
 
-use super::Context;
+use super::{Context, check::roots};
 use crate::{
     env::files,
     model::{
@@ -23,8 +24,16 @@ use crate::{
         sni, sni_map,
         submission::words,
         syntax::MainCf,
+        values::Version,
     },
+    probe::trust::Roots,
 };
+use chain::Family;
+
+/// Where postconf(5) says how certificates are named.
+const SSL_OF_POSTFIX: &str = "postconf(5), smtpd_tls_cert_file";
+/// The version that has `smtpd_tls_chain_files`.
+const CHAIN_FILES_SINCE: Version = Version::new(3, 4);
 
 /// No file with a key or a chain is larger, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -43,9 +52,13 @@ pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
         host: &server.host,
     });
     let mut seen = BTreeSet::new();
+    let roots = roots(context).ok().flatten();
+    let live = context.store.layout().live_directory();
     for service in server.tls_services().services {
-        if seen.insert(service.certificate_files.clone()) {
-            findings.extend(pair(&service.certificate_files));
+        let files = &service.certificate_files;
+        if seen.insert(files.clone()) {
+            findings.extend(pair(context, files, roots.as_ref()));
+            findings.extend(two_files(files, server.version, &live));
         }
     }
     findings.extend(missing_tables(server));
@@ -55,7 +68,7 @@ pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
 }
 
 /// Holds the files of one service against each other.
-fn pair(paths: &[PathBuf]) -> Vec<Finding> {
+fn pair(context: &Context<'_>, paths: &[PathBuf], roots: Option<&Roots>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (mut keys, mut chains) = (Vec::new(), Vec::new());
     for path in paths {
@@ -97,7 +110,10 @@ fn pair(paths: &[PathBuf]) -> Vec<Finding> {
             Err(_) => {}
         }
         match Chain::from_pem(&bytes) {
-            Ok(chain) => chains.push((path, chain)),
+            Ok(chain) => {
+                findings.extend(chain::findings(context, Family::Postfix, path, &chain, "", roots));
+                chains.push((path, chain));
+            }
             Err(error) if !is_key => findings.push(
                 Finding::new(
                     Severity::Error,
@@ -131,6 +147,26 @@ fn pair(paths: &[PathBuf]) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// A key and a certificate that are replaced one after the other. Ours are swapped by one rename of a directory's link.
+fn two_files(paths: &[PathBuf], version: Version, live: &Path) -> Option<Finding> {
+    let [first, .., last] = paths else { return None };
+    let is_ours = paths.iter().all(|path| path.starts_with(live));
+    (first != last && !is_ours && version >= CHAIN_FILES_SINCE).then(|| {
+        Finding::new(
+            Severity::Info,
+            "postfix.two-files",
+            first.display().to_string(),
+            format!(
+                "the key is in another file, {}: a process that starts while both are replaced sees a pair that does not fit, and \
+                 answers STARTTLS with 454",
+                last.display()
+            ),
+        )
+        .remedy("set postfix.tls_layout = \"chain\", then `mailcert apply postfix`: one file, replaced at once")
+        .reference("postconf(5), smtpd_tls_key_file, smtpd_tls_chain_files")
+    })
 }
 
 /// A file with a key that others may read.

@@ -166,3 +166,181 @@ fn keys_that_do_not_fit_or_that_others_may_read_are_found() {
     fs::write(&key, own).unwrap();
     assert!(!has("postfix.key-mismatch"));
 }
+
+/// What a host lacks or has too much of: a line more, and what is found then.
+const SICK: &[(&str, &str, &str)] = &[
+    ("main.cf", "smtp_tls_security_level =\n", "postfix.outgoing-clear"),
+    (
+        "main.cf",
+        "smtp_tls_security_level = dane\n",
+        "postfix.dane-without-dnssec",
+    ),
+    (
+        "main.cf",
+        "smtp_tls_CAfile =\nsmtp_tls_CApath =\n",
+        "postfix.no-roots",
+    ),
+    (
+        "main.cf",
+        "smtp_tls_protocols = TLSv1.2+\n",
+        "postfix.protocols-unknown",
+    ),
+    (
+        "master.cf",
+        "587 inet n - n - - smtpd\n",
+        "postfix.submission-without-auth",
+    ),
+    (
+        "master.cf",
+        "465 inet n - n - - smtpd\n",
+        "postfix.submissions-not-wrapped",
+    ),
+    (
+        "master.cf",
+        "587 inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes -o smtpd_relay_restrictions=permit_mynetworks,reject\n",
+        "postfix.submission-no-relay",
+    ),
+    (
+        "master.cf",
+        "587 inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes \
+         -o smtpd_recipient_restrictions=reject_unknown_recipient_domain,permit_sasl_authenticated,reject\n",
+        "postfix.submission-dns",
+    ),
+    (
+        "master.cf",
+        "587 inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes -o smtpd_milters=inet:127.0.0.1:8891\n",
+        "postfix.submission-filters",
+    ),
+    (
+        "master.cf",
+        "587 inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes\n",
+        "postfix.sender-login-missing",
+    ),
+    (
+        "master.cf",
+        "587 inet n - n - - smtpd\n  -o smtpd_sasl_auth_enable=yes -o smtpd_sender_login_maps=inline:{a=b}\n",
+        "postfix.sender-login-unused",
+    ),
+    (
+        "master.cf",
+        "smtpp inet n - n - - smtpd\n",
+        "postfix.service-unknown",
+    ),
+];
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn what_is_missing_or_harmful_is_found_line_by_line() {
+    let site = Site::with(PostfixOptions {
+        main_cf: "smtp_tls_security_level = may\nsmtp_tls_CApath = /etc/ssl/certs\n".to_owned(),
+        ..PostfixOptions::default()
+    });
+    site.write_config(|text| text);
+    site.scratch
+        .file("root/etc/services", fs::read("/etc/services").unwrap());
+    let found = ids(&site);
+    for (file, lines, id) in SICK {
+        assert!(!found.iter().any(|known| known == id), "{id}: {found:#?}");
+        let path = site.postfix.config_directory().join(file);
+        let before = fs::read(&path).unwrap();
+        fs::write(&path, [before.clone(), lines.as_bytes().to_vec()].concat()).unwrap();
+        let now = ids(&site);
+        assert!(now.iter().any(|found| found == id), "{id} is not in {now:#?}");
+        fs::write(&path, before).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn certificates_that_clients_do_not_take_are_found() {
+    let site = Site::start();
+    site.write_config(|text| text);
+    let identity = site.issue();
+    let files = identity.leave(&site.scratch, "own");
+    let text = String::from_utf8(fs::read(site.postfix.main_cf()).unwrap()).unwrap();
+    let with = |certificate: &std::path::Path, key: &std::path::Path| {
+        let lines = format!(
+            "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n",
+            certificate.display(),
+            key.display()
+        );
+        fs::write(site.postfix.main_cf(), text.clone() + &lines).unwrap();
+        ids(&site)
+    };
+    let key = files.join("privkey.pem");
+    let has = |found: &[String], id: &str| found.iter().any(|known| known == id);
+    let found = with(&files.join("fullchain.pem"), &key);
+    for id in ["leaf-only", "self-signed", "lifetime-long", "names-missing"] {
+        assert!(!has(&found, &format!("postfix.{id}")), "{found:#?}");
+    }
+    assert!(has(&found, "postfix.two-files"), "{found:#?}");
+    let found = with(&files.join("cert.pem"), &key);
+    assert!(has(&found, "postfix.leaf-only"), "{found:#?}");
+
+    // By a root that signs itself: nothing is missing, once this host trusts it; and what an old how-to makes by it.
+    let root = site.scratch.dir("in-house");
+    let at = |name: &str| root.join(name).display().to_string();
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-noenc",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=In-house root",
+        "-keyout",
+        &at("root.key"),
+        "-out",
+        &at("root.pem"),
+    ]);
+    let sign = |name: &str, days: &str, names: &str| {
+        let extensions = site.scratch.file("extensions", names);
+        openssl(&[
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-noenc",
+            "-subj",
+            "/CN=mail.example.test",
+            "-keyout",
+            &at("key.pem"),
+            "-out",
+            &at("csr.pem"),
+        ]);
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            &at("csr.pem"),
+            "-CA",
+            &at("root.pem"),
+            "-CAkey",
+            &at("root.key"),
+            "-CAcreateserial",
+            "-days",
+            days,
+            "-extfile",
+            &extensions.display().to_string(),
+            "-out",
+            &at(name),
+        ]);
+        with(&root.join(name), &root.join("key.pem"))
+    };
+    let names = "subjectAltName=DNS:mail.example.test\n";
+    let found = sign("server.pem", "397", names);
+    assert!(has(&found, "postfix.leaf-only"), "{found:#?}");
+    let bundle =
+        fs::read_to_string(site.scratch.path().join("root/etc/ssl/certs/ca-certificates.crt")).unwrap();
+    let both = bundle + &fs::read_to_string(root.join("root.pem")).unwrap();
+    site.scratch.file("root/etc/ssl/certs/ca-certificates.crt", both);
+    let found = sign("server.pem", "397", names);
+    for id in ["leaf-only", "self-signed", "lifetime-long", "names-missing"] {
+        assert!(!has(&found, &format!("postfix.{id}")), "{found:#?}");
+    }
+    let found = sign("server.pem", "3650", "keyUsage=digitalSignature\n");
+    for id in ["lifetime-long", "names-missing"] {
+        assert!(has(&found, &format!("postfix.{id}")), "{found:#?}");
+    }
+}

@@ -7,7 +7,7 @@ use std::{
 
 use time::format_description::well_known::Rfc3339;
 
-use super::LIMIT;
+use super::{LIMIT, chain::Family};
 use crate::{
     commands::{Context, check::roots, dovecot},
     dovecot::{
@@ -27,10 +27,7 @@ use crate::{
         plan::Change,
     },
     postfix::{self, submission::effective},
-    probe::{
-        Client, Dialogue, Outcome, Stage, Target,
-        trust::{self, Roots, Trust},
-    },
+    probe::{Client, Dialogue, Outcome, Stage, Target, trust::Roots},
 };
 
 /// How many names with a certificate of their own are asked for on the wire.
@@ -39,7 +36,7 @@ const SAMPLE: usize = 20;
 const PAIRS_LIMIT: usize = 20_000;
 
 /// The document on certificates.
-const SSL: &str = "doc.dovecot.org, Dovecot SSL configuration";
+pub(super) const SSL: &str = "doc.dovecot.org, Dovecot SSL configuration";
 
 /// What `check` looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,33 +341,14 @@ fn chain_of(
         );
         findings.push(finding(Severity::Error, "dovecot.expired", evidence).remedy(remedy));
     }
-    if chain.leaf.self_issued {
-        findings.push(
-            finding(
-                Severity::Warning,
-                "dovecot.self-signed",
-                format!(
-                    "it is a self-signed certificate, such as the distribution's snake oil: mail programs warn{}",
-                    whom(pair)
-                ),
-            )
-            .remedy("`mailcert issue` gets one that others trust, `mailcert apply dovecot` names it"),
-        );
-    } else if chain.intermediates.is_empty() {
-        // A private CA may sign without an intermediate: its root alone is enough then, and clients have that.
-        let leaf = [chain.leaf.der.clone()];
-        let is_whole = roots.is_some_and(|roots| trust::judge(&leaf, roots, context.now()) == Trust::Trusted);
-        if !is_whole {
-            findings.push(
-                finding(
-                    Severity::Error,
-                    "dovecot.leaf-only",
-                    format!("it holds the leaf without its intermediate certificates: mail programs cannot verify it{}", whom(pair)),
-                )
-                .remedy("name the full chain: fullchain.pem, not cert.pem"),
-            );
-        }
-    }
+    findings.extend(super::chain::findings(
+        context,
+        Family::Dovecot,
+        &file.path,
+        chain,
+        &whom(pair),
+        roots,
+    ));
     findings
 }
 

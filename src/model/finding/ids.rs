@@ -176,9 +176,14 @@ pub const IDS: &[(&str, &str)] = &[
         "the certificate lacks its intermediate certificates",
     ),
     (
+        "dovecot.lifetime-long",
+        "the certificate lasts longer than mail programs take",
+    ),
+    (
         "dovecot.names-memory",
         "more names with certificates than the service `config` has memory for",
     ),
+    ("dovecot.names-missing", "the certificate has no subjectAltName"),
     ("dovecot.none", "Dovecot is not installed"),
     (
         "dovecot.not-as-wanted",
@@ -363,9 +368,14 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     (
         "postfix.leaf-only",
-        "smtpd_tls_cert_file lacks the intermediate certificates",
+        "a certificate file lacks the intermediate certificates",
+    ),
+    (
+        "postfix.lifetime-long",
+        "the certificate lasts longer than mail programs take",
     ),
     ("postfix.loglevel", "a TLS loglevel of 2 or more"),
+    ("postfix.names-missing", "the certificate has no subjectAltName"),
     ("postfix.no-roots", "outgoing TLS has no trusted roots"),
     (
         "postfix.not-as-wanted",
@@ -441,7 +451,7 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     (
         "postfix.self-signed",
-        "smtpd_tls_cert_file is a self-signed certificate",
+        "a certificate file holds a self-signed certificate",
     ),
     (
         "postfix.sender-login-aliases",
@@ -510,6 +520,10 @@ pub const IDS: &[(&str, &str)] = &[
     (
         "postfix.trust-stale",
         "smtp_tls_CAfile of client_ca = \"ca\" is behind the roots that it is made of",
+    ),
+    (
+        "postfix.two-files",
+        "key and certificate are replaced one after the other",
     ),
     ("postfix.unmanaged", "postfix.manage is false"),
     ("postfix.warning", "postconf warns about something"),
