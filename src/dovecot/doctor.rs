@@ -16,7 +16,7 @@ pub use certificates::{NamedFile, Pair};
 pub use complaints::refusal;
 
 use super::{
-    desired::{memory, size},
+    desired::{least_memory, memory, size},
     dialect::{Dialect, Setting, Version},
     effective::Effective,
     tree::{Assignment, Scope, Tree},
@@ -272,9 +272,10 @@ impl Patient<'_> {
     /// More names than the service that keeps the configuration has memory for: it is ended, and Dovecot with it.
     fn names(&self, findings: &mut Vec<Finding>) {
         let n_names = self.tree.n_names;
-        let Some(needed) = memory(self.dialect(), n_names) else {
+        let Some(good) = memory(self.dialect(), n_names) else {
             return;
         };
+        let needed = least_memory(self.dialect(), n_names);
         let own = self
             .effective
             .root
@@ -298,8 +299,8 @@ impl Patient<'_> {
             "default_vsz_limit"
         };
         findings.push(
-            // Reloading takes most of it, for the old and the new configuration; a start alone takes less.
-            if needed > 4 * limit { error } else { warning }(
+            // Reloading takes most of it; a start alone takes less.
+            if needed > 2 * limit { error } else { warning }(
                 "dovecot.names-memory",
                 self.main.display().to_string(),
                 format!(
@@ -309,7 +310,7 @@ impl Patient<'_> {
                     limit >> 20
                 ),
             )
-            .remedy(format!("set `service config {{ vsz_limit = {} M }}`", needed >> 20))
+            .remedy(format!("set `service config {{ vsz_limit = {} M }}`", good >> 20))
             .reference("doc.dovecot.org, Dovecot SSL configuration, With client TLS SNI support"),
         );
     }

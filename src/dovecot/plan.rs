@@ -586,8 +586,8 @@ mod tests {
                 .find_map(|line| line.trim().strip_prefix("vsz_limit = "));
             assert_eq!(found, expected, "{further}");
         };
-        check("", Some("704M"));
-        check("service config {\n  vsz_limit = 400M\n}\n", Some("704M"));
+        check("", Some("448M"));
+        check("service config {\n  vsz_limit = 400M\n}\n", Some("448M"));
         // One that comes after our file would win.
         let later = "!include mailcert.conf\nservice config {\n  vsz_limit = 400M\n}\n";
         let files = Fake::new(&[(MAIN, &(blocks.clone() + later)), ("/d/mailcert.conf", "")]);

@@ -138,7 +138,7 @@ fn what_is_wrong_with_a_dovecot_is_found_where_it_is_written() {
     check("two words\n", "dovecot.refused 1");
     check("!include nowhere/*.conf\n", "dovecot.include-unmatched 1");
     check("ssl_cert = </nonexistent\n", "dovecot.certificate-unusable");
-    let names: String = (0..450)
+    let names: String = (0..800)
         .map(|index| {
             format!(
                 "local_name n{index}.example.test {{\n  ssl_key = <{}\n}}\n",

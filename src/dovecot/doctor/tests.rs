@@ -227,7 +227,8 @@ fn finds_too_many_names_for_the_memory() {
             .collect::<String>()
     };
     let at = "dovecot.names-memory /d/dovecot.conf";
-    check(V2_3, &blocks(100), &[]);
+    check(V2_3, &blocks(700), &[]);
+    check(V2_3, &blocks(800), &[at]);
     check(V2_3, &blocks(1500), &[at]);
     check(
         V2_3,
