@@ -276,6 +276,23 @@ pub fn reload(context: &Context<'_>, instance: &Instance) -> Result<(), NotReloa
     })
 }
 
+/// Starts Dovecot, which served when this run began and has ended since.
+///
+/// # Errors
+/// With what was said.
+pub fn start(context: &Context<'_>, instance: &Instance) -> Result<()> {
+    reload::start(context.env, instance).map_err(|error| {
+        Error::failed("Dovecot has ended, and could not be started again")
+            .cause(error)
+            .remedy("start it by hand, and look at its log")
+    })
+}
+
+/// Begins to watch the log for what the master has against a configuration that it is about to read.
+pub fn watch(context: &Context<'_>, instance: &Instance) -> reload::Watch {
+    reload::Watch::begin(context.env, instance, context.now())
+}
+
 /// Returns the lineages that the configuration names for anybody.
 pub fn named_lineages(context: &Context<'_>, instance: &Instance) -> HashSet<String> {
     let dialect = instance.dialect();
@@ -296,6 +313,19 @@ pub fn endpoints(instance: &Instance) -> Vec<Endpoint> {
         .into_iter()
         .map(|service| service.endpoint)
         .collect()
+}
+
+/// Returns the ports on which it speaks TLS with other hosts, or will once it has the certificate that it is to be given.
+pub fn ports_for_others(context: &Context<'_>) -> Vec<u16> {
+    let Some(instance) = inspect(context).ok().flatten() else {
+        return Vec::new();
+    };
+    let mut effective = instance.effective;
+    if context.default_certificate().is_some() {
+        effective.root.settings.push(("ssl".to_owned(), "yes".to_owned()));
+    }
+    let ports = crate::dovecot::endpoints::ports_for_others(&effective);
+    ports.into_iter().map(|(port, _)| port).collect()
 }
 
 /// Returns the endpoints that speak TLS now, each with the lineage of ours that it serves to everybody.

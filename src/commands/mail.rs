@@ -496,6 +496,18 @@ pub fn reload(context: &Context<'_>, server: &Instance) -> Result<(), NotReloade
     })
 }
 
+/// Starts Postfix, which served when this run began and has ended since.
+///
+/// # Errors
+/// With what was said.
+pub fn start(context: &Context<'_>, server: &Instance) -> Result<()> {
+    apply::start(context.env, server).map_err(|error| {
+        Error::failed("Postfix has ended, and could not be started again")
+            .cause(error)
+            .remedy("start it by hand, and look at the mail log")
+    })
+}
+
 fn apply_failure(error: &ApplyError) -> Error {
     match error {
         ApplyError::Inspect(error) => inspect_failure(error),
@@ -522,6 +534,12 @@ fn apply_failure(error: &ApplyError) -> Error {
         ApplyError::WouldEnd(_) => Error::failed("Postfix was not reloaded: it would end")
             .cause(error)
             .remedy("mend master.cf, then `mailcert deploy`; the next `renew` goes on from here as well"),
-        ApplyError::File { .. } => Error::failed("the configuration could not be written").cause(error),
+        ApplyError::File { error: reason, .. } => {
+            let told = Error::failed("the configuration could not be written").cause(error);
+            match super::remedy_of(reason) {
+                Some(remedy) => told.remedy(remedy),
+                None => told,
+            }
+        }
     }
 }

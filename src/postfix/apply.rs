@@ -8,6 +8,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -18,10 +19,14 @@ use crate::{
     env::{
         Env,
         files::{self, FileError},
-        process::Program,
+        process::{Program, pause},
     },
     model::plan::FileChange,
 };
+
+/// How often it is started, and the pause in between: processes of a master that was killed hold its lock for a moment.
+const STARTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What to do with a file that is no longer what the plan, or the apply to be undone, saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +211,38 @@ pub fn reload(env: &Env, instance: &Instance) -> Result<(), ApplyError> {
             Err(ApplyError::Reload { command, message })
         }
     }
+}
+
+/// Starts the instance, which has ended since it was last seen: by the service manager where that runs it, so that it knows.
+///
+/// # Errors
+/// [`ApplyError::Reload`] with what was said.
+pub fn start(env: &Env, instance: &Instance) -> Result<(), ApplyError> {
+    let systemctl = systemctl_of(env, &instance.directory);
+    let command = match systemctl {
+        Some(_) => "systemctl start postfix.service".to_owned(),
+        None => format!("postfix -c {} start", instance.directory.display()),
+    };
+    let mut message = String::new();
+    for _ in 0..STARTS {
+        let started = match &systemctl {
+            Some(systemctl) => {
+                let output = Program::new(systemctl)
+                    .args(["start", "postfix.service"])
+                    .run()
+                    .map_err(InspectError::Run)?;
+                (output.success(), output.complaint())
+            }
+            None => postfix(env, &instance.directory, "start")?,
+        };
+        // One that is not gone yet says that it runs, and one that is started that it does.
+        if started.0 && is_running(env, instance)? {
+            return Ok(());
+        }
+        message = started.1;
+        pause(PAUSE);
+    }
+    Err(ApplyError::Reload { command, message })
 }
 
 /// Returns systemctl(1) where systemd is the service manager and the directory is that of the default instance.

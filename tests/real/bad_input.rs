@@ -2,7 +2,10 @@
 
 use std::{fs, net::TcpListener};
 
-use crate::support::{Site, world::HOST};
+use crate::{
+    state_directory::SmallDisk,
+    support::{PostfixOptions, Site, world::HOST},
+};
 
 fn files(site: &Site) -> [Vec<u8>; 2] {
     [site.postfix.main_cf(), site.postfix.master_cf()].map(|path| fs::read(path).unwrap())
@@ -165,4 +168,35 @@ fn what_breaks_mail_in_silence_is_found() {
         assert!(!found(id), "{id}");
         with_lines(&site, file, lines, || assert!(found(id), "{id}: {lines}"));
     }
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, mount"]
+fn a_full_disk_leaves_postfix_what_it_had() {
+    let mut disk = None;
+    let site = Site::of(|scratch, _| {
+        disk = Some(SmallDisk::mount(scratch.dir("postfix/etc"), 256));
+        PostfixOptions::default()
+    });
+    let disk = disk.unwrap();
+    let identity = site.hold_certificate("hide_banner = true\n");
+    let (before, served) = (files(&site), site.postfix.leaf_sha256(25));
+    let mut n_pages = 0;
+    loop {
+        disk.leave(n_pages);
+        let applied = site.mailcert().run(&["apply", "postfix", "--yes"]);
+        if applied.code == 0 {
+            break;
+        }
+        let applied = applied.expect(1);
+        for words in ["No space left on device", "make room"] {
+            assert!(applied.stderr.contains(words), "{n_pages} pages: {applied}");
+        }
+        assert_eq!(files(&site), before, "{n_pages} pages: {applied}");
+        assert_eq!(site.postfix.leaf_sha256(25), served, "{n_pages} pages: {applied}");
+        n_pages += 1;
+        assert!(n_pages < 10, "{applied}");
+    }
+    assert!(n_pages > 0);
+    assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
 }

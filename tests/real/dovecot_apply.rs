@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -9,7 +10,7 @@ use std::{
 use crate::{
     submission::{self, MAIL_OWNER, USERS},
     support::{
-        Outcome, Site, World,
+        Outcome, Release, Site, World,
         dovecot::{Dovecot, Fresh, Passwords},
         judge::{self, Tls},
         server::wait_until,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// The ports, as OpenSSL is told how TLS begins there.
-const PORTS: [(u16, &[&str]); 4] = [
+pub const PORTS: [(u16, &[&str]); 4] = [
     (993, &[]),
     (143, &["-starttls", "imap"]),
     (995, &[]),
@@ -62,14 +63,43 @@ print('993 mail to self:', len(found), tls.fetch(found[0], '(BODY[TEXT])')[1][0]
 "#;
 
 /// A site with a fresh Dovecot that serves its snake oil.
-struct Mailboxes {
-    dovecot: Dovecot,
-    site: Site,
+pub struct Mailboxes {
+    pub dovecot: Dovecot,
+    pub site: Site,
 }
 
 impl Mailboxes {
-    fn start(passwords: Passwords, local_conf: &str) -> Self {
-        let site = submission::site_without_logins(None, "");
+    pub fn start(passwords: Passwords, local_conf: &str) -> Self {
+        let mailboxes = Self::prepare(submission::site_without_logins(None, ""), passwords, local_conf);
+        mailboxes.dovecot.start_prepared(&mailboxes.site.scratch);
+        mailboxes
+    }
+
+    /// Writes the files of a Dovecot 2.4 beside the Postfix of the same Debian.
+    fn prepare_of(release: &Release, local_conf: &str) -> Self {
+        let site = submission::site_without_logins(Some(release.clone()), "");
+        let mail = site.scratch.path().join("mail");
+        let fresh = Fresh {
+            passwords: Passwords::File,
+            users: &USERS,
+            mail: &mail,
+            owner: MAIL_OWNER,
+            local_conf,
+        };
+        let snake_oil =
+            ["cert.pem", "key.pem"].map(|name| site.scratch.path().join("postfix/snake-oil").join(name));
+        let dovecot = Dovecot::prepare_of(
+            release,
+            &site.scratch,
+            &site.address,
+            &fresh,
+            (&snake_oil[0], &snake_oil[1]),
+        );
+        Self { dovecot, site }
+    }
+
+    /// Writes the files of its Dovecot, which is started by the test.
+    pub fn prepare(site: Site, passwords: Passwords, local_conf: &str) -> Self {
         let mail = site.scratch.path().join("mail");
         let fresh = Fresh {
             passwords,
@@ -78,16 +108,16 @@ impl Mailboxes {
             owner: MAIL_OWNER,
             local_conf,
         };
-        let dovecot = Dovecot::fresh(&site.scratch, &site.address, &fresh);
+        let dovecot = Dovecot::prepare(&site.scratch, &site.address, &fresh);
         Self { dovecot, site }
     }
 
-    fn directory(&self) -> PathBuf {
+    pub fn directory(&self) -> PathBuf {
         self.dovecot.config_file().parent().unwrap().to_owned()
     }
 
     /// Has both servers managed, with these lines of `[dovecot]` and of `[postfix]`, and `certificates` besides.
-    fn configure(&self, dovecot: &str, postfix: &str, certificates: &str) {
+    pub fn configure(&self, dovecot: &str, postfix: &str, certificates: &str) {
         let managed = format!("[dovecot]\nconfig_directory = {:?}\n{dovecot}", self.directory());
         self.site.write_config(|text| {
             let text = text.replace("[dovecot]\nmanage = false\n", &managed);
@@ -95,12 +125,12 @@ impl Mailboxes {
         });
     }
 
-    fn apply(&self) -> Outcome {
+    pub fn apply(&self) -> Outcome {
         self.site.mailcert().run(&["apply", "--yes", "--format", "json"])
     }
 
     /// Returns the leaf that a port serves to who asks for a name, by OpenSSL.
-    fn served(&self, port: u16, options: &[&str], name: &str) -> String {
+    pub fn served(&self, port: u16, options: &[&str], name: &str) -> String {
         let output = Command::new("openssl")
             .args(["s_client", "-servername", name, "-connect"])
             .arg(self.site.address.port(port).to_string())
@@ -112,7 +142,7 @@ impl Mailboxes {
     }
 
     #[track_caller]
-    fn serve(&self, sha256: &str, what: &Outcome) {
+    pub fn serve(&self, sha256: &str, what: &Outcome) {
         for (port, options) in PORTS {
             assert_eq!(
                 self.served(port, options, HOST),
@@ -137,7 +167,7 @@ fn reader(site: &Site) -> Vec<String> {
 }
 
 /// Settings of the operator's that win over ours.
-const RIVALS: &str = "ssl_cert = </etc/ssl/certs/ssl-cert-snakeoil.pem\nprotocol imap {\n  ssl_key = </etc/ssl/private/ssl-cert-snakeoil.key\n  \
+pub const RIVALS: &str = "ssl_cert = </etc/ssl/certs/ssl-cert-snakeoil.pem\nprotocol imap {\n  ssl_key = </etc/ssl/private/ssl-cert-snakeoil.key\n  \
                       ssl_cert = </etc/ssl/certs/ssl-cert-snakeoil.pem\n}\n";
 
 /// From a fresh Postfix and a fresh Dovecot, by one apply, to users who send and read; and back.
@@ -518,17 +548,11 @@ fn long_thousands_of_names_have_the_memory_that_they_need() {
         )
     };
     let blocks: String = (0..3000).map(block).collect();
-    let site = submission::site_without_logins(None, "");
-    let mail = site.scratch.path().join("mail");
-    let fresh = Fresh {
-        passwords: Passwords::File,
-        users: &USERS,
-        mail: &mail,
-        owner: MAIL_OWNER,
-        local_conf: &blocks,
-    };
-    let dovecot = Dovecot::prepare(&site.scratch, &site.address, &fresh);
-    let mailboxes = Mailboxes { dovecot, site };
+    let mailboxes = Mailboxes::prepare(
+        submission::site_without_logins(None, ""),
+        Passwords::File,
+        &blocks,
+    );
     let site = &mailboxes.site;
     let before = mailboxes.dovecot.files();
     let identity = site.hold_certificate("");
@@ -549,4 +573,130 @@ fn long_thousands_of_names_have_the_memory_that_they_need() {
     }
     // As it was, nobody is served anything.
     assert_eq!(mailboxes.served(993, &[], HOST), "");
+}
+
+/// Settings of the operator's that win over ours, in the words of 2.4.
+const RIVALS_OF_2_4: &str = "protocol imap {\n  ssl_server_cert_file = /nonexistent/own.pem\n}\n";
+
+/// From a fresh Postfix and a fresh Dovecot 2.4, by one apply, to users who send and read, names of their own, and a renewal; and
+/// back.
+fn there_and_back_on_2_4(release: &Release) {
+    let mailboxes = Mailboxes::prepare_of(release, "");
+    let (site, dovecot) = (&mailboxes.site, &mailboxes.dovecot);
+    dovecot.start_of(release, &site.scratch);
+    let before = dovecot.files();
+    let identity = site.hold_certificate("");
+    let snake_oil = mailboxes.served(993, &[], HOST);
+    assert!(!snake_oil.is_empty(), "{}", dovecot.log());
+    let other = "imap.hosted.test";
+    let lineage = |more: &str| {
+        format!(
+            "[[certificate]]\nidentifiers = [\"{other}\", \"pop.hosted.test\"]\nissuer = \"external\"\n{more}"
+        )
+    };
+    let own = site.authority.issue(other, time::Duration::days(90));
+    site.write_config(|text| {
+        text.replace("[renew]\n", &format!("{}[renew]\n", lineage(""))) + "manage = false\n"
+    });
+    let from = own.leave(&site.scratch, "own").display().to_string();
+    site.mailcert()
+        .run(&["install", other, "--from", &from])
+        .expect(0);
+    mailboxes.configure(
+        "auth_socket = true\n",
+        "submission = true\nsubmissions = true\n",
+        &lineage("sni = true\n"),
+    );
+    let planned = site.mailcert().run(&["plan", "dovecot"]).expect(0);
+    assert!(planned.stdout.contains("local_name"), "{planned}");
+    assert_eq!(dovecot.files(), before);
+    let applied = mailboxes.apply().expect(0);
+    mailboxes.serve(&identity.sha256(), &applied);
+    for (port, options) in PORTS {
+        assert_eq!(
+            mailboxes.served(port, options, other),
+            own.sha256(),
+            "{port}: {applied}"
+        );
+    }
+    let log = || format!("{}\n{}\n{applied}", site.postfix.log(), dovecot.log());
+    assert_eq!(submission::client(site), submission::told(), "{}", log());
+    let inbox = site.scratch.path().join("mail/alice/new");
+    wait_until("mail to self arrives", || {
+        fs::read_dir(&inbox).is_ok_and(|found| found.count() == 2)
+    });
+    let read = reader(site);
+    assert!(
+        read[0].ends_with("refused") && read[1].ends_with("OK"),
+        "{read:?}\n{}",
+        log()
+    );
+    assert_eq!(
+        read[3..],
+        ["993 login: OK", "993 mail to self: 1 hello"],
+        "{}",
+        log()
+    );
+    let files = dovecot.files();
+    assert_eq!(
+        mailboxes.apply().expect(0).json()["changes"],
+        serde_json::json!([])
+    );
+    let checked = site.mailcert().run(&["check", "dovecot"]).expect(0);
+    assert!(checked.stdout.contains("dovecot.ok"), "{checked}");
+
+    let next = site.issue();
+    let installed = site.install("next", &next).expect(0);
+    mailboxes.serve(&next.sha256(), &installed);
+    assert_eq!(mailboxes.served(993, &[], other), own.sha256());
+    assert_eq!(dovecot.files(), files);
+    site.mailcert().run(&["status"]).expect(0);
+    let undone = site.mailcert().run(&["undo"]).expect(0);
+    assert_eq!(dovecot.files(), before, "{undone}");
+    mailboxes.serve(&snake_oil, &undone);
+}
+
+#[test]
+#[ignore = "real: needs Debian 13's postfix and dovecot, named, python3, openssl"]
+fn long_users_send_and_read_on_dovecot_2_4_after_one_apply() {
+    there_and_back_on_2_4(&Release::trixie());
+}
+
+#[test]
+#[ignore = "real: needs Debian unstable's postfix and dovecot, named, python3, openssl"]
+fn long_users_send_and_read_on_the_newest_dovecot_after_one_apply() {
+    there_and_back_on_2_4(&Release::unstable());
+}
+
+#[test]
+#[ignore = "real: needs Debian 13's postfix and dovecot, named, openssl"]
+fn long_what_dovecot_2_4_has_against_it_only_when_it_reads_it_takes_all_back() {
+    let release = Release::trixie();
+    let mailboxes = Mailboxes::prepare_of(&release, RIVALS_OF_2_4);
+    let (site, dovecot) = (&mailboxes.site, &mailboxes.dovecot);
+    // What names a file that is not there, Dovecot does not start with.
+    let local = mailboxes.directory().join("local.conf");
+    let text = fs::read_to_string(&local).unwrap();
+    let own = site.scratch.path().join("postfix/snake-oil/cert.pem");
+    fs::write(
+        &local,
+        text.replace("/nonexistent/own.pem", &own.display().to_string()),
+    )
+    .unwrap();
+    let state = site.state("");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o711)).unwrap();
+    dovecot.start_of(&release.without(&state), &site.scratch);
+    site.hold_certificate("");
+    mailboxes.configure("", "", "");
+    let (before, snake_oil) = (dovecot.files(), mailboxes.served(993, &[], HOST));
+    let failed = site.mailcert().run(&["apply", "--yes"]).expect(1);
+    for words in [
+        "would not start with it: Failed to read configuration",
+        "the change was taken back",
+    ] {
+        assert!(failed.stderr.contains(words), "{words}: {failed}");
+    }
+    assert_eq!(dovecot.files(), before, "{failed}");
+    mailboxes.serve(&snake_oil, &failed);
 }

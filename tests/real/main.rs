@@ -28,6 +28,7 @@ mod dns;
 mod doctor;
 mod dovecot;
 mod dovecot_apply;
+mod dovecot_bad_input;
 mod dovecot_corpus;
 mod dovecot_doctor;
 mod fallback;

@@ -337,3 +337,32 @@ fn nothing_goes_back_to_a_certificate_that_is_about_to_expire() {
     assert!(renewed.stderr.contains("less than three days"), "{renewed}");
     assert_eq!(site.status()["state"], "deployed");
 }
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn a_postfix_that_ends_in_the_middle_is_started_again_with_what_it_had() {
+    let site = Site::start();
+    let snake_oil = site.postfix.leaf_sha256(25);
+    let before = fs::read(site.postfix.main_cf()).unwrap();
+    let identity = site.hold_certificate("");
+    let kill = site.postfix.kill();
+    for (lines, told) in [
+        (kill.clone(), "the configuration files were put back"),
+        (
+            format!("$program \"$@\"\n{kill}\nexit 0"),
+            "the change was taken back",
+        ),
+    ] {
+        let mailcert = site.mailcert_with("postfix", "reload", &lines);
+        let failed = mailcert.run(&["apply", "--yes"]).expect(1);
+        for words in [told, "Postfix has ended: it is started with what was put back"] {
+            assert!(failed.stderr.contains(words), "{words}: {failed}");
+        }
+        assert!(!failed.stderr.contains("not as before"), "{failed}");
+        assert_eq!(fs::read(site.postfix.main_cf()).unwrap(), before, "{failed}");
+        assert_eq!(site.postfix.leaf_sha256(25), snake_oil, "{failed}");
+        site.mailcert().run(&["status"]).expect(3);
+    }
+    site.mailcert().run(&["apply", "--yes"]).expect(0);
+    assert_eq!(site.postfix.leaf_sha256(25), Ok(identity.sha256()));
+}

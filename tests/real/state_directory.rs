@@ -111,10 +111,10 @@ fn a_generation_whose_key_is_lost_is_told_and_another_serves() {
 }
 
 /// A small file system of one test's own; unmounted on drop.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf, kib: usize) -> Self {
+    pub fn mount(at: PathBuf, kib: usize) -> Self {
         fs::create_dir_all(&at).unwrap();
         let said = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={kib}k,mode=0755"), "none"])
@@ -126,7 +126,7 @@ impl SmallDisk {
     }
 
     /// Takes all room but so many pages of 4 KiB.
-    fn leave(&self, n_pages: u64) {
+    pub fn leave(&self, n_pages: u64) {
         let filler = self.0.join("filler");
         let _ = fs::remove_file(&filler);
         let free = rustix::fs::statvfs(&self.0).unwrap().f_bavail;
@@ -134,7 +134,7 @@ impl SmallDisk {
         fs::write(&filler, vec![0; usize::try_from(size).unwrap()]).unwrap();
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
 }

@@ -8,7 +8,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{LoopbackAddress, Scratch, server::wait_until};
+use super::{
+    LoopbackAddress, Release, Scratch,
+    server::{kill, run, wait_until},
+};
 
 /// A running Dovecot 2.3; stopped on drop, by its own configuration.
 pub struct Dovecot {
@@ -55,6 +58,112 @@ impl Dovecot {
                      exec /usr/sbin/dovecot -c \"$1/dovecot.conf\"";
         command.args(["--mount", "--propagation", "private", "sh", "-c", mount, "sh"]);
         self.launch(scratch, command.arg(&self.root));
+    }
+
+    /// Starts what was prepared, where it does not see what is in this directory, as a service manager may have it.
+    pub fn start_without(&self, scratch: &Scratch, hidden: &Path) {
+        let mut command = Command::new("unshare");
+        let mount = "mount -t tmpfs none \"$2\" || exit 125; exec /usr/sbin/dovecot -c \"$1/dovecot.conf\"";
+        command.args(["--mount", "--propagation", "private", "sh", "-c", mount, "sh"]);
+        self.launch(scratch, command.arg(&self.root).arg(hidden));
+    }
+
+    /// Runs a line of the shell where the running one is: it sees what that sees.
+    pub fn shell(&self, line: &str) {
+        let pid = self.pid().expect("it runs");
+        run(Command::new("nsenter").args(["--target", &pid, "--mount", "sh", "-c", line]));
+    }
+
+    /// Returns lines of the shell that kill the master with all of its processes, and wait until they are gone.
+    pub fn kill(&self) -> String {
+        kill(&self.root.join("run/master.pid"))
+    }
+
+    /// Writes files as the package of another Debian has them, for Dovecot 2.4, with the passwords in a file and this certificate.
+    pub fn prepare_of(
+        release: &Release,
+        scratch: &Scratch,
+        address: &LoopbackAddress,
+        fresh: &Fresh<'_>,
+        (certificate, key): (&Path, &Path),
+    ) -> Self {
+        let dovecot = Self {
+            root: scratch.dir("dovecot"),
+        };
+        for directory in [dovecot.root.clone(), scratch.path().to_owned()] {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let stock = release.file("/usr/share/dovecot");
+        let copy = |name: &str| {
+            let text = fs::read(stock.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            scratch.file(&format!("dovecot/{name}"), text);
+        };
+        copy("dovecot.conf");
+        for entry in fs::read_dir(stock.join("conf.d")).unwrap() {
+            copy(&format!(
+                "conf.d/{}",
+                entry.unwrap().file_name().to_string_lossy()
+            ));
+        }
+        let edit = |name: &str, pairs: &[(&str, &str)]| {
+            let file = dovecot.root.join("conf.d").join(name);
+            let text = fs::read_to_string(&file).unwrap();
+            let own = pairs
+                .iter()
+                .fold(text.clone(), |text, (from, to)| text.replace(from, to));
+            assert_ne!(own, text, "the package's {name} has changed");
+            fs::write(&file, own).unwrap();
+        };
+        edit(
+            "10-ssl.conf",
+            &[
+                (
+                    "/etc/dovecot/private/dovecot.pem",
+                    &certificate.display().to_string(),
+                ),
+                ("/etc/dovecot/private/dovecot.key", &key.display().to_string()),
+            ],
+        );
+        edit(
+            "10-auth.conf",
+            &[("!include auth-system.conf.ext", "!include auth-lab.conf.ext")],
+        );
+        let root = dovecot.root.display();
+        let users: String = fresh
+            .users
+            .iter()
+            .map(|(name, password)| format!("{name}:{{PLAIN}}{password}\n"))
+            .collect();
+        scratch.file("dovecot/users", users);
+        let (uid, gid) = fresh.owner;
+        let mail = fresh.mail.display();
+        scratch.file(
+            "dovecot/conf.d/auth-lab.conf.ext",
+            format!(
+                "passdb passwd-file {{\n  passwd_file_path = {root}/users\n}}\nuserdb static {{\n  fields {{\n    uid = {uid}\n    \
+                 gid = {gid}\n    home = {mail}\n  }}\n}}\n"
+            ),
+        );
+        scratch.file(
+            "dovecot/local.conf",
+            format!(
+                "listen = {ip}\nbase_dir = {root}/run\nstate_dir = {root}/state\nlog_path = {root}/log\ninstance_name = {root}\n\
+                 protocols = imap pop3\nmail_driver = maildir\nmail_path = {mail}/%{{user | username}}\nmail_inbox_path = {mail}/%{{user | username}}\n\
+                 first_valid_uid = 1\nauth_failure_delay = 1 s\n\
+                 service imap-login {{\n  chroot =\n}}\nservice pop3-login {{\n  chroot =\n}}\n{local}",
+                ip = address.ip(),
+                local = fresh.local_conf,
+            ),
+        );
+        dovecot
+    }
+
+    /// Starts what was prepared with the Dovecot of another Debian.
+    pub fn start_of(&self, release: &Release, scratch: &Scratch) {
+        self.launch(
+            scratch,
+            release.command("dovecot").arg("-c").arg(self.config_file()),
+        );
     }
 
     /// Writes the same without starting it.

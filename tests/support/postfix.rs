@@ -12,7 +12,7 @@ use std::{
 use super::{
     LoopbackAddress, Release, Scratch, judge,
     judge::Tls,
-    server::{run, tail, wait_until},
+    server::{kill, run, tail, wait_until},
 };
 
 /// What the instance has.
@@ -123,6 +123,11 @@ impl Postfix {
         // The master's TERM handler ends its whole process group; `postfix stop` does the same with sleeps around it.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         wait_until("Postfix ends", || self.master_pid().is_none());
+    }
+
+    /// Returns lines of the shell that kill the master with all of its processes, and wait until they are gone.
+    pub fn kill(&self) -> String {
+        kill(&self.root.join("queue/pid/master.pid"))
     }
 
     /// Reloads it.

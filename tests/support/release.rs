@@ -11,10 +11,11 @@ use std::{
 const MAILCERT: &str = "/opt/mailcert";
 
 /// Mounts what a program needs, in a namespace that ends with the last process in it, and becomes the program.
-const ENTER: &str = "root=$1 program=$2 bundle=$3; shift 3\n\
+const ENTER: &str = "root=$1 program=$2 bundle=$3 hidden=$4; shift 4\n\
     for name in dev proc tmp; do mount --rbind /$name \"$root/$name\" || exit 125; done\n\
     mount --bind \"$program\" \"$root/opt/mailcert\" || exit 125\n\
     [ -z \"$bundle\" ] || mount --bind \"$bundle\" \"$root/etc/ssl/certs/ca-certificates.crt\" || exit 125\n\
+    [ -z \"$hidden\" ] || mount -t tmpfs none \"$root$hidden\" || exit 125\n\
     exec chroot \"$root\" \"$@\"";
 
 /// A root directory with another Debian.
@@ -22,6 +23,7 @@ const ENTER: &str = "root=$1 program=$2 bundle=$3; shift 3\n\
 pub struct Release {
     root: PathBuf,
     bundle: Option<PathBuf>,
+    hidden: Option<PathBuf>,
 }
 
 impl Release {
@@ -46,13 +48,28 @@ impl Release {
             "no {}: run tests/lab/install --all",
             root.display()
         );
-        Self { root, bundle: None }
+        Self {
+            root,
+            bundle: None,
+            hidden: None,
+        }
+    }
+
+    /// Has nothing be seen of what is in this directory.
+    pub fn without(mut self, hidden: &Path) -> Self {
+        self.hidden = Some(hidden.to_owned());
+        self
     }
 
     /// Has the distribution's bundle of roots be this file.
     pub fn with_bundle(mut self, bundle: &Path) -> Self {
         self.bundle = Some(bundle.to_owned());
         self
+    }
+
+    /// Returns a file of the release.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
     }
 
     /// Prepares a program of the release, found in its `PATH`, or by its path in there.
@@ -63,6 +80,7 @@ impl Release {
             .arg(&self.root)
             .arg(env!("CARGO_BIN_EXE_mailcert"))
             .arg(self.bundle.as_deref().unwrap_or(Path::new("")))
+            .arg(self.hidden.as_deref().unwrap_or(Path::new("")))
             .arg(program);
         command
     }

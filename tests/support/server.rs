@@ -114,3 +114,12 @@ pub fn run(command: &mut Command) -> String {
     );
     stdout.into_owned()
 }
+
+/// Returns lines of the shell that kill the process of a pid file and its children, and wait until none of them runs.
+pub fn kill(pid_file: &Path) -> String {
+    format!(
+        "read -r pid <{}\nall=\"$pid $(grep -l \"^PPid:[[:space:]]*$pid\\$\" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)\"\n\
+         kill -9 $all\nfor one in $all; do while [ -e /proc/$one/exe ]; do :; done; done",
+        pid_file.display()
+    )
+}

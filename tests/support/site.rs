@@ -101,6 +101,26 @@ impl Site {
         self.scratch.file("mailcert.toml", edit(self.config()));
     }
 
+    /// Returns mailcert with a program put before the system's of this name: when its last argument is `word`, it runs these lines
+    /// of the shell, and then in any case the program itself, `$program`.
+    pub fn mailcert_with(&self, program: &str, word: &str, lines: &str) -> Mailcert {
+        let mut mailcert = self.mailcert();
+        let path = mailcert.vars["PATH".as_ref() as &std::ffi::OsStr].clone();
+        let path = path.to_string_lossy();
+        let mut places = path.split(':').map(|place| PathBuf::from(place).join(program));
+        let real = places
+            .find(|place| place.is_file())
+            .expect("run tests/lab/install --tests");
+        let script = format!(
+            "#!/bin/sh\nprogram={}\nfor last; do :; done\nif [ \"$last\" = {word} ]; then\n{lines}\nfi\nexec $program \"$@\"\n",
+            real.display()
+        );
+        let stub = self.scratch.program(&format!("bin/{program}"), script);
+        let path = format!("{}:{path}", stub.parent().unwrap().display());
+        mailcert.vars.insert("PATH".into(), path.into());
+        mailcert
+    }
+
     /// Returns a path below the state directory.
     pub fn state(&self, path: &str) -> PathBuf {
         self.scratch.path().join("state").join(path)

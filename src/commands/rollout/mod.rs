@@ -2,7 +2,8 @@
 //!
 //! Every endpoint is probed before the change too. One that completed TLS before and now does not, or serves neither the
 //! old nor the new leaf, takes the change back. One that was down or wrong before, or still serves the old leaf, is a
-//! failure and takes nothing back (`design`, section 1).
+//! failure and takes nothing back (`design`, section 1). A Dovecot that does not take what it is given is worse: it goes on with
+//! what it had, and would not start again. A server that ends meanwhile is given back what it had, and started.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,11 +11,13 @@ use time::OffsetDateTime;
 
 mod asking;
 mod restore;
+mod sample;
 mod taking_back;
 mod unproven;
 
 use asking::{ask_until_proven, sight};
 pub use restore::{Concerned, Restored, forget_unserved, judge_restoring, restore_servers};
+use sample::Sample;
 use taking_back::WORTH_GOING_BACK_TO;
 use unproven::listed;
 pub use unproven::{ChangedServices, changed_services, keep_proven_services, unproven};
@@ -26,11 +29,12 @@ use super::{
 };
 use crate::{
     config::{Certificate, Reload},
+    dovecot::reload::Watch,
     env::{files, threads},
     error::{Error, Result},
     model::{
         certificate::Sha256,
-        endpoint::Asked,
+        endpoint::{Asked, Endpoint},
         lineage::{Before, Deployment, Failure, Lineage, Served, State, Step, Verify},
         plan::FileChange,
     },
@@ -41,6 +45,12 @@ use crate::{
     },
     store::journal::{Entry, Status},
 };
+
+/// The pause between two looks at a log.
+const BETWEEN_LOOKS: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Something to ask, and what it is to serve.
+type Expected = (Asked, Expectation);
 
 /// One lineage and the generation that is to serve.
 pub struct Move<'a> {
@@ -105,8 +115,10 @@ pub fn run<'a>(context: &Context<'_>, moves: Vec<Move<'a>>, files: Files<'_>) ->
         dovecot,
         unseen,
         reloads_dovecot: false,
+        dovecot_log: None,
         notes: Vec::new(),
         expected: BTreeMap::new(),
+        unasked: BTreeMap::new(),
         baseline: Vec::new(),
         moves: moves.into_iter().map(Moving::from).collect(),
         error: None,
@@ -226,9 +238,13 @@ struct Rollout<'c, 'e, 'a> {
     unseen: Option<Error>,
     /// Whether it is given something else than it serves.
     reloads_dovecot: bool,
+    /// Its log since it was last reloaded.
+    dovecot_log: Option<Watch>,
     notes: Vec<String>,
     /// Which lineage each endpoint is to serve, and each name of the SNI map whose certificate is moved.
     expected: BTreeMap<Asked, String>,
+    /// Lineages of which no name is asked for, since there are very many, each with one that would be.
+    unasked: BTreeMap<String, Asked>,
     baseline: Vec<Before>,
     moves: Vec<Moving<'a>>,
     error: Option<Error>,
@@ -249,7 +265,12 @@ impl<'a> Rollout<'_, '_, 'a> {
             let in_sni_map: Vec<&Certificate> = self.moves.iter().map(|one| one.certificate).collect();
             let in_sni_map: Vec<&Certificate> = in_sni_map.into_iter().filter(|one| one.sni).collect();
             match context.wait(mail::expected(context, server, files.changes, &in_sni_map)) {
-                Ok(expected) => self.expected = expected,
+                Ok(expected) => {
+                    let sample = Sample::of(expected);
+                    self.notes.extend(sample.note());
+                    self.expected = sample.asked;
+                    self.unasked = sample.unasked;
+                }
                 Err(error) => return self.fail_all(Step::Deploy, &error),
             }
         }
@@ -272,10 +293,17 @@ impl<'a> Rollout<'_, '_, 'a> {
         let reloaded = self.reload(server).map_err(|failure| match failure {
             // It would not start with them either.
             NotReloaded::Refused(error) => self.take_files_back(server, error),
+            // It served a moment ago: who knows whether with these files it would again.
+            NotReloaded::NotRunning(error) if self.served(Daemon::Postfix) => {
+                self.take_files_back(server, error)
+            }
             NotReloaded::NotRunning(error) => error,
         });
         let reloaded = reloaded.and_then(|()| match self.reload_dovecot() {
             Err(NotReloaded::Refused(error)) => Err(self.take_files_back(server, error)),
+            Err(NotReloaded::NotRunning(error)) if self.served(Daemon::Dovecot) => {
+                Err(self.take_files_back(server, error))
+            }
             // Postfix is proven all the same.
             Err(NotReloaded::NotRunning(error)) => Ok(Some(error)),
             Ok(()) => Ok(self.unseen.take()),
@@ -383,7 +411,7 @@ impl<'a> Rollout<'_, '_, 'a> {
     /// Points the live links at the new generations.
     fn install(&mut self) {
         let context = self.context;
-        let served_lineages: HashSet<&String> = self.expected.values().collect();
+        let served_lineages: HashSet<&String> = self.expected.values().chain(self.unasked.keys()).collect();
         // What a port serves by default concerns every move; what it serves for a name, only the one that has the name.
         let (by_default, mut by_name) = self.baseline_by_lineage();
         for one in &mut self.moves {
@@ -556,12 +584,26 @@ impl<'a> Rollout<'_, '_, 'a> {
     }
 
     /// Reloads Dovecot, where it is ours to reload and has something to read.
-    fn reload_dovecot(&self) -> Result<(), NotReloaded> {
+    fn reload_dovecot(&mut self) -> Result<(), NotReloaded> {
         let Some(instance) = self.dovecot.as_ref().filter(|_| self.reloads_dovecot) else {
             return Ok(());
         };
         self.context.progress.step("reloading Dovecot");
+        self.dovecot_log = Some(dovecot::watch(self.context, instance));
         dovecot::reload(self.context, instance)
+    }
+
+    /// Returns whether a port of this server completed TLS before the change.
+    fn served(&self, daemon: Daemon) -> bool {
+        let mut before = self.baseline.iter();
+        before.any(|before| before.leaf_sha256.is_some() && Daemon::of(&before.endpoint) == daemon)
+    }
+
+    /// Returns whether files of Dovecot are in place that it has not been seen to take.
+    fn wrote_dovecot(&self) -> bool {
+        let left = self.left.iter().flat_map(|(_, files)| files);
+        let mut files = self.written.iter().chain(left);
+        files.any(|file| dovecot::is_file(self.context, &file.path))
     }
 
     /// Runs the deploy hooks, lineage by lineage in the order of the configuration. One that fails takes nothing back.
@@ -630,16 +672,27 @@ impl<'a> Rollout<'_, '_, 'a> {
         self.context
             .progress
             .step("asking every port which certificate it serves");
-        let judged = match self.context.wait(self.verify()) {
+        let log = self.dovecot_log.take();
+        let mut judged = match self.context.wait(self.verify(log)) {
             Ok(Ok(judged)) => judged,
             Ok(Err(error)) | Err(error) => return self.fail_all(Step::Verify, &error),
         };
+        if self.wrote_dovecot() {
+            not_taken(&mut judged);
+        }
         let worse: Vec<(Asked, String)> = judged
             .iter()
             .filter(|(_, judgment)| judgment.verdict == Verdict::Worse)
             .map(|(asked, judgment)| (asked.clone(), judgment.detail.clone()))
             .collect();
+        let is_good = |(asked, judgment): &(Asked, Judgment)| {
+            asked.server_name.is_none() || judgment.verdict == Verdict::Good
+        };
+        let are_names_good = judged.iter().all(is_good);
         let mut by_lineage: HashMap<&String, Vec<Served>> = HashMap::new();
+        for (name, asked) in &self.unasked {
+            by_lineage.insert(name, vec![by_the_map(asked, self.sni_map_made && are_names_good)]);
+        }
         for (asked, judgment) in judged {
             let Some(lineage) = self.expected.get(&asked) else {
                 continue;
@@ -672,7 +725,8 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
     }
 
-    async fn verify(&self) -> Result<Vec<(Asked, Judgment)>> {
+    /// Asks every endpoint until it is proven. What Dovecot says of its new configuration meanwhile, `log` tells.
+    async fn verify(&self, log: Option<Watch>) -> Result<Vec<(Asked, Judgment)>> {
         let mut before: HashMap<Asked, &Before> = self
             .baseline
             .iter()
@@ -695,7 +749,22 @@ impl<'a> Rollout<'_, '_, 'a> {
             };
             checks.push((asked.clone(), expectation));
         }
-        ask_until_proven(self.context, checks, Patience::default()).await
+        let is_of_dovecot =
+            |(asked, _): &(Asked, Expectation)| Daemon::of(&asked.endpoint) == Daemon::Dovecot;
+        let (of_dovecot, others): (Vec<_>, Vec<_>) = checks.into_iter().partition(is_of_dovecot);
+        let context = self.context;
+        let refused_by_dovecot: Vec<Expected> = of_dovecot.clone();
+        let of_dovecot = async {
+            tokio::select! {
+                judged = ask_until_proven(context, of_dovecot, Patience::default()) => judged,
+                complaint = complaint(log) => Ok(refused(refused_by_dovecot, &complaint)),
+            }
+        };
+        let others = ask_until_proven(context, others, Patience::default());
+        let (of_dovecot, others) = tokio::join!(of_dovecot, others);
+        let mut judged = others?;
+        judged.extend(of_dovecot?);
+        Ok(judged)
     }
 
     /// Returns the leaf that each expected lineage serves now: of a move, or as the record of an untouched one has it.
@@ -831,6 +900,89 @@ impl<'a> Rollout<'_, '_, 'a> {
             sni_map_made: self.sni_map_made,
             derived_made: self.derived_made,
         }
+    }
+}
+
+/// A server whose ports are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Daemon {
+    Dovecot,
+    Postfix,
+}
+
+impl Daemon {
+    /// Returns whose an endpoint is.
+    fn of(endpoint: &Endpoint) -> Self {
+        match endpoint.scheme.is_for_reading() {
+            true => Self::Dovecot,
+            false => Self::Postfix,
+        }
+    }
+}
+
+/// Says what a lineage is served of which nobody has asked a name: the map was read back, and other names of it were asked for.
+fn by_the_map(asked: &Asked, is_good: bool) -> Served {
+    let detail = match is_good {
+        true => "is in the SNI map; of its many names others were asked for, and served",
+        false => "was not asked for; other names of the SNI map are not served as they should be",
+    };
+    Served {
+        endpoint: asked.endpoint.clone(),
+        server_name: asked.server_name.clone(),
+        verified: is_good,
+        detail: detail.to_owned(),
+    }
+}
+
+/// Waits until Dovecot complains of its new configuration; for ever where it does not, or has no log that can be read.
+async fn complaint(log: Option<Watch>) -> String {
+    let mut log = log;
+    while let Some(mut watch) = log.take() {
+        let looked = tokio::task::spawn_blocking(move || (watch.complaint(), watch)).await;
+        match looked {
+            Ok((Some(complaint), _)) => return complaint,
+            Ok((None, watch)) => log = Some(watch),
+            Err(_) => {}
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    std::future::pending().await
+}
+
+/// Judges the endpoints of a Dovecot that goes on with what it had, and would not start again.
+fn refused(checks: Vec<Expected>, complaint: &str) -> Vec<(Asked, Judgment)> {
+    let judged = checks.into_iter().map(|(asked, expectation)| {
+        let served = expectation
+            .before
+            .is_some_and(|before| before.leaf_sha256.is_some());
+        let judgment = Judgment {
+            verdict: if served { Verdict::Worse } else { Verdict::Down },
+            detail: format!(
+                "Dovecot does not take what it is given, and would not start with it: {complaint}"
+            ),
+        };
+        (asked, judgment)
+    });
+    judged.collect()
+}
+
+/// Calls it worse when every port of Dovecot still serves the old although its files are new: it has not taken them, and nobody knows
+/// whether it would start with them.
+fn not_taken(judged: &mut [(Asked, Judgment)]) {
+    let mut of_dovecot: Vec<&mut Judgment> = judged
+        .iter_mut()
+        .filter(|(asked, _)| Daemon::of(&asked.endpoint) == Daemon::Dovecot)
+        .map(|(_, judgment)| judgment)
+        .collect();
+    if of_dovecot
+        .iter()
+        .any(|judgment| judgment.verdict != Verdict::StillOld)
+    {
+        return;
+    }
+    for judgment in &mut of_dovecot {
+        judgment.verdict = Verdict::Worse;
+        judgment.detail += ": Dovecot did not take its new files; its log says why";
     }
 }
 

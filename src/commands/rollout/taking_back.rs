@@ -4,7 +4,10 @@ use time::Duration;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Moving, Rollout, ask_until_proven, close, hooks, mail, order, sender_login, sni, store_error};
+use super::{
+    Daemon, Moving, NotReloaded, Rollout, ask_until_proven, close, dovecot, hooks, mail, order, sender_login,
+    sni, store_error,
+};
 use crate::{
     error::Error,
     model::{
@@ -83,11 +86,8 @@ impl Rollout<'_, '_, '_> {
         {
             error = error.cause(failure);
         }
-        for reloaded in [self.reload(server), self.reload_dovecot()] {
-            if let Err(failure) = reloaded {
-                error = error.cause(Error::from(failure));
-            }
-        }
+        let not_taken_up = self.take_up_again(server);
+        error = not_taken_up.into_iter().fold(error, Error::cause);
         for one in self
             .moves
             .iter_mut()
@@ -152,10 +152,39 @@ impl Rollout<'_, '_, '_> {
             return error;
         }
         let error = error.cause("the configuration files were put back");
-        match self.reload(server).and_then(|()| self.reload_dovecot()) {
-            Ok(()) => error,
-            Err(failure) => error.cause(format!("with them back, too: {}", Error::from(failure))),
+        let not_taken_up = self.take_up_again(server).into_iter();
+        not_taken_up.fold(error, |error, failure| {
+            error.cause(format!("with them back, too: {failure}"))
+        })
+    }
+
+    /// Has both servers read what was put back. One that served when this run began and has ended since is started again.
+    fn take_up_again(&mut self, server: Option<&Instance>) -> Vec<Error> {
+        let context = self.context;
+        let mut failures = Vec::new();
+        let postfix = self.reload(server).or_else(|failure| match (failure, server) {
+            (NotReloaded::NotRunning(_), Some(server)) if self.served(Daemon::Postfix) => {
+                context
+                    .progress
+                    .done("Postfix has ended: it is started with what was put back");
+                mail::start(context, server)
+            }
+            (failure, _) => Err(Error::from(failure)),
+        });
+        failures.extend(postfix.err());
+        if let Err(failure) = self.reload_dovecot() {
+            let dovecot = match (failure, &self.dovecot) {
+                (NotReloaded::NotRunning(_), Some(instance)) if self.served(Daemon::Dovecot) => {
+                    context
+                        .progress
+                        .done("Dovecot has ended: it is started with what was put back");
+                    dovecot::start(context, instance)
+                }
+                (failure, _) => Err(Error::from(failure)),
+            };
+            failures.extend(dovecot.err());
         }
+        failures
     }
 
     /// Judges the lineages that nothing got worse for anew: the configuration that named them has gone back as well.
@@ -196,7 +225,7 @@ impl Rollout<'_, '_, '_> {
                 continue;
             }
             let served = seen.remove(name).unwrap_or_default();
-            if !served.iter().all(|served| served.verified) {
+            if served.iter().any(|served| !served.verified) || self.unasked.contains_key(name) {
                 one.lineage.state = State::Deployed;
             }
             if let Some(deployment) = &mut one.lineage.deployment {
@@ -397,12 +426,14 @@ mod tests {
             dovecot: None,
             unseen: None,
             reloads_dovecot: false,
+            dovecot_log: None,
             context: &context,
             notes: Vec::new(),
             expected: certificates
                 .iter()
                 .map(|&name| (endpoint(name).into(), name.to_owned()))
                 .collect::<BTreeMap<_, _>>(),
+            unasked: BTreeMap::new(),
             baseline: vec![before("a.test", "a.test 1"), before("b.test", "snake oil")],
             moves: certificates
                 .iter()
