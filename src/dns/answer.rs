@@ -162,7 +162,7 @@ fn data_of(data: &RData) -> Result<Rdata, DnsError> {
         RData::AAAA(address) => Rdata::Aaaa(address.0),
         RData::CAA(caa) => Rdata::Caa {
             flags: caa.flags(),
-            tag: caa.tag.to_ascii_lowercase(),
+            tag: caa.tag.clone(),
             value: caa.value.clone(),
         },
         RData::CNAME(name) => Rdata::Cname(domain_name(&text_of(&name.0))?),

@@ -52,7 +52,7 @@ pub enum Rdata {
     Caa {
         /// The flags; 128 is "critical".
         flags: u8,
-        /// The tag, in lower case.
+        /// The tag, as it came: servers compare its octets, everybody else compares it without regard to case (RFC 8659, 4.1).
         tag: String,
         /// The value, as it is.
         value: Vec<u8>,
@@ -160,6 +160,21 @@ impl Rdata {
             Self::Srv { .. } => RecordType::Srv,
             Self::Tlsa { .. } => RecordType::Tlsa,
             Self::Txt(_) => RecordType::Txt,
+        }
+    }
+
+    /// Returns whether both say the same: tags of CAA in whatever case (RFC 8659, 4.1), all else octet for octet.
+    pub fn says_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Caa { flags, tag, value },
+                Self::Caa {
+                    flags: other_flags,
+                    tag: other_tag,
+                    value: other_value,
+                },
+            ) => flags == other_flags && tag.eq_ignore_ascii_case(other_tag) && value == other_value,
+            _ => self == other,
         }
     }
 
@@ -305,7 +320,7 @@ fn target(word: &Word, origin: Option<&DomainName>) -> Result<Option<DomainName>
 fn caa_tag(word: &Word) -> Result<String, String> {
     match word.plain() {
         Some(tag) if !tag.is_empty() && tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            Ok(tag.to_ascii_lowercase())
+            Ok(tag.to_owned())
         }
         _ => Err(format!("`{word}` is no tag")),
     }
@@ -343,7 +358,7 @@ mod tests {
         };
         check(A, "192.0.2.1", "192.0.2.1");
         check(Aaaa, "2001:DB8:0::1", "2001:db8::1");
-        check(Caa, "0 ISSUE letsencrypt.org", "0 issue \"letsencrypt.org\"");
+        check(Caa, "0 Issue letsencrypt.org", "0 Issue \"letsencrypt.org\"");
         check(
             Caa,
             r#"128 issue "ca.test; accounturi=https://x/\"1""#,

@@ -19,13 +19,14 @@ pub(super) fn decide(wanted: &Wanted, existing: &Existing) -> Decision {
     let kept: Vec<&Rdata> = there.iter().filter(|value| !stale.contains(value)).collect();
     let lets_us = |values: &[&Rdata]| refused(wanted, values).is_none();
     // A set of others that lets our CAs issue is as it should be, even where it is less strict.
-    let is_of_others = !kept.is_empty() && !kept.iter().any(|value| wanted.values.contains(value));
+    let is_kept = |value: &Rdata| kept.iter().any(|one| one.says_same(value));
+    let is_of_others = !kept.is_empty() && !wanted.values.iter().any(is_kept);
     let add: Vec<Rdata> = match is_of_others && names_issuers(&kept) && lets_us(&kept) {
         true => Vec::new(),
         false => wanted
             .values
             .iter()
-            .filter(|value| !kept.contains(value) && is_missing(value, &kept))
+            .filter(|value| !is_kept(value) && is_missing(value, &kept))
             .cloned()
             .collect(),
     };
@@ -57,19 +58,16 @@ pub(super) fn decide(wanted: &Wanted, existing: &Existing) -> Decision {
 
 /// Returns whether a set says who may issue at all.
 fn names_issuers(values: &[&Rdata]) -> bool {
-    values.iter().any(|value| tag(value) == Some("issue"))
+    values.iter().any(|value| has_tag(value, "issue"))
 }
 
 /// Returns whether the set lacks a record: of the contacts of others, one is enough.
 fn is_missing(value: &Rdata, kept: &[&Rdata]) -> bool {
-    tag(value) != Some("iodef") || !kept.iter().any(|other| tag(other) == Some("iodef"))
+    !has_tag(value, "iodef") || !kept.iter().any(|other| has_tag(other, "iodef"))
 }
 
-fn tag(value: &Rdata) -> Option<&str> {
-    match value {
-        Rdata::Caa { tag, .. } => Some(tag.as_str()),
-        _ => None,
-    }
+fn has_tag(value: &Rdata, wanted: &str) -> bool {
+    matches!(value, Rdata::Caa { tag, .. } if tag.eq_ignore_ascii_case(wanted))
 }
 
 /// Returns why a set keeps one of our CAs from issuing.

@@ -268,6 +268,9 @@ fn our_ca_is_never_locked_out_and_others_stay() {
         &[strict],
         false,
     );
+    // Tags are the same in whatever case, and stay as they are.
+    check_it(&["0 ISSUE \"ca.test\""], &[], &[], &[], false);
+    check_it(&["0 Issue \"other.test\""], &[], new, &[], false);
     // Nobody knows the tag, so nobody may issue whatever is added.
     let decision = settle(&[], &caa, &["128 tbs \"x\""], &[]);
     assert!(
@@ -299,7 +302,7 @@ fn our_ca_is_never_locked_out_and_others_stay() {
         &["0 issue \"ca.test\"", "0 iodef \"mailto:s@mail.test\""],
     );
     contact.requests.clone_from(&caa.requests);
-    let theirs = ["0 iodef \"mailto:a@b.test\"", "0 issue \"other.test\""];
+    let theirs = ["0 IODEF \"mailto:a@b.test\"", "0 issue \"other.test\""];
     check(&settle(&[], &contact, &theirs, &[]), new, &[], false);
 }
 
