@@ -2,8 +2,8 @@
 //! DNS provider; or any of them by a program of the operator's.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -11,16 +11,20 @@ use super::{
     hooks::{self, ByHook},
 };
 use crate::{
-    acme::challenge::{
-        BoxFuture, Present,
-        dns01::{Dns01, DnsFailure, Records, TxtValue},
-        http01, tls_alpn01,
-        webroot::Webroot,
+    acme::{
+        AcmeError,
+        challenge::{
+            BoxFuture, ChallengeResponse, ChallengeType, Present,
+            dns01::{Dns01, DnsFailure, Records, TxtValue},
+            http01, tls_alpn01,
+            webroot::Webroot,
+        },
     },
     config::{Acme, Challenge, Http01},
     dns::{
         challenge::{self, Presented},
-        provider::{self, Provider},
+        error::DnsError,
+        provider::{self, Provider, httpreq::HttpReq},
         resolver::Resolver,
     },
     error::Result,
@@ -64,17 +68,7 @@ impl Solvers {
                 addresses,
                 443,
             ),
-            Challenge::Dns01 => {
-                let resolver = dns::resolver(context);
-                let provider = dns::provider(context)?;
-                let timeout = context.config.dns.timeout;
-                Arc::new(Records(Writer {
-                    resolver,
-                    provider,
-                    timeout,
-                    presented: Mutex::default(),
-                }))
-            }
+            Challenge::Dns01 => dns01(context)?,
         };
         Ok(Self {
             present,
@@ -93,6 +87,107 @@ impl Solvers {
             .as_ref()
             .map_or(std::time::Duration::ZERO, |by_hook| by_hook.patience(n_names))
             .min(LONGEST_PATIENCE)
+    }
+}
+
+/// Returns the solver for dns-01.
+fn dns01(context: &Context<'_>) -> Result<Arc<dyn Present>> {
+    let resolver = dns::resolver(context);
+    let timeout = context.config.dns.timeout;
+    if let Some(server) = dns::told_of_challenges(context)? {
+        return Ok(Arc::new(Told {
+            server,
+            resolver,
+            timeout,
+            begun: Mutex::default(),
+        }));
+    }
+    Ok(Arc::new(Records(Writer {
+        resolver,
+        provider: dns::provider(context)?,
+        timeout,
+        presented: Mutex::default(),
+    })))
+}
+
+/// Tells a server of challenges, and waits for the records that it makes of them.
+struct Told {
+    server: HttpReq,
+    resolver: Resolver,
+    timeout: std::time::Duration,
+    /// The tokens of which it has, or may have, made records.
+    begun: Mutex<HashSet<String>>,
+}
+
+impl Told {
+    async fn put_in_place(&self, responses: &[ChallengeResponse]) -> std::result::Result<(), DnsError> {
+        let dns = challenge::Dns01 {
+            resolver: &self.resolver,
+            provider: &(),
+            timeout: self.timeout,
+        };
+        let pairs: Vec<(DomainName, String)> = responses
+            .iter()
+            .map(|each| (each.name.clone(), each.txt.clone()))
+            .collect();
+        // First: whoever looks for a place that is nowhere tells nobody.
+        let located = dns.locate(&pairs).await?;
+        for each in responses {
+            self.begun().insert(each.token.clone());
+            self.server
+                .present_challenge(&each.name, &each.token, &each.key_authorization)
+                .await?;
+        }
+        dns.wait(&located).await
+    }
+
+    async fn take_away(&self, responses: &[ChallengeResponse]) -> std::result::Result<(), DnsError> {
+        let mut result = Ok(());
+        for each in responses {
+            if self.begun().remove(&each.token) {
+                let taken = self
+                    .server
+                    .cleanup_challenge(&each.name, &each.token, &each.key_authorization);
+                // Every one is tried.
+                result = result.and(taken.await);
+            }
+        }
+        result
+    }
+
+    fn begun(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Present for Told {
+    fn challenge_type(&self) -> ChallengeType {
+        ChallengeType::Dns01
+    }
+
+    fn present<'a>(
+        &'a self,
+        responses: &'a [ChallengeResponse],
+    ) -> BoxFuture<'a, std::result::Result<(), AcmeError>> {
+        Box::pin(async move {
+            let placed = self.put_in_place(responses).await;
+            placed.map_err(|error| AcmeError::Dns01(Box::new(error)))
+        })
+    }
+
+    fn cleanup<'a>(
+        &'a self,
+        responses: &'a [ChallengeResponse],
+    ) -> BoxFuture<'a, std::result::Result<(), AcmeError>> {
+        Box::pin(async move {
+            let taken = self.take_away(responses).await;
+            taken.map_err(|error| AcmeError::Dns01(Box::new(error)))
+        })
+    }
+
+    /// A token of nobody's is not told to a server that may keep books.
+    fn may_be_tried(&self) -> bool {
+        false
     }
 }
 

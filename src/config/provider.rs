@@ -52,6 +52,17 @@ pub struct HttpReq {
     pub endpoint: String,
     /// The user name, and where the password comes from.
     pub auth: Option<(String, SecretSource)>,
+    /// What it is told.
+    pub mode: HttpReqMode,
+}
+
+/// What a server that speaks as lego's httpreq is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpReqMode {
+    /// The challenge: name, token and key authorization, of which it makes the record itself; so it writes no other records.
+    Raw,
+    /// The record: its owner name and value.
+    Record,
 }
 
 /// A server that takes dynamic updates.

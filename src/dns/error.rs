@@ -153,6 +153,8 @@ pub enum Refusal {
     Other(String),
     /// REFUSED: the update policy does not allow it.
     Refused,
+    /// REFUSED without a signature: who answers so does not say whether it is the key, its secret, or this host's address.
+    RefusedUnsigned,
     /// The answer is not signed with our key: somebody else may have sent it.
     Unsigned(String),
 }
@@ -303,6 +305,9 @@ impl fmt::Display for Refusal {
             Self::NotInZone => f.write_str("the name is not in this zone (NOTZONE)"),
             Self::Other(code) => write!(f, "it answered {code}"),
             Self::Refused => f.write_str("its update policy does not allow this key to do that (REFUSED)"),
+            Self::RefusedUnsigned => f.write_str(
+                "it does not know this key by this secret, or takes no updates of this zone from this host (REFUSED, unsigned)",
+            ),
             Self::Unsigned(reason) => {
                 write!(
                     f,

@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use super::{Context, hooks::RecordHook, mail, undo::LaterEdits};
 use crate::{
-    config::{self, Provider as Configured},
+    config::{self, Provider as Configured, provider::HttpReqMode},
     dns::{
         apply as applying,
         error::{DnsError, Refusal},
@@ -62,6 +62,19 @@ pub fn provider(context: &Context<'_>) -> Result<Arc<dyn Provider>> {
             Ok(Arc::new(provider))
         }
         Some(Configured::ZoneFile(settings)) => Ok(Arc::new(ZoneFiles::new(settings, context.env.clock))),
+    }
+}
+
+/// Returns the server of the configuration that is told challenges, not records: it makes the records of these itself.
+///
+/// # Errors
+/// Exit 2 when its password cannot be had.
+pub fn told_of_challenges(context: &Context<'_>) -> Result<Option<HttpReq>> {
+    match &context.config.dns.provider {
+        Some(Configured::HttpReq(settings)) if settings.mode == HttpReqMode::Raw => {
+            httpreq(context, settings).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -126,7 +139,8 @@ fn httpreq(context: &Context<'_>, settings: &config::provider::HttpReq) -> Resul
             .map_err(|error| cannot(&error))?
             .with_root_certificates(store)
             .with_no_client_auth();
-    HttpReq::new(&settings.endpoint, auth, tls, resolver(context)).map_err(|error| cannot(&error))
+    let at = (settings.endpoint.as_str(), settings.mode);
+    HttpReq::new(at, auth, tls, resolver(context)).map_err(|error| cannot(&error))
 }
 
 /// Tells that the secret of the provider cannot be had.
@@ -160,6 +174,9 @@ pub fn failure(doing: impl Into<String>, error: &DnsError) -> Error {
                 Refusal::BadKey | Refusal::BadSignature => told
                     .remedy("compare key_name, algorithm and secret of dns.provider with the server's key"),
                 Refusal::BadTime { .. } => told.remedy("set this host's clock"),
+                Refusal::RefusedUnsigned => told
+                    .remedy("compare key_name, algorithm and secret of dns.provider with the server's key")
+                    .remedy("let the server take updates from this host (PowerDNS: dnsupdate, allow-dnsupdate-from, TSIG-ALLOW-DNSUPDATE)"),
                 _ => told.remedy("look at the server's update-policy and zone list"),
             }
         }

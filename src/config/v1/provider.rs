@@ -6,7 +6,7 @@ use toml_edit::Item;
 
 use super::{check, hook, report::Report, schema, secret, section::Section, value, without_places};
 use crate::{
-    config::provider::{Cloud, HttpReq, Provider, Rfc2136, TsigAlgorithm, ZoneFile},
+    config::provider::{Cloud, HttpReq, HttpReqMode, Provider, Rfc2136, TsigAlgorithm, ZoneFile},
     model::{endpoint::split_host_port, name::DomainName},
 };
 
@@ -41,6 +41,7 @@ const TYPES: [(&str, &[&str]); 6] = [
         "httpreq",
         &[
             "endpoint",
+            "mode",
             "username",
             "secret_file",
             "secret_env",
@@ -177,7 +178,11 @@ fn httpreq(section: &Section<'_>, report: &mut Report<'_>) -> Option<HttpReq> {
             report,
         );
     }
-    Some(HttpReq { endpoint, auth })
+    let mode = match section.word("mode").as_str() {
+        "raw" => HttpReqMode::Raw,
+        _ => HttpReqMode::Record,
+    };
+    Some(HttpReq { endpoint, auth, mode })
 }
 
 /// Returns whether a URL leads to this host itself.

@@ -333,6 +333,7 @@ pub const KEYS: &[Key] = &[
     key("dns.provider", "retries", Integer, Default("0"), "2", "hook: in the same run, when it fails"),
     key("dns.provider", "env_file", File, Nothing, r#""/etc/mailcert/dns.env""#, "hook: NAME=value lines for it: credentials; mode 0600"),
     key("dns.provider", "endpoint", Text, Nothing, r#""https://dns.example.net/acme""#, "httpreq: the URL that /present and /cleanup are below"),
+    key("dns.provider", "mode", Choice(of(&["record", "raw"], &[])), Default(r#""record""#), r#""raw""#, "httpreq: record, or raw (HTTPREQ_MODE=RAW: the server is told the challenge, and writes nothing else)"),
     key("dns.provider", "username", Text, Nothing, r#""mailcert""#, "httpreq: for basic authentication; the secret is the password"),
     key("dns.provider", "service", Text, Nothing, r#""cloudflare""#, "cloud: the DNS host, as dns-update calls it"),
     key("dns.provider", "secret_file", File, Nothing, r#""/etc/mailcert/tsig-secret""#, "rfc2136: holds the TSIG key's base64 secret; httpreq: the password; cloud: credentials, name = value lines"),

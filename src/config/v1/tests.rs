@@ -53,7 +53,7 @@ fn base_for(key: &Key) -> String {
                 "run = \"/hook\"\nstyle = \"acme.sh\"\ndnsapi = \"dns_x\"\n",
             ),
             "service" => ("cloud", "service = \"desec\"\nsecret_file = \"/s\"\n"),
-            "endpoint" | "username" => (
+            "endpoint" | "mode" | "username" => (
                 "httpreq",
                 "endpoint = \"https://x.example\"\nusername = \"x\"\nsecret_file = \"/s\"\n",
             ),

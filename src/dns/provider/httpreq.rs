@@ -2,6 +2,9 @@
 //!
 //! `POST <endpoint>/present` and `/cleanup` with `{"fqdn": "…", "value": "…"}`; a status of 2xx is yes. Basic authentication
 //! where the configuration has a user name. Nothing can be listed there: what is at a name is asked from its zone's servers.
+//!
+//! In lego's mode RAW the server is told `{"domain": "…", "token": "…", "keyAuth": "…"}` and makes the record of a challenge
+//! itself: it can be told of nothing else.
 
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use super::{
     Capabilities, Listing, Provider, Reply, Swap, Writer, change_in_steps, list_from_servers, plain_text,
 };
 use crate::{
+    config::provider::HttpReqMode,
     dns::{
         error::{DnsError, ProviderFailure, Written},
         resolver::Resolver,
@@ -33,6 +37,8 @@ const SHOWN: usize = 2000;
 /// A server that writes TXT records.
 pub struct HttpReq {
     endpoint: String,
+    mode: HttpReqMode,
+    patience: Duration,
     /// The value of the Authorization header.
     authorization: Option<Zeroizing<String>>,
     client: reqwest::Client,
@@ -53,7 +59,7 @@ impl HttpReq {
     /// # Errors
     /// When no client can be made.
     pub fn new(
-        endpoint: &str,
+        (endpoint, mode): (&str, HttpReqMode),
         auth: Option<BasicAuth<'_>>,
         tls: rustls::ClientConfig,
         resolver: Resolver,
@@ -62,7 +68,6 @@ impl HttpReq {
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("mailcert/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
             .build()
             .map_err(|error| error.to_string())?;
         let authorization = auth.map(|auth| {
@@ -71,6 +76,8 @@ impl HttpReq {
         });
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            mode,
+            patience: PATIENCE,
             authorization,
             client,
             resolver,
@@ -79,42 +86,89 @@ impl HttpReq {
 
     /// Has each value set up or taken away.
     async fn each(&self, verb: &str, name: &DomainName, values: &[Rdata]) -> Result<(), DnsError> {
-        let provider = format!("the server {}", self.endpoint);
         for value in values {
-            let text = plain_text(&provider, name, value)?;
+            let text = plain_text(&self.name(), name, value)?;
             let body = json!({ "fqdn": format!("{name}."), "value": text }).to_string();
-            self.post(verb, body).await.map_err(|(reason, written)| {
-                DnsError::Provider(Box::new(ProviderFailure {
-                    provider: provider.clone(),
-                    doing: format!("{verb} a TXT record at {name}"),
-                    reason,
-                    remedy: Some(
-                        "look at that server's log, and at endpoint, username and password of dns.provider"
-                            .to_owned(),
-                    ),
-                    written,
-                }))
-            })?;
+            self.told(verb, &format!("a TXT record at {name}"), body).await?;
         }
         Ok(())
     }
 
-    async fn post(&self, verb: &str, body: String) -> Result<(), (String, Written)> {
+    /// Has the server make the record of a challenge, which it knows how to (mode RAW).
+    ///
+    /// # Errors
+    /// When it does not say that it has.
+    pub async fn present_challenge(
+        &self,
+        name: &DomainName,
+        token: &str,
+        key_authorization: &str,
+    ) -> Result<(), DnsError> {
+        self.of_challenge("present", name, token, key_authorization).await
+    }
+
+    /// Has the server take away the record of a challenge (mode RAW).
+    ///
+    /// # Errors
+    /// When it does not say that it has.
+    pub async fn cleanup_challenge(
+        &self,
+        name: &DomainName,
+        token: &str,
+        key_authorization: &str,
+    ) -> Result<(), DnsError> {
+        self.of_challenge("cleanup", name, token, key_authorization).await
+    }
+
+    async fn of_challenge(
+        &self,
+        verb: &str,
+        name: &DomainName,
+        token: &str,
+        key_authorization: &str,
+    ) -> Result<(), DnsError> {
+        let body = json!({ "domain": name.as_str(), "token": token, "keyAuth": key_authorization });
+        self.told(verb, &format!("the challenge of {name}"), body.to_string())
+            .await
+    }
+
+    fn name(&self) -> String {
+        format!("the server {}", self.endpoint)
+    }
+
+    async fn told(&self, verb: &str, what: &str, body: String) -> Result<(), DnsError> {
+        let failed = |failure: Failure| {
+            DnsError::Provider(Box::new(ProviderFailure {
+                provider: self.name(),
+                doing: format!("{verb} {what}"),
+                remedy: Some(failure.remedy().to_owned()),
+                reason: failure.reason,
+                written: failure.written,
+            }))
+        };
+        self.post(verb, body).await.map_err(failed)
+    }
+
+    async fn post(&self, verb: &str, body: String) -> Result<(), Failure> {
         let mut request = self
             .client
             .post(format!("{}/{verb}", self.endpoint))
+            .timeout(self.patience)
             .header("Content-Type", "application/json")
             .header("Accept", "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization.as_str());
         }
-        let failed = |error: reqwest::Error| {
-            let written = if error.is_connect() {
-                Written::No
-            } else {
-                Written::Maybe
-            };
-            (innermost(&error), written)
+        let failed = |error: reqwest::Error| Failure {
+            reason: match error.is_timeout() {
+                true => format!("nothing came within {} s", self.patience.as_secs_f32()),
+                false => innermost(&error),
+            },
+            status: None,
+            written: match error.is_connect() {
+                true => Written::No,
+                false => Written::Maybe,
+            },
         };
         let mut response = request.body(body).send().await.map_err(failed)?;
         let status = response.status();
@@ -135,7 +189,35 @@ impl HttpReq {
         } else {
             Written::Maybe
         };
-        Err((format!("it answered {status}: {}", said.trim()), written))
+        Err(Failure {
+            reason: format!("it answered {status}: {}", said.trim()),
+            status: Some(status.as_u16()),
+            written,
+        })
+    }
+}
+
+/// Why a server did not do what it was told.
+struct Failure {
+    reason: String,
+    /// The status of its answer, where there was one.
+    status: Option<u16>,
+    written: Written,
+}
+
+impl Failure {
+    fn remedy(&self) -> &'static str {
+        match self.status {
+            Some(401) => "compare username and password of dns.provider with what that server knows",
+            Some(403) => "let that server allow this user name to change these records",
+            Some(404) => {
+                "look whether `endpoint` of dns.provider is what `/present` and `/cleanup` are below"
+            }
+            Some(429) => "it limits how often it may be asked: run it again later",
+            Some(500..) => "look at that server's log, and run it again when it is well",
+            Some(_) => "look at that server's log, and at dns.provider",
+            None => "look whether that server runs, and whether `endpoint` of dns.provider leads to it",
+        }
     }
 }
 
@@ -151,7 +233,10 @@ fn innermost(error: &reqwest::Error) -> String {
 impl Provider for HttpReq {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            types: &[RecordType::Txt],
+            types: match self.mode {
+                HttpReqMode::Raw => &[],
+                HttpReqMode::Record => &[RecordType::Txt],
+            },
             list: Listing::Dns,
             swap: Swap::Compared,
             writer: Writer::Machine,
@@ -178,5 +263,89 @@ impl Provider for HttpReq {
 
     fn change<'a>(&'a self, change: &'a RrsetChange) -> Reply<'a, ()> {
         Box::pin(change_in_steps(self, change))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Tells a server that answers with this, or with nothing at all, and returns what came of it and what it was sent.
+    async fn told(answer: Option<&str>) -> (String, Option<String>, Written) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}/x/", listener.local_addr().unwrap());
+        let tls = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+        let resolver = Resolver::new(Vec::new());
+        let auth = BasicAuth {
+            username: "mail",
+            password: "geheim",
+        };
+        let at = (endpoint.as_str(), HttpReqMode::Record);
+        let mut server = HttpReq::new(at, Some(auth), tls, resolver).unwrap();
+        if answer.is_none() {
+            server.patience = Duration::from_millis(50);
+        }
+        let name: DomainName = "a.test".parse().unwrap();
+        let values = [Rdata::text("value")];
+        let answered = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            let mut said = Vec::new();
+            while !said.ends_with(b"}") {
+                let length = stream.read(&mut buffer).await.unwrap();
+                assert!(length > 0);
+                said.extend_from_slice(&buffer[..length]);
+            }
+            if let Some(answer) = answer {
+                let text = format!("HTTP/1.1 {answer}\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsaid");
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+            stream
+        };
+        let (result, _stream) = tokio::join!(server.add(&name, &name, &values, 60), answered);
+        match result.unwrap_err() {
+            DnsError::Provider(failure) => {
+                let text = DnsError::Provider(failure.clone()).to_string();
+                assert!(
+                    !text.contains("geheim") && !text.contains("bWFpbDpnZWhlaW0="),
+                    "{text}"
+                );
+                (text, failure.remedy, failure.written)
+            }
+            error => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_refusal_is_told_as_what_it_is() {
+        for (answer, remedy, written) in [
+            ("401 Unauthorized", "username and password", Written::No),
+            ("403 Forbidden", "allow this user name", Written::No),
+            ("404 Not Found", "`endpoint`", Written::No),
+            ("429 Too Many Requests", "run it again later", Written::No),
+            ("500 Internal Server Error", "log", Written::Maybe),
+            ("503 Service Unavailable", "when it is well", Written::Maybe),
+            ("302 Found", "log", Written::Maybe),
+        ] {
+            let (text, told, found) = told(Some(answer)).await;
+            assert!(text.contains(&format!("it answered {answer}: said")), "{text}");
+            assert!(told.unwrap().contains(remedy), "{text}");
+            assert_eq!(found, written, "{answer}");
+        }
+        let (text, told, found) = told(None).await;
+        assert!(text.contains("nothing came within 0.05 s"), "{text}");
+        assert!(told.unwrap().contains("whether that server runs"));
+        assert_eq!(found, Written::Maybe);
     }
 }

@@ -137,6 +137,10 @@ impl Rfc2136 {
             ResponseCode::NoError | ResponseCode::NXRRSet | ResponseCode::YXRRSet => {}
             ResponseCode::NotAuth => return Err(refused(Refusal::NotAuthoritative)),
             ResponseCode::NotZone => return Err(refused(Refusal::NotInZone)),
+            // PowerDNS signs no refusal of a wrong secret, and says no more; BIND signs what its update policy refuses.
+            ResponseCode::Refused if answer.signature().is_none() => {
+                return Err(refused(Refusal::RefusedUnsigned));
+            }
             ResponseCode::Refused => return Err(refused(Refusal::Refused)),
             code => return Err(refused(Refusal::Other(code_name(code)))),
         }

@@ -59,6 +59,8 @@ pub struct Cloud<A = DnsUpdater> {
     api: A,
     /// Texts that are never told.
     secrets: Vec<String>,
+    /// How long one call may take.
+    patience: Duration,
     resolver: Resolver,
     /// One writer at a time in each zone.
     turns: Mutex<HashMap<DomainName, Arc<Mutex<()>>>>,
@@ -108,6 +110,7 @@ impl Cloud {
             service: service.to_owned(),
             api: services::connect(service, credentials)?,
             secrets: credentials.secrets(),
+            patience: PATIENCE,
             resolver,
             turns: Mutex::default(),
         })
@@ -139,22 +142,29 @@ impl<A: Api> Cloud<A> {
 
     /// Waits for a call, within its time.
     async fn call<T>(&self, place: Place<'_>, doing: &str, call: Call<'_, T>) -> Result<T, DnsError> {
-        match timeout(PATIENCE, call).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => {
-                let written = match error {
-                    dns_update::Error::Unauthorized
-                    | dns_update::Error::NotFound
-                    | dns_update::Error::Unsupported(_) => Written::No,
-                    _ => Written::Maybe,
-                };
-                Err(self.failed(place, doing, &error.to_string(), written))
-            }
+        let error = match timeout(self.patience, call).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => error,
             Err(_) => {
-                let reason = format!("nothing came within {} s", PATIENCE.as_secs());
-                Err(self.failed(place, doing, &reason, Written::Maybe))
+                let reason = format!("nothing came within {} s", self.patience.as_secs_f32());
+                return Err(self.failed(place, doing, &reason, Written::Maybe));
             }
+        };
+        let status = status(&error);
+        let written = match (status, &error) {
+            (Some(401 | 403 | 404), _) | (_, dns_update::Error::Unsupported(_)) => Written::No,
+            _ => Written::Maybe,
+        };
+        let reason = match error {
+            dns_update::Error::Unauthorized => "it refuses the credentials (401)".to_owned(),
+            dns_update::Error::NotFound => "it says that there is no such thing (404)".to_owned(),
+            error => error.to_string(),
+        };
+        let mut failure = self.failed(place, doing, &reason, written);
+        if let (DnsError::Provider(failure), Some(remedy)) = (&mut failure, status.and_then(remedy)) {
+            failure.remedy = Some(remedy.to_owned());
         }
+        Err(failure)
     }
 
     async fn values(&self, place: Place<'_>) -> Result<Vec<Rdata>, DnsError> {
@@ -327,6 +337,43 @@ impl<A: Api> Provider for Cloud<A> {
 
     fn change<'a>(&'a self, change: &'a RrsetChange) -> Answer<'a, ()> {
         Box::pin(change_in_steps(self, change))
+    }
+}
+
+/// Returns the HTTP status of a refusal, which dns-update has in its text alone.
+fn status(error: &dns_update::Error) -> Option<u16> {
+    let text = match error {
+        dns_update::Error::Unauthorized => return Some(401),
+        dns_update::Error::NotFound => return Some(404),
+        dns_update::Error::BadRequest => return Some(400),
+        dns_update::Error::Api(text) => text,
+        _ => return None,
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.windows(2).find_map(|pair| match pair {
+        [before, word] if *before == "HTTP" || before.ends_with(':') => {
+            let status = word.trim_end_matches([':', ',']).parse().ok();
+            status.filter(|status| (400..600).contains(status))
+        }
+        _ => None,
+    })
+}
+
+/// Returns what the operator can do about a status.
+fn remedy(status: u16) -> Option<&'static str> {
+    match status {
+        401 => Some(
+            "compare the credentials of dns.provider with those of your account there: they may have ended",
+        ),
+        403 => Some(
+            "give the credentials of dns.provider the right to list and to change the records of this zone",
+        ),
+        404 => {
+            Some("look whether this zone is one of the account that the credentials of dns.provider are for")
+        }
+        429 => Some("it limits how often it may be asked: run it again later"),
+        500.. => Some("run it again when that host is well again: its own pages may say"),
+        _ => None,
     }
 }
 
@@ -514,6 +561,8 @@ mod tests {
         Replaces,
         /// What is to be removed stays.
         RemovesNothing,
+        /// It never answers.
+        Hangs,
         /// It refuses, and repeats the key.
         Tells,
     }
@@ -521,6 +570,9 @@ mod tests {
     impl Api for Faulty {
         fn list<'a>(&'a self, _: &'a str, _: &'a str, _: DnsRecordType) -> Call<'a, Vec<DnsRecord>> {
             let records = self.records.lock().unwrap().clone();
+            if self.fault == Fault::Hangs {
+                return Box::pin(std::future::pending());
+            }
             Box::pin(async move { Ok(records) })
         }
 
@@ -564,6 +616,10 @@ mod tests {
                 fault,
             },
             secrets: vec!["geheim".to_owned()],
+            patience: match fault {
+                Fault::Hangs => Duration::from_millis(20),
+                _ => PATIENCE,
+            },
             resolver: Resolver::new(Vec::new()),
             turns: Mutex::default(),
         }
@@ -609,6 +665,56 @@ mod tests {
         let (result, _) = tried(Fault::Tells, &["new"], &[]).await;
         let told = result.unwrap_err();
         assert!(told.contains("?key=…: no") && !told.contains("geheim"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn every_refusal_is_told_as_what_it_is() {
+        use dns_update::Error::{Api, NotFound, Unauthorized, Unsupported};
+        let zone: DomainName = "a.test".parse().unwrap();
+        let place = Place {
+            zone: &zone,
+            name: &zone,
+            kind: RecordType::Txt,
+        };
+        let api = |text: &str| Api(text.to_owned());
+        for (error, reason, remedy, written) in [
+            (
+                Unauthorized,
+                "refuses the credentials (401)",
+                "may have ended",
+                Written::No,
+            ),
+            (
+                api("HTTP 403: {\"error\":1}"),
+                "HTTP 403",
+                "the right to list",
+                Written::No,
+            ),
+            (
+                api("Route53 API error: 403 Forbidden - <Code>x</Code>"),
+                "403 Forbidden",
+                "the right to list",
+                Written::No,
+            ),
+            (NotFound, "(404)", "one of the account", Written::No),
+            (api("HTTP 429"), "HTTP 429", "run it again later", Written::Maybe),
+            (api("HTTP 500: oops"), "oops", "well again", Written::Maybe),
+            (api("No zone found"), "No zone found", "own pages", Written::Maybe),
+            (Unsupported("TLSA".to_owned()), "TLSA", "own pages", Written::No),
+        ] {
+            let cloud = cloud(Fault::Absent, &[]);
+            let call: Call<'_, ()> = Box::pin(async { Err(error) });
+            let DnsError::Provider(failure) = cloud.call(place, "add", call).await.unwrap_err() else {
+                panic!("{reason}")
+            };
+            assert!(failure.reason.contains(reason), "{failure:?}");
+            assert!(failure.remedy.unwrap().contains(remedy), "{reason}");
+            assert_eq!(failure.written, written, "{reason}");
+        }
+        let listed = cloud(Fault::Hangs, &[]);
+        let listed = listed.list(&zone, &zone, RecordType::Txt).await;
+        let told = listed.unwrap_err().to_string();
+        assert!(told.contains("nothing came within 0.02 s"), "{told}");
     }
 
     #[test]

@@ -24,6 +24,18 @@ use dns_update::{
 /// How long one request may take.
 const REQUEST: Option<Duration> = Some(Duration::from_secs(30));
 
+/// Names of credentials that say where a service is, and are told when it cannot be reached.
+const PLACES: [&str; 8] = [
+    "base_url",
+    "endpoint",
+    "environment",
+    "host",
+    "region",
+    "scheme",
+    "server_name",
+    "server_url",
+];
+
 /// What an operator has at a service: names and values; and which of them were asked for.
 pub struct Credentials {
     values: BTreeMap<String, String>,
@@ -72,10 +84,13 @@ impl Credentials {
         }
     }
 
-    /// Returns every value that nobody may see, as far as it can be told from other text.
+    /// Returns every value that nobody may see, as far as it can be told from other text. A URL with a password in it is one.
     pub fn secrets(&self) -> Vec<String> {
-        let long = |value: &&String| value.len() >= 6;
-        self.values.values().filter(long).cloned().collect()
+        let is_secret = |(name, value): &(&String, &String)| {
+            value.len() >= 6 && (!PLACES.contains(&name.as_str()) || value.contains('@'))
+        };
+        let secret = self.values.iter().filter(is_secret);
+        secret.map(|(_, value)| value.clone()).collect()
     }
 
     /// Returns a credential that must be there; the only one may stand without its name.
