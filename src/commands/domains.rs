@@ -44,6 +44,8 @@ const FILE_LIMIT: u64 = 1 << 20;
 /// Who answers questions.
 pub struct Asking {
     lookup: Lookup,
+    /// The authoritative servers of this host's own zones, where the configuration says so.
+    servers: Vec<SocketAddr>,
     /// How certificates are judged.
     now: OffsetDateTime,
     /// For pages; `None` where there are none, and nothing is fetched.
@@ -57,6 +59,7 @@ impl Asking {
         let name = host_name().parse().ok();
         Self {
             lookup: Lookup::new(resolver),
+            servers: resolver.authoritative().to_vec(),
             now: env.clock.now(),
             roots: asks.then(|| load_roots(env, None).ok()).flatten(),
             client: name.filter(|_| asks).and_then(|name| Client::new(name).ok()),
@@ -66,7 +69,10 @@ impl Asking {
     /// Settles everything about one subject.
     async fn check(&self, subject: &Subject) -> Vec<Finding> {
         let outside = |question| self.answer(question).boxed();
-        let mut facts = Facts::default();
+        let mut facts = match subject.ours {
+            Some(_) => Facts::with_servers(&self.servers),
+            None => Facts::default(),
+        };
         let decisions = judge::decisions(subject);
         let all = gather::settle_all(&self.lookup, &outside, &mut facts, decisions).await;
         all.into_iter().flatten().collect()

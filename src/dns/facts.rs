@@ -165,6 +165,8 @@ pub struct Facts {
     supposed: Option<Arc<(Question, Reply)>>,
     /// What was asked for and is not known; shared by the clones.
     open: Arc<Mutex<BTreeSet<Question>>>,
+    /// The servers that are asked in the place of those that the NS records name; none: those.
+    servers: Arc<[SocketAddr]>,
 }
 
 /// A decision, or the question whose answer it needs first.
@@ -215,6 +217,20 @@ static UNKNOWN: Status = Status {
 };
 
 impl Facts {
+    /// Returns no answers yet; `servers` are taken for the authoritative ones of every zone where there are any
+    /// (`dns.servers`, with a split horizon).
+    pub fn with_servers(servers: &[SocketAddr]) -> Self {
+        Self {
+            servers: servers.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the servers that are asked in the place of those that the NS records name; none: those.
+    pub fn servers(&self) -> &[SocketAddr] {
+        &self.servers
+    }
+
     /// Returns the answer to a question.
     ///
     /// # Errors

@@ -62,6 +62,17 @@ impl std::fmt::Display for Server {
     }
 }
 
+impl Server {
+    /// Returns one that `dns.servers` names.
+    pub(super) fn configured(address: SocketAddr) -> Self {
+        Self {
+            name: "dns.servers".to_owned(),
+            address,
+            is_listed: true,
+        }
+    }
+}
+
 impl Resolver {
     /// Returns a resolver that asks these servers, in this order.
     pub fn new(servers: Vec<SocketAddr>) -> Self {
@@ -268,12 +279,12 @@ impl Resolver {
 
     async fn listed_servers(&self, zone: &DomainName) -> Result<Vec<Server>, DnsError> {
         if !self.authoritative.is_empty() {
-            let server = |address: &SocketAddr| Server {
-                name: "dns.servers".to_owned(),
-                address: *address,
-                is_listed: true,
-            };
-            return Ok(self.authoritative.iter().map(server).collect());
+            return Ok(self
+                .authoritative
+                .iter()
+                .copied()
+                .map(Server::configured)
+                .collect());
         }
         let found = self.find(&wire_name(zone)?, RecordType::NS).await?;
         let names = found.iter().filter_map(|record| match &record.data {
@@ -305,6 +316,11 @@ impl Resolver {
 
     fn primary_as_resolver(&self) -> Option<Self> {
         self.primary.map(|primary| Self::new(vec![primary]))
+    }
+
+    /// Returns the servers that are taken for the authoritative ones of every zone.
+    pub fn authoritative(&self) -> &[SocketAddr] {
+        &self.authoritative
     }
 
     /// Returns the servers that are asked, in their order.

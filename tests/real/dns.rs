@@ -17,7 +17,7 @@ pub struct Site {
     /// An authoritative server that never learns of updates, where the test wants one.
     lagging: Option<Bind>,
     pub address: LoopbackAddress,
-    _second: LoopbackAddress,
+    second: LoopbackAddress,
     pub scratch: Scratch,
 }
 
@@ -50,7 +50,7 @@ impl Site {
             bind,
             lagging,
             address,
-            _second: second,
+            second,
             scratch,
         }
     }
@@ -425,6 +425,40 @@ fn a_server_that_lags_is_named_and_ends_in_not_yet() {
     mailcert.run(&["undo"]).expect(0);
     assert_eq!(site.txt(HOST), Vec::<String>::new());
     assert!(site.lagging.is_some());
+}
+
+#[test]
+#[ignore = "real: needs named, pebble"]
+fn servers_of_the_configuration_are_asked_instead_of_those_of_the_zone() {
+    // The NS records name a server that learns of no update: the other side of a split horizon.
+    let site = Site::with("", Some("@ TXT \"elsewhere\"\n"), Manner::Authoritative);
+    let split = |config: &str, server: &LoopbackAddress| {
+        config.replace(
+            "timeout = \"1s\"\n",
+            &format!("timeout = \"1s\"\nservers = [\"{}\"]\n", server.ip()),
+        )
+    };
+    let mailcert = site.mailcert(|config| split(&config, &site.address));
+    mailcert.run(&["apply", "dns", "--yes"]).expect(0);
+    assert_eq!(site.txt(HOST), ["3600 \"v=spf1 a -all\""]);
+    let found = mailcert.run(&["check", "dns", "--format", "json"]).json();
+    assert_eq!(ids(&found, HOST), ["spf.ok"], "{found}");
+    mailcert.run(&["undo"]).expect(0);
+    assert_eq!(site.txt(HOST), Vec::<String>::new());
+
+    let pebble = Pebble::start(&site.scratch, site.bind.address(), &without_blocklist());
+    let issuing = site.mailcert(|config| {
+        let config = site.config_with_ca(&config, &pebble, &[HOST]);
+        split(&config, &site.address)
+    });
+    issuing.run(&["issue"]).expect(0);
+    assert!(names_in(&site, &pebble, HOST).contains("DNS:mail.example.test"));
+
+    // One that lags is waited for, and told as what it is.
+    let lagging = site.mailcert(|config| split(&config, &site.second));
+    let late = lagging.run(&["apply", "dns", "--yes"]).expect(4);
+    let address = site.second.ip().to_string();
+    says(&late, &["dns.servers", &address, "answers without"]);
 }
 
 #[test]

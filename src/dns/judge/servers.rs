@@ -82,8 +82,16 @@ fn rrset(answer: &Answer, ttl: u32) -> TxtRrset {
     }
 }
 
-/// Returns the servers that the NS records of a name's zone name, at each of their addresses.
+/// Returns the servers that the NS records of a name's zone name, at each of their addresses; or those of the configuration.
 fn authoritative(name: &DomainName, facts: &Facts) -> Asked<Result<Vec<Server>, DnsError>> {
+    if !facts.servers().is_empty() {
+        return Ok(Ok(facts
+            .servers()
+            .iter()
+            .copied()
+            .map(Server::configured)
+            .collect()));
+    }
     let mut names = Vec::new();
     let mut candidate = Some(name.clone());
     while let Some(current) = candidate {
