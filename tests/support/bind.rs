@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -153,12 +153,12 @@ impl Bind {
     }
 
     /// Returns the file with the TSIG key's base64 secret.
-    pub fn secret_file(&self) -> &std::path::Path {
+    pub fn secret_file(&self) -> &Path {
         &self.secret_file
     }
 
     /// Returns the file with the key as `nsupdate -k` and named take it.
-    pub fn key_file(&self) -> &std::path::Path {
+    pub fn key_file(&self) -> &Path {
         &self.key_file
     }
 
@@ -187,44 +187,59 @@ impl Bind {
 
     /// Asks with dig and options of one's own; returns all it prints.
     pub fn dig_with(&self, options: &[&str], name: &str, rtype: &str) -> String {
-        run(Command::new("dig")
-            .arg(format!("@{}", self.address.ip()))
-            .args(["+norecurse", "+time=5", "+tries=3"])
-            .args(options)
-            .args([name, rtype]))
+        dig(self.address, options, name, rtype)
     }
 
     /// Returns every record of a zone as text, sorted, without its SOA, whose serial grows with every update.
     pub fn zone(&self, origin: &str) -> Vec<String> {
-        let text = self.dig_with(&["+noall", "+answer", "+tcp"], origin, "AXFR");
-        let lines = text.lines().filter(|line| !line.contains("SOA"));
-        let mut records: Vec<String> = lines
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        records.sort();
-        assert!(!records.is_empty(), "no transfer of {origin}");
-        records
+        transfer(self.address, origin)
     }
 
     /// Sends an update made of nsupdate's `update` lines, signed with the key.
     pub fn nsupdate(&self, lines: &str) {
-        let mut child = Command::new("nsupdate")
-            .arg("-k")
-            .arg(&self.key_file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("nsupdate is missing: run tests/lab/install");
-        let script = format!("server {} 53\n{lines}\nsend\n", self.address.ip());
-        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "nsupdate refused:\n{script}\n{complaint}"
-        );
+        nsupdate(self.address, &self.key_file, lines);
     }
+}
+
+/// Asks a server with dig and options of one's own; returns all it prints.
+pub fn dig(server: SocketAddr, options: &[&str], name: &str, rtype: &str) -> String {
+    run(Command::new("dig")
+        .arg(format!("@{}", server.ip()))
+        .args(["+norecurse", "+time=5", "+tries=3"])
+        .args(options)
+        .args([name, rtype]))
+}
+
+/// Returns every record of a server's zone as text, sorted, without its SOA.
+pub fn transfer(server: SocketAddr, origin: &str) -> Vec<String> {
+    let text = dig(server, &["+noall", "+answer", "+tcp"], origin, "AXFR");
+    let lines = text.lines().filter(|line| !line.contains("SOA"));
+    let mut records: Vec<String> = lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    records.sort();
+    assert!(!records.is_empty(), "no transfer of {origin}");
+    records
+}
+
+/// Sends a server an update made of nsupdate's `update` lines, signed with the key of the file.
+pub fn nsupdate(server: SocketAddr, key_file: &Path, lines: &str) {
+    let mut child = Command::new("nsupdate")
+        .arg("-k")
+        .arg(key_file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nsupdate is missing: run tests/lab/install");
+    let script = format!("server {} 53\n{lines}\nsend\n", server.ip());
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "nsupdate refused:\n{script}\n{complaint}"
+    );
 }
 
 /// Returns where named is installed.
