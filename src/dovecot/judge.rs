@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     dialect::{Dialect, Setting},
-    effective::ServedCertificate,
+    effective::{HIDDEN, ServedCertificate},
     endpoints::is_below,
     inspect::{Disk, InspectError, Instance, ask, ask_value, main_file, open_all},
     syntax::Statement,
@@ -97,14 +97,13 @@ pub fn judge(
     } = proof
     {
         let mut certificates = effective.certificates();
-        if instance.dialect() == Dialect::V2_3
-            && let Some(default) = certificates.iter_mut().find(|one| one.scope.is_empty())
-        {
-            // It hides keys, although it has but their names.
+        let mut defaults = certificates.iter_mut().filter(|one| one.scope.is_empty());
+        if let Some(default) = defaults.find(|one| one.key == HIDDEN) {
+            // 2.3, and 2.4.5 again, hide keys, although they have but their names.
             default.key = ask_value(
                 &instance.doveconf,
                 &stage.main(),
-                Setting::Key.name(Dialect::V2_3),
+                Setting::Key.name(instance.dialect()),
             )?;
         }
         let files = (fullchain, privkey);
@@ -133,9 +132,11 @@ fn outdone(
     });
     if !is_default {
         let seen = default.map_or("none", |one| one.certificate.as_str());
+        let key = default.map_or("none", |one| one.key.as_str());
         return Some(format!(
-            "the certificate of every service is {seen}, not {}",
-            fullchain.display()
+            "every service has the certificate {seen} with the key {key}, not {} with {}",
+            fullchain.display(),
+            privkey.display()
         ));
     }
     certificates.iter().find_map(|one| {
