@@ -24,6 +24,7 @@ use super::{
 use crate::model::{
     finding::{Finding, Severity},
     name::Identifier,
+    template::left_behind,
 };
 
 /// What `service config` may use where nothing else is said, in bytes.
@@ -77,6 +78,7 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     patient.passwords(&mut findings);
     patient.protocols(&mut findings);
     patient.names(&mut findings);
+    patient.template(&mut findings);
     patient.unread(&mut findings);
     patient.overrides(&mut findings);
     patient.sockets(&mut findings);
@@ -266,6 +268,28 @@ impl Patient<'_> {
                 .remedy(remedy)
                 .reference("doc.dovecot.org, ssl_min_protocol"),
             ),
+        }
+    }
+
+    /// Values that nobody has put in. doveconf(1) takes most of them; Dovecot fails where it needs the value.
+    fn template(&self, findings: &mut Vec<Finding>) {
+        for one in &self.tree.assignments {
+            // `%%` is Dovecot's own: a percent sign that is expanded later.
+            let left = left_behind(&one.value).filter(|left| !left.starts_with("%%"));
+            if let Some(left) = left {
+                findings.push(
+                    error(
+                        "dovecot.template",
+                        self.place(one),
+                        format!(
+                            "{} = {}: `{left}` was meant to be replaced by a value",
+                            one.name, one.value
+                        ),
+                    )
+                    .remedy("put the value in; look at what makes this file, whether it ran to its end")
+                    .reference("doc.dovecot.org, Dovecot configuration file"),
+                );
+            }
         }
     }
 

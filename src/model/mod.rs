@@ -26,3 +26,4 @@ pub mod rollover;
 pub mod rrset;
 pub mod schedule;
 pub mod steps;
+pub mod template;

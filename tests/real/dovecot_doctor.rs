@@ -130,6 +130,7 @@ fn what_is_wrong_with_a_dovecot_is_found_where_it_is_written() {
     );
     check("ssl_key =\n", "dovecot.certificate-unset");
     check("ssl_protocols = !SSLv3\n", "dovecot.obsolete 1");
+    check("listen = {{ ip }}\n", "dovecot.template 1");
     check(
         "protocol imap {\n  mail_plugins = $mail_plugins\n",
         "dovecot.refused 1",

@@ -367,3 +367,13 @@ fn refusals_are_told_with_file_and_line() {
     );
     check("", ("dovecot.refused", MAIN), "");
 }
+
+#[test]
+fn finds_what_templates_leave_behind() {
+    check(
+        V2_3,
+        "listen = {{ ip }}\n",
+        &["dovecot.template /d/dovecot.conf:3"],
+    );
+    check(V2_3, "mail_location = maildir:%%h/Maildir/%%u\n", &[]);
+}

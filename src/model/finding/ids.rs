@@ -217,6 +217,7 @@ pub const IDS: &[(&str, &str)] = &[
         "dovecot.setting-gone",
         "a setting of 2.3 that 2.4 refuses, and what it is there",
     ),
+    ("dovecot.template", "a value that a template engine was to put in"),
     ("dovecot.tls-off", "ssl = no: mail is read in clear text"),
     ("dovecot.unmanaged", "dovecot.manage is false"),
     ("dovecot.version", "a version that nobody maintains"),
