@@ -89,19 +89,8 @@ impl From<RunError> for ReloadError {
 /// # Errors
 /// [`ReloadError::NotRunning`], or [`ReloadError::Refused`] with what was said.
 pub fn reload(env: &Env, instance: &Instance) -> Result<(), ReloadError> {
-    if let Some(systemctl) = systemctl_of(env, &instance.directory) {
-        let run = |args: &[&str]| Program::new(&systemctl).args(args).run();
-        // A Dovecot that was started by hand is not the unit's: systemctl would refuse.
-        if run(&["--quiet", "is-active", "dovecot.service"])?.success() {
-            let output = run(&["reload", "dovecot.service"])?;
-            if output.success() {
-                return Ok(());
-            }
-            return Err(ReloadError::Refused {
-                command: "systemctl reload dovecot.service".to_owned(),
-                message: output.complaint(),
-            });
-        }
+    if by_service_manager(env, &instance.directory)? {
+        return Ok(());
     }
     // A signal to one that has ended and that nobody has reaped yet succeeds.
     if master(instance).is_some_and(|(_, pid)| has_ended(pid)) {
@@ -125,6 +114,26 @@ pub fn reload(env: &Env, instance: &Instance) -> Result<(), ReloadError> {
     Err(ReloadError::Refused {
         command: format!("doveadm -c {} reload", main.display()),
         message,
+    })
+}
+
+/// Has the service manager reload it; returns whether it did. Where there is none that works, or the unit is not what runs, it did not.
+fn by_service_manager(env: &Env, directory: &Path) -> Result<bool, ReloadError> {
+    let Some(systemctl) = systemctl_of(env, directory) else {
+        return Ok(false);
+    };
+    let run = |args: &[&str]| Program::new(&systemctl).args(args).run();
+    // A Dovecot that was started by hand is not the unit's: systemctl would refuse.
+    if !run(&["--quiet", "is-active", "dovecot.service"])?.success() {
+        return Ok(false);
+    }
+    let output = run(&["reload", "dovecot.service"])?;
+    if output.success() {
+        return Ok(true);
+    }
+    Err(ReloadError::Refused {
+        command: "systemctl reload dovecot.service".to_owned(),
+        message: output.complaint(),
     })
 }
 
@@ -242,6 +251,41 @@ fn systemctl_of(env: &Env, directory: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_service_manager_that_works_it_is_asked_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let stub = dir.path().join("systemctl");
+        let mut env = Env::real();
+        env.root = dir.path().to_owned();
+        env.vars
+            .insert("PATH".into(), dir.path().display().to_string().into());
+        let reloaded = |script: &str| {
+            files::write_atomic(
+                &stub,
+                format!("#!/bin/sh\n{script}\n").as_bytes(),
+                files::Access {
+                    mode: 0o755,
+                    ..files::Access::PUBLIC
+                },
+            )
+            .unwrap();
+            by_service_manager(&env, Path::new("/etc/dovecot")).map_err(|error| error.to_string())
+        };
+        // None has booted this host, although its program is there.
+        assert_eq!(reloaded("exit 0"), Ok(false));
+        files::make_directory(&dir.path().join("run/systemd/system"), 0o755).unwrap();
+        let broken = "echo 'System has not been booted with systemd as init system' >&2; exit 1";
+        assert_eq!(reloaded(broken), Ok(false));
+        assert_eq!(reloaded("exit 0"), Ok(true));
+        let refused = reloaded("[ $1 != reload ] || { echo 'Job failed' >&2; exit 1; }").unwrap_err();
+        assert!(
+            refused.ends_with("dovecot.service` failed: Job failed"),
+            "{refused}"
+        );
+        let other = by_service_manager(&env, Path::new("/srv/dovecot"));
+        assert!(matches!(other, Ok(false)));
+    }
 
     #[test]
     fn one_that_is_not_reaped_has_ended() {

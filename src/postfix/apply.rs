@@ -181,25 +181,8 @@ pub fn reload(env: &Env, instance: &Instance) -> Result<(), ApplyError> {
     if !obstacles.is_empty() {
         return Err(ApplyError::WouldEnd(obstacles));
     }
-    if let Some(systemctl) = systemctl_of(env, &instance.directory) {
-        let run = |args: &[&str]| {
-            Program::new(&systemctl)
-                .args(args)
-                .run()
-                .map_err(InspectError::Run)
-        };
-        // A Postfix that was started by hand is not the unit's: systemctl would refuse.
-        if run(&["--quiet", "is-active", "postfix.service"])?.success() {
-            let output = run(&["reload", "postfix.service"])?;
-            if output.success() {
-                return Ok(());
-            }
-            let command = "systemctl reload postfix.service".to_owned();
-            return Err(ApplyError::Reload {
-                command,
-                message: output.complaint(),
-            });
-        }
+    if by_service_manager(env, &instance.directory)? {
+        return Ok(());
     }
     match postfix(env, &instance.directory, "reload")? {
         (true, _) => Ok(()),
@@ -211,6 +194,32 @@ pub fn reload(env: &Env, instance: &Instance) -> Result<(), ApplyError> {
             Err(ApplyError::Reload { command, message })
         }
     }
+}
+
+/// Has the service manager reload it; returns whether it did. Where there is none that works, or the unit is not what runs, it did not.
+fn by_service_manager(env: &Env, directory: &Path) -> Result<bool, ApplyError> {
+    let Some(systemctl) = systemctl_of(env, directory) else {
+        return Ok(false);
+    };
+    let run = |args: &[&str]| {
+        Program::new(&systemctl)
+            .args(args)
+            .run()
+            .map_err(InspectError::Run)
+    };
+    // A Postfix that was started by hand is not the unit's: systemctl would refuse.
+    if !run(&["--quiet", "is-active", "postfix.service"])?.success() {
+        return Ok(false);
+    }
+    let output = run(&["reload", "postfix.service"])?;
+    if output.success() {
+        return Ok(true);
+    }
+    let command = "systemctl reload postfix.service".to_owned();
+    Err(ApplyError::Reload {
+        command,
+        message: output.complaint(),
+    })
 }
 
 /// Starts the instance, which has ended since it was last seen: by the service manager where that runs it, so that it knows.
