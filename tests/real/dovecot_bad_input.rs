@@ -100,7 +100,7 @@ fn what_dovecot_has_against_it_only_when_it_reads_it_takes_all_back() {
 
 #[test]
 #[ignore = "real: needs postfix, named, dovecot, openssl"]
-fn a_dovecot_that_ends_in_the_middle_is_started_again_with_what_it_had() {
+fn long_a_dovecot_that_ends_in_the_middle_is_started_again_with_what_it_had() {
     let mailboxes = Mailboxes::start(Passwords::File, RIVALS);
     let (site, dovecot) = (&mailboxes.site, &mailboxes.dovecot);
     let identity = site.hold_certificate("");
