@@ -5,7 +5,10 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use super::problem::Problem;
-use crate::model::{name::DomainName, plan::printable};
+use crate::model::{
+    name::DomainName,
+    plan::{printable, printable_line},
+};
 
 /// One identifier that the CA could not confirm.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -295,6 +298,9 @@ impl AcmeError {
     }
 }
 
+/// The longest text of a failure at a CA, in characters; a problem for each of a hundred names is in it.
+const LONGEST: usize = 32 << 10;
+
 impl fmt::Display for AcmeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
@@ -424,7 +430,16 @@ impl fmt::Display for AcmeError {
             Self::Webroot(error) => format!("cannot set up http-01: {error}"),
             Self::Hook(reason) | Self::HookLater(reason) => reason.clone(),
         };
-        f.write_str(&printable(text.as_bytes()))
+        match self {
+            // What programs of the operator's said, or ourselves: it has lines.
+            Self::Dns01(_)
+            | Self::Hook(_)
+            | Self::HookLater(_)
+            | Self::NotSaved(_)
+            | Self::NotSeen(_)
+            | Self::Webroot(_) => f.write_str(&printable(text.as_bytes())),
+            _ => f.write_str(&printable_line(text.as_bytes(), LONGEST)),
+        }
     }
 }
 

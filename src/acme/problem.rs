@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::model::plan::printable;
+use crate::model::plan::printable_line;
 
 /// A problem document (RFC 9457; RFC 8555, 6.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -93,21 +93,40 @@ fn https_url(word: &str) -> Option<&str> {
     (url.len() <= LONGEST && url.bytes().all(|byte| byte.is_ascii_graphic())).then_some(url)
 }
 
+/// How much of the CA's words is shown, in characters: of its sentences, and of names and kinds.
+const DETAIL: usize = 2000;
+const WORD: usize = 260;
+/// How many subproblems are shown; as many as a certificate of a public CA has names.
+const SUBPROBLEMS: usize = 100;
+
+/// One line, whatever the CA sends: its words stand in logs and mails beside ours.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f)?;
+        for subproblem in self.subproblems.iter().take(SUBPROBLEMS) {
+            f.write_str("; ")?;
+            subproblem.write(f)?;
+        }
+        match self.subproblems.len().saturating_sub(SUBPROBLEMS) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+impl Problem {
+    /// Writes it without its subproblems; RFC 8555, 6.7.1 knows none of subproblems.
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = || printable_line(self.detail.as_bytes(), DETAIL);
         if let Some(identifier) = &self.identifier {
-            write!(f, "{}: ", printable(identifier.value.as_bytes()))?;
+            write!(f, "{}: ", printable_line(identifier.value.as_bytes(), WORD))?;
         }
-        let kind = printable(self.acme_kind().unwrap_or(&self.kind).as_bytes());
+        let kind = printable_line(self.acme_kind().unwrap_or(&self.kind).as_bytes(), WORD);
         match (self.detail.is_empty(), kind.is_empty()) {
-            (false, false) => write!(f, "{} ({kind})", printable(self.detail.as_bytes()))?,
-            (false, true) => f.write_str(&printable(self.detail.as_bytes()))?,
-            (true, _) => f.write_str(&kind)?,
+            (false, false) => write!(f, "{} ({kind})", detail()),
+            (false, true) => f.write_str(&detail()),
+            (true, _) => f.write_str(&kind),
         }
-        for subproblem in &self.subproblems {
-            write!(f, "; {subproblem}")?;
-        }
-        Ok(())
     }
 }
 
@@ -139,6 +158,23 @@ mod tests {
         );
         check(r#"{"type":"urn:x","status":400}"#, Some("urn:x"));
         check(r#"{"detail":"no\u001b[31m"}"#, Some("no\\u{1b}[31m"));
+        check(
+            r#"{"detail":"no\nmailcert: renewed\r\u202egpj","type":"a\nb"}"#,
+            Some("no\\nmailcert: renewed\\r\\u{202e}gpj (a\\nb)"),
+        );
+        let long = |text: &str, n| text.repeat(n);
+        check(
+            &format!(r#"{{"detail":"{}"}}"#, long("é", 9000)),
+            Some(&format!("{}…", long("é", 2000))),
+        );
+        let (each, told) = (r#"{"detail":"x"}"#, "; x");
+        check(
+            &format!(
+                r#"{{"detail":"y","subproblems":[{each}{}]}}"#,
+                long(&format!(",{each}"), 102)
+            ),
+            Some(&format!("y{}; and 3 more", long(told, 100))),
+        );
         check(r#"{"type":7}"#, None);
         check("{}", None);
         check("<html>", None);

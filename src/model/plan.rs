@@ -358,7 +358,13 @@ pub fn printable(bytes: &[u8]) -> String {
 ///
 /// Control characters, line feeds among them, and the invisible ones that turn or hide text are escaped.
 pub fn printable_line(bytes: &[u8], limit: usize) -> String {
-    let invisible = |character: char| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let invisible = |character: char| {
+        matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}'
+                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+        )
+    };
     let mut text = String::new();
     for (index, character) in printable(bytes).chars().enumerate() {
         if index >= limit {
@@ -443,6 +449,7 @@ mod tests {
         check(b"250 ok", "250 ok");
         check(b"a\r\nb\x1b", "a\\r\\nb\\u{1b}");
         check("x\u{202e}y".as_bytes(), "x\\u{202e}y");
+        check("x\u{61c}\u{e0041}y".as_bytes(), "x\\u{61c}\\u{e0041}y");
         check(b"0123456789abcdef", "0123456789ab…");
     }
 }
