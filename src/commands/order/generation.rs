@@ -1,5 +1,7 @@
 //! From the certificate that came to a complete generation on disk and in the record.
 
+use time::{Duration, OffsetDateTime};
+
 use super::{Refusal, renewal_info::ask_renewal_info};
 use crate::{
     acme::{account::Session, order::Issued},
@@ -8,7 +10,7 @@ use crate::{
     env::files::Access,
     error::{Error, Result},
     model::{
-        certificate::Chain,
+        certificate::{Certificate as Leaf, Chain},
         key::PrivateKey,
         lineage::{Generation, Lineage, State, Step},
         name::Identifier,
@@ -16,6 +18,11 @@ use crate::{
     },
     store::state::Pem,
 };
+
+/// How far the clocks of CA and host may be apart: what begins later than this is not taken for valid.
+const SKEW: Duration = Duration::DAY;
+/// What has less than this left is no successor of what has more.
+const SHORTEST: Duration = Duration::HOUR;
 
 /// Takes up the certificate of the order in flight when it is complete on disk: a run was killed before it was recorded.
 ///
@@ -110,6 +117,39 @@ pub(super) fn record(context: &Context<'_>, lineage: &mut Lineage, number: u64, 
     note::reached(context, lineage, Step::Order);
 }
 
+/// Returns why a certificate from the CA is not put in the place of the one in service, by its dates and this host's clock.
+///
+/// One that is short-lived may follow one that lives longer; only what ends before anybody could get the next one may not.
+///
+/// # Errors
+/// The reason, in words.
+pub(super) fn is_of_use(
+    leaf: &Leaf,
+    in_service: Option<&Generation>,
+    now: OffsetDateTime,
+) -> Result<(), String> {
+    let clock = format!("by the clock of this host it is {}", shown(now));
+    if leaf.not_after <= now {
+        return Err(format!("it expired on {}; {clock}", shown(leaf.not_after)));
+    }
+    if leaf.not_before > now + SKEW {
+        return Err(format!(
+            "it is valid only from {} on; {clock}",
+            shown(leaf.not_before)
+        ));
+    }
+    let left = leaf.time_left(now);
+    let is_ending = left < SHORTEST || left < leaf.lifetime() / 10;
+    match in_service {
+        Some(live) if is_ending && live.not_after > leaf.not_after => Err(format!(
+            "it ends on {}, and the one in service on {}; {clock}",
+            shown(leaf.not_after),
+            shown(live.not_after)
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Puts a complete generation on disk.
 ///
 /// # Errors
@@ -151,5 +191,69 @@ pub fn describe(chain: &Chain, directory: Option<String>) -> Generation {
         spki_sha256: leaf.spki_sha256.to_string(),
         certificate_id: leaf.renewal_info_id(),
         directory,
+    }
+}
+
+/// Writes a moment to the second.
+fn shown(at: OffsetDateTime) -> String {
+    let (date, (hour, minute, second)) = (at.date(), at.time().as_hms());
+    format!("{date} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_valid_or_ends_at_once_takes_no_good_ones_place() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let now = OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap();
+        let leaf = |from: Duration, until: Duration| {
+            let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (now + from, now + until);
+            Leaf::from_der(params.self_signed(&key).unwrap().der()).unwrap()
+        };
+        let live = |until: Duration| {
+            let leaf = leaf(-Duration::DAY, until);
+            describe(
+                &Chain {
+                    leaf,
+                    intermediates: Vec::new(),
+                },
+                None,
+            )
+        };
+        let (day, hour) = (Duration::DAY, Duration::HOUR);
+        let check = |from, until, in_service: Option<Duration>, expected: Option<&str>| {
+            let in_service = in_service.map(live);
+            match (is_of_use(&leaf(from, until), in_service.as_ref(), now), expected) {
+                (Ok(()), None) => {}
+                (Err(reason), Some(words)) => {
+                    assert!(reason.contains(words), "{reason}");
+                    assert!(reason.contains("clock of this host it is 2030-03-17"), "{reason}");
+                }
+                (result, expected) => panic!("{expected:?}: {result:?}"),
+            }
+        };
+        check(-hour, day * 90, None, None);
+        check(-hour, day * 90, Some(day * 20), None);
+        // A short-lived profile follows one of 90 days, and a CA of one's own issues for minutes.
+        check(-hour, hour * 159, Some(day * 30), None);
+        check(-Duration::MINUTE, Duration::minutes(4), None, None);
+        check(
+            -Duration::MINUTE,
+            Duration::minutes(4),
+            Some(Duration::minutes(2)),
+            None,
+        );
+        check(-Duration::MINUTE, Duration::minutes(4), Some(-day), None);
+        // The host's clock is behind.
+        check(hour * 23, day * 90, Some(day), None);
+        check(day * 2, day * 90, None, Some("valid only from 2030-03-19"));
+        check(-day, Duration::ZERO, None, Some("expired on 2030-03-17"));
+        check(-day * 90, -day, Some(-day * 2), Some("expired on"));
+        check(-hour, Duration::minutes(59), Some(day), Some("ends on"));
+        check(-day * 82, day * 8, Some(day * 20), Some("the one in service on"));
+        check(-day * 80, day * 10, Some(day * 20), None);
     }
 }

@@ -27,7 +27,7 @@ pub use renewal_info::ask_renewal_info;
 use admission::{Admission, Intent};
 use authorities::{Authorities, Authority};
 use failure::not_renewed;
-use generation::complete;
+use generation::{complete, is_of_use};
 use in_flight::{abandon, begin, replaces, take_up};
 use refusal::{Begun, Cause, Refusal};
 
@@ -50,10 +50,12 @@ use crate::{
     error::{Error, Result},
     model::{
         authority::short_name,
+        certificate::Certificate as X509,
         failure::Concern,
         key::PrivateKey,
         limits::{Kind, Request, Unused},
         lineage::{Generation, Lineage, Order, Step},
+        plan::printable_line,
         schedule::Urgency,
     },
     store::Store,
@@ -307,6 +309,10 @@ impl Attempt<'_, '_> {
             let (issued, request) = self
                 .converse(authority, &session, lineage, &key, &solver, request)
                 .await?;
+            let issued = issued.and_then(|issued| {
+                let judged = of_use(&issued, lineage.live(), context);
+                judged.map(|()| issued)
+            });
             let error = match issued {
                 Ok(issued) => {
                     notes.extend(other_chains(&authority.acme, self.certificate, &issued));
@@ -457,6 +463,16 @@ impl Attempt<'_, '_> {
     }
 }
 
+/// Refuses a certificate that must not come into service.
+fn of_use(issued: &Issued, in_service: Option<&Generation>, context: &Context<'_>) -> Result<(), AcmeError> {
+    let leaf = issued.chain.certificates.first();
+    let leaf = leaf.ok_or(AcmeError::IssuedOther("there is none".to_owned()))?;
+    X509::from_der(leaf)
+        .map_err(|error| error.to_string())
+        .and_then(|leaf| is_of_use(&leaf, in_service, context.now()))
+        .map_err(AcmeError::IssuedOther)
+}
+
 /// Says that the CA has no chain of the preferred issuer.
 fn other_chains(acme: &Acme, certificate: &Certificate, issued: &Issued) -> Option<String> {
     let preferred = acme.preferred_chain.as_ref()?;
@@ -555,7 +571,8 @@ pub async fn rehearse(context: &Context<'_>, acme: &Acme, certificate: &Certific
     )
     .await;
     issued
-        .map(|_| notes)
+        .and_then(|issued| of_use(&issued, None, context))
+        .map(|()| notes)
         .map_err(|error| ca::failure(&format!("{} cannot be renewed", certificate.name), &error))
 }
 
@@ -584,6 +601,7 @@ impl SaveOrder for Log<'_> {
             order.url = Some(url.to_owned());
         }
         self.store.save(kept.0)?;
+        let url = printable_line(url.as_bytes(), 2000);
         let text = format!("{}: ordered: {url}", kept.0.name);
         self.progress.event(Priority::Info, &text);
         Ok(())
