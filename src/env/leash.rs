@@ -13,10 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process, kill_process_group, waitid,
+};
 
 /// How long a child may take to clean up after SIGTERM, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a killed child is waited for: one that hangs in a device, or in a file system that is gone, does not end even
+/// then.
+const AFTER_KILL: Duration = Duration::from_secs(5);
 
 /// The process groups that run on a leash now.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
@@ -56,17 +62,33 @@ impl Held {
 
     /// Asks the child's group to end, and kills what is left of it then.
     ///
+    /// As [`kill`], `None` when it has not ended even then.
+    ///
     /// # Errors
     /// When the child cannot be waited for.
-    pub fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
+    pub fn end(&self, child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
         signal(self.0, Signal::TERM);
         let deadline = Instant::now() + GRACE;
         while !has_ended(self.0) && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
         }
         // Not waited for yet, so that the number is still this group's.
-        signal(self.0, Signal::KILL);
-        child.wait()
+        kill(child)
+    }
+}
+
+/// Kills a child that has not been waited for, with its process group; `None` when it has not ended a moment later.
+///
+/// # Errors
+/// When the child cannot be waited for.
+pub(super) fn kill(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    signal(child.id(), Signal::KILL);
+    let deadline = Instant::now() + AFTER_KILL;
+    loop {
+        match child.try_wait()? {
+            None if Instant::now() < deadline => std::thread::park_timeout(Duration::from_millis(2)),
+            ended => return Ok(ended),
+        }
     }
 }
 
@@ -87,9 +109,13 @@ fn has_ended(child: u32) -> bool {
         .is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
 }
 
-fn signal(group: u32, signal: Signal) {
-    if let Some(group) = Pid::from_raw(group.cast_signed()) {
+/// Signals the group that a child was started with; and the child itself where it has moved into another one.
+fn signal(child: u32, signal: Signal) {
+    if let Some(child) = Pid::from_raw(child.cast_signed()) {
         // One that is gone needs none.
-        let _ = kill_process_group(group, signal);
+        let _ = kill_process_group(child, signal);
+        if getpgid(Some(child)).is_ok_and(|group| group != child) {
+            let _ = kill_process(child, signal);
+        }
     }
 }

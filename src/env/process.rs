@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::leash::{Held, Leash};
+use super::leash::{self, Held, Leash};
 
 /// What a child may print before the rest is dropped, in bytes, for each stream.
 const OUTPUT_LIMIT: u64 = 4 << 20;
@@ -59,6 +59,8 @@ pub enum RunError {
     /// It was killed, with its process group, because it took longer than this; and what it had said by then, as
     /// [`Output::complaint`] tells it.
     Timeout(PathBuf, Duration, String),
+    /// It took longer than this, and did not even end when it was killed; its process id.
+    Unending(PathBuf, Duration, u32),
 }
 
 impl std::fmt::Display for RunError {
@@ -70,6 +72,14 @@ impl std::fmt::Display for RunError {
                 write!(
                     f,
                     "{} did not end within {} s and was killed",
+                    path.display(),
+                    limit.as_secs()
+                )
+            }
+            Self::Unending(path, limit, child) => {
+                write!(
+                    f,
+                    "{} did not end within {} s, and is still there after it was killed (process {child})",
                     path.display(),
                     limit.as_secs()
                 )
@@ -261,12 +271,12 @@ impl Program {
             }
             (unfinished, _) => {
                 // It had its time, or nobody is left to attend to it.
-                if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-                    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-                }
-                let _ = child.wait();
+                let killed = leash::kill(&mut child);
                 return Err(match unfinished {
                     Err(error) => io(error),
+                    Ok(_) if !matches!(killed, Ok(Some(_))) => {
+                        RunError::Unending(self.path.clone(), self.timeout, child.id())
+                    }
                     Ok((_, out, err)) => {
                         let said = complaint(&out.take(), &err.take());
                         RunError::Timeout(self.path.clone(), self.timeout, said)
@@ -469,6 +479,16 @@ mod tests {
             assert!(Instant::now() < deadline, "{said} is left");
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn kills_also_what_has_left_its_group() {
+        let program = "$| = 1; setpgrp(0, getpgrp(getppid())) or die; print $$; sleep 600";
+        let child = Program::new("/usr/bin/perl").args(["-e", program]);
+        let Err(RunError::Timeout(_, _, said)) = child.timeout(Duration::from_secs(2)).run() else {
+            panic!("it was not killed")
+        };
+        assert!(is_gone(&said), "{said} is left");
     }
 
     /// Returns whether a process is gone, or a zombie that its new parent has not looked at yet.

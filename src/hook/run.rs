@@ -91,7 +91,7 @@ fn ended(result: Result<Output, RunError>) -> Ended {
         }
         Err(RunError::Timeout(_, limit, said)) => {
             let reason = format!(
-                "it did not end within {} s and was killed, with what it had started",
+                "it did not end within {} s and was killed, with its process group",
                 limit.as_secs()
             );
             Ended::Failed(with_words(reason, &said))
@@ -99,6 +99,7 @@ fn ended(result: Result<Output, RunError>) -> Ended {
         Err(RunError::Stopped(_, said)) => {
             Ended::Failed(with_words("it was ended, because the run ends".to_owned(), &said))
         }
+        Err(error @ RunError::Unending(..)) => Ended::Failed(error.to_string()),
         Err(RunError::Io(_, error)) => Ended::Failed(format!("it could not be started: {error}")),
     }
 }
