@@ -108,6 +108,27 @@ pub fn read_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileEr
     }
 }
 
+/// Reads a file of ours that may not exist; a symbolic link is none of ours, wherever it leads.
+///
+/// # Errors
+/// As [`read_if_exists`], and for a link.
+pub fn read_own_if_exists(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let nofollow = rustix::fs::OFlags::NOFOLLOW;
+    let is_loop = |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    match open_regular_with(path, nofollow) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // Also where the directories above go around in circles: nothing of ours, either.
+        Err(error) if is_loop(&error) => {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link");
+            Err(failed("read", path)(error))
+        }
+        opened => opened
+            .and_then(|(file, meta)| read_open(file, meta.len(), limit))
+            .map(Some)
+            .map_err(failed("read", path)),
+    }
+}
+
 /// Reads so many bytes of a file from an offset on.
 ///
 /// # Errors
@@ -156,9 +177,13 @@ fn open_trusted(path: &Path) -> Result<(File, fs::Metadata), FileError> {
 }
 
 fn open_regular(path: &Path) -> io::Result<(File, fs::Metadata)> {
+    open_regular_with(path, rustix::fs::OFlags::empty())
+}
+
+fn open_regular_with(path: &Path, flags: rustix::fs::OFlags) -> io::Result<(File, fs::Metadata)> {
     // O_NONBLOCK: opening a named pipe must not hang; it has no effect on regular files.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    let flags = (flags | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::Error::new(
@@ -308,6 +333,20 @@ fn apply_access(file: &File, access: Access) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(access.mode))
 }
 
+/// Returns why a name must not be followed: it is a symbolic link of somebody who is neither root nor the running user.
+pub fn foreign_link(path: &Path) -> Option<String> {
+    let meta = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_symlink)?;
+    let me = rustix::process::geteuid().as_raw();
+    (meta.uid() != 0 && meta.uid() != me).then(|| {
+        format!(
+            "{} is a symbolic link of user {}, who could lead our files anywhere; remove it, or, where it leads to the right \
+             place, run `chown -h root` on it",
+            path.display(),
+            meta.uid()
+        )
+    })
+}
+
 /// How a configuration file was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -326,6 +365,9 @@ pub enum Written {
 /// When any step fails; the old content is untouched then, except in the in-place case.
 pub fn replace_config(path: &Path, bytes: &[u8]) -> Result<Written, FileError> {
     let fail = failed("write", path);
+    if let Some(reason) = foreign_link(path) {
+        return Err(fail(io::Error::new(io::ErrorKind::PermissionDenied, reason)));
+    }
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -680,6 +722,21 @@ mod tests {
     }
 
     #[test]
+    fn a_link_of_somebody_else_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real.cf"), dir.path().join("main.cf"));
+        fs::write(&real, "old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!((foreign_link(&real), foreign_link(&link)), (None, None));
+        // Only root may give a link away.
+        if std::os::unix::fs::lchown(&link, Some(65534), None).is_ok() {
+            let refused = replace_config(&link, b"new").unwrap_err();
+            assert!(refused.to_string().contains("link of user 65534"), "{refused}");
+            assert_eq!(fs::read(&real).unwrap(), b"old");
+        }
+    }
+
+    #[test]
     fn refuses_what_others_may_write() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mailcert.toml");
@@ -705,6 +762,15 @@ mod tests {
         );
         assert!(read(dir.path(), 4).is_err());
         assert!(read_if_exists(&dir.path().join("none"), 4).unwrap().is_none());
+        assert_eq!(
+            read_own_if_exists(&path, 5).unwrap().as_deref(),
+            Some(b"12345".as_slice())
+        );
+        assert!(read_own_if_exists(&dir.path().join("none"), 4).unwrap().is_none());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let refused = read_own_if_exists(&link, 5).unwrap_err();
+        assert!(refused.is_no_file_of_ours(), "{refused}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Whole commands run in-process under test by handing them an [`Env`] made of buffers, a fixed clock and a scratch
 //! root. Files and child processes have their own files here; the network is opened by `acme`, `dns` and `probe`.
 
+pub mod below;
 pub mod files;
 pub mod interfaces;
 pub mod leash;

@@ -4,15 +4,14 @@
 //! files, and the directories that were not there before.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
 use super::{BoxFuture, ChallengeResponse, ChallengeType, Present};
 use crate::{
     acme::error::AcmeError,
-    env::files::{self, Access, FileError},
+    env::{below::Below, files::FileError},
 };
 
 /// Where tokens are, below the root.
@@ -22,8 +21,8 @@ const BELOW: [&str; 2] = [".well-known", "acme-challenge"];
 #[derive(Debug)]
 pub struct Webroot {
     root: PathBuf,
-    /// Directories that we made, outer first.
-    made: Mutex<Vec<PathBuf>>,
+    /// Those of [`BELOW`] that we made, outer first.
+    made: Mutex<Vec<&'static str>>,
 }
 
 impl Webroot {
@@ -35,60 +34,65 @@ impl Webroot {
         }
     }
 
-    fn token_path(&self, response: &ChallengeResponse) -> PathBuf {
-        let [outer, inner] = BELOW;
-        self.root.join(outer).join(inner).join(&response.token)
+    /// Opens the directory of the tokens; `None` when it is not there.
+    fn tokens(&self) -> Result<Option<Below>, FileError> {
+        let mut directory = Below::open(&self.root)?;
+        for name in BELOW {
+            match directory.enter(name)? {
+                Some(inner) => directory = inner,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(directory))
     }
 
     fn write(&self, responses: &[ChallengeResponse]) -> Result<(), FileError> {
-        if !self.root.is_dir() {
-            let reason = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such web root");
-            return Err(FileError {
-                verb: "use",
-                path: self.root.clone(),
-                reason,
-            });
-        }
-        let mut directory = self.root.clone();
+        let mut directory = Below::open(&self.root).map_err(|error| match error.reason.kind() {
+            std::io::ErrorKind::NotFound => FileError {
+                reason: std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such web root"),
+                ..error
+            },
+            _ => error,
+        })?;
         for name in BELOW {
-            directory.push(name);
-            if !directory.is_dir() {
-                self.made().push(directory.clone());
-                files::make_directory(&directory, 0o755)?;
-            }
+            directory = match directory.enter(name)? {
+                Some(inner) => inner,
+                None => {
+                    self.made().push(name);
+                    directory.make(name, 0o755)?
+                }
+            };
         }
         for response in responses {
-            let path = self.token_path(response);
             // One that a killed run left behind; never written through, since it may be a link by now.
-            files::remove(&path)?;
-            files::write_new(&path, response.key_authorization.as_bytes(), Access::PUBLIC)?;
+            directory.remove(&response.token)?;
+            directory.write_new(&response.token, response.key_authorization.as_bytes())?;
         }
         Ok(())
     }
 
     fn remove(&self, responses: &[ChallengeResponse]) -> Result<(), FileError> {
         let mut result = Ok(());
-        for response in responses {
-            result = remove_if_any(&self.token_path(response)).and(result);
+        if let Some(directory) = self.tokens()? {
+            for response in responses {
+                result = directory.remove(&response.token).and(result);
+            }
         }
-        for directory in self.made().drain(..).rev() {
+        let [outer, _] = BELOW;
+        for name in self.made().drain(..).rev() {
+            let root = Below::open(&self.root)?;
             // Not empty: somebody else uses it by now, and it stays.
-            let _ = fs::remove_dir(directory);
+            if name == outer {
+                root.remove_if_empty(name);
+            } else if let Some(parent) = root.enter(outer)? {
+                parent.remove_if_empty(name);
+            }
         }
         result
     }
 
-    fn made(&self) -> std::sync::MutexGuard<'_, Vec<PathBuf>> {
+    fn made(&self) -> std::sync::MutexGuard<'_, Vec<&'static str>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Removes a file; a missing one, or a missing directory above it, is as good as removed.
-fn remove_if_any(path: &Path) -> Result<(), FileError> {
-    if fs::symlink_metadata(path).is_ok() {
-        files::remove(path)
-    } else {
-        Ok(())
     }
 }
 
@@ -114,7 +118,7 @@ impl Present for Webroot {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
 
@@ -165,6 +169,31 @@ mod tests {
         std::os::unix::fs::symlink(&victim, directory.join("t1")).unwrap();
         Webroot::new(root.path()).write(&[response("t1")]).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"old");
-        assert!(Webroot::new(root.path().join("none")).write(&[]).is_err());
+        let none = Webroot::new(root.path().join("none")).write(&[]).unwrap_err();
+        assert!(none.to_string().contains("no such web root"), "{none}");
+    }
+
+    #[test]
+    fn follows_links_of_ours_and_nobody_elses() {
+        use std::os::unix::fs::{lchown, symlink};
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (link, target) = (root.path().join(".well-known"), elsewhere.path());
+        symlink(target, &link).unwrap();
+        let webroot = Webroot::new(root.path());
+        webroot.write(&[response("t1")]).unwrap();
+        assert!(target.join("acme-challenge/t1").exists());
+        webroot.remove(&[response("t1")]).unwrap();
+        assert_eq!(fs::read_dir(target).unwrap().count(), 0);
+        // Only root may give a link away.
+        if lchown(&link, Some(65534), None).is_ok() {
+            let refused = webroot.write(&[response("t1")]).unwrap_err();
+            assert!(refused.to_string().contains("link of user 65534"), "{refused}");
+            assert!(webroot.remove(&[response("t1")]).is_err());
+            assert_eq!(fs::read_dir(target).unwrap().count(), 0);
+        }
+        fs::remove_file(&link).unwrap();
+        fs::write(&link, "x").unwrap();
+        let refused = webroot.write(&[response("t1")]).unwrap_err();
+        assert!(refused.to_string().contains("not a directory"), "{refused}");
     }
 }

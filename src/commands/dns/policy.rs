@@ -111,6 +111,12 @@ impl<'a> Policies<'a> {
             });
         }
         let (path, text) = (webroot.join(PATH), policy.text());
+        // Who may write below the root, the web server's user most likely, must not lead what root writes elsewhere.
+        let below = path.ancestors().take_while(|part| *part != webroot);
+        if let Some(why) = below.into_iter().find_map(files::foreign_link) {
+            let remedy = format!("see what is below {}", webroot.display());
+            return Err(Fault { why, remedy });
+        }
         if self
             .files
             .iter()
