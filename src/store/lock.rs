@@ -63,6 +63,15 @@ impl Store {
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(fail)?;
+        // We write into it: not into a file that has another name besides, nor into what is none.
+        let meta = file.metadata().map_err(fail)?;
+        if !meta.is_file() || meta.nlink() > 1 {
+            let reason = match meta.is_file() {
+                true => "it is a hard link to a file that has another name; remove it",
+                false => "it is not a regular file; move it away",
+            };
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -71,13 +80,18 @@ impl Store {
                 let _ = file.take(300).read_to_string(&mut holder);
                 let holder = holder.lines().next().unwrap_or_default().trim_end();
                 let holder = match holder.is_empty() {
-                    true => "a starting run",
-                    false => holder,
+                    true => "a starting run".to_owned(),
+                    false if is_alive(holder) => holder.to_owned(),
+                    // A child of that run may have it, or a run in another container.
+                    false => format!(
+                        "{holder}, which is not seen from here; `fuser -v {}` shows who has it",
+                        path.display()
+                    ),
                 };
                 return Err(LockError::Held(match strange {
                     // Then it may be none of our runs, and hold it for ever.
                     Some(reason) => format!("{holder}; but beware of {}: {reason}", path.display()),
-                    None => holder.to_owned(),
+                    None => holder,
                 }));
             }
             Err(TryLockError::Error(error)) => return Err(fail(error)),
@@ -88,6 +102,14 @@ impl Store {
             .map_err(fail)?;
         Ok(Lock { file })
     }
+}
+
+/// Returns whether the process that a holder has written of itself is there.
+fn is_alive(holder: &str) -> bool {
+    use rustix::{io::Errno, process};
+    let number = holder.rsplit(' ').next().and_then(|word| word.parse().ok());
+    let pid = number.and_then(process::Pid::from_raw);
+    pid.is_some_and(|pid| !matches!(process::test_kill_process(pid), Err(Errno::SRCH)))
 }
 
 /// Refuses a state directory that somebody else could have filled: it is read, and its keys are used, as root.
@@ -130,5 +152,43 @@ mod tests {
         }
         drop(lock);
         store.lock("issue").unwrap();
+    }
+
+    #[test]
+    fn does_not_name_a_holder_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&dir.path().join("state"));
+        let lock = store.lock("renew").unwrap();
+        // No process has this number: pid_max is at most 4,194,304.
+        let text = "`mailcert renew` with process id 999999999\n";
+        std::fs::write(store.layout().lock(), text).unwrap();
+        match store.lock("issue") {
+            Err(LockError::Held(holder)) => assert!(holder.contains("not seen from here"), "{holder}"),
+            other => panic!("{other:?}"),
+        }
+        drop(lock);
+    }
+
+    #[test]
+    fn writes_into_no_file_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&dir.path().join("state"));
+        drop(store.lock("renew").unwrap());
+        let (path, victim) = (store.layout().lock(), dir.path().join("victim"));
+        let check = |words: &str| {
+            let error = match store.lock("renew") {
+                Err(LockError::Store(error)) => error.to_string(),
+                other => panic!("{other:?}"),
+            };
+            assert!(error.contains(words), "{error}");
+            assert_eq!(std::fs::read(&victim).unwrap(), b"old");
+        };
+        std::fs::write(&victim, "old").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::hard_link(&victim, &path).unwrap();
+        check("hard link");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        check("cannot lock");
     }
 }

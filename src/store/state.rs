@@ -37,7 +37,7 @@ impl Store {
     /// When the record cannot be read, is corrupt, or was written by a newer program.
     pub fn load(&self, name: &str) -> Result<Lineage, StoreError> {
         let path = self.layout().state(name);
-        let Some(bytes) = files::read_if_exists(&path, LIMIT)? else {
+        let Some(bytes) = files::read_own_if_exists(&path, LIMIT)? else {
             return Ok(Lineage::new(name));
         };
         let lineage: Lineage = parse_record(&path, &bytes)?;
