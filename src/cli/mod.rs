@@ -19,19 +19,39 @@ use render::Style;
 
 /// Runs the program and returns how it ends.
 pub fn run(mut env: Env) -> ExitCode {
-    let cli = match parse(&env) {
+    let code = carry_out(&mut env);
+    // The result is what a script goes by: one that is lost, or cut short, is not done.
+    match env.streams.stdout.take_loss() {
+        None => code,
+        Some(reason) => {
+            let error = Error::failed("the result could not be written to standard output")
+                .cause(reason)
+                .remedy("see where the output goes, a full disk most likely; `mailcert status` shows what was done");
+            env.streams
+                .stderr
+                .write(&render::error_text(Style::plain(&env), &error));
+            match code {
+                ExitCode::Done => ExitCode::Failed,
+                code => code,
+            }
+        }
+    }
+}
+
+fn carry_out(env: &mut Env) -> ExitCode {
+    let cli = match parse(env) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let style = Style::choose(&env, &cli.global);
-    match dispatch::dispatch(&mut env, &cli, style) {
+    let style = Style::choose(env, &cli.global);
+    match dispatch::dispatch(env, &cli, style) {
         Ok(code) => code,
         Err(error) => {
             if cli.global.format == Format::Nagios && matches!(cli.command, args::Command::Check(_)) {
                 env.streams.stdout.line(&nagios::unknown(&error.to_string()));
                 return ExitCode::Findings;
             }
-            tell(&env, &cli, style, &error);
+            tell(env, &cli, style, &error);
             error.exit_code()
         }
     }

@@ -50,6 +50,14 @@ enum Color {
 }
 
 impl Style {
+    /// Returns one without colors, for before the command line is read and after it was carried out.
+    pub fn plain(env: &Env) -> Self {
+        Self {
+            colored: false,
+            now: env.clock.now(),
+        }
+    }
+
     /// Chooses color for a terminal that wants it.
     pub fn choose(env: &Env, global: &Global) -> Self {
         let terminal = env.streams.stdout_is_terminal && env.streams.stderr_is_terminal;

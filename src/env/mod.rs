@@ -59,19 +59,40 @@ pub struct Streams {
 
 /// A stream that several tasks may write whole lines to.
 #[derive(Clone)]
-pub struct Sink(Arc<Mutex<Box<dyn Write + Send>>>);
+pub struct Sink(Arc<Mutex<Open>>);
+
+/// A stream, and the first failure to write to it.
+struct Open {
+    writer: Box<dyn Write + Send>,
+    lost: Option<std::io::Error>,
+}
 
 impl Sink {
     /// Wraps a writer.
     pub fn new(writer: impl Write + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Box::new(writer))))
+        let writer = Box::new(writer);
+        Self(Arc::new(Mutex::new(Open { writer, lost: None })))
     }
 
-    /// Writes the text and flushes. A reader that went away is no error: there is nobody left to tell.
+    /// Writes the text and flushes. A failure is kept for [`Self::take_loss`]; a reader that went away is none: it has read
+    /// all that it wanted (`mailcert status | head -1`).
     pub fn write(&self, text: &str) {
-        let mut writer = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = writer.write_all(text.as_bytes());
-        let _ = writer.flush();
+        let mut open = self.open();
+        let written = open.writer.write_all(text.as_bytes());
+        if let Err(error) = written.and_then(|()| open.writer.flush())
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            open.lost.get_or_insert(error);
+        }
+    }
+
+    /// Returns why something that was written did not get out, once.
+    pub fn take_loss(&self) -> Option<std::io::Error> {
+        self.open().lost.take()
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Writes the text and a line feed.
@@ -146,5 +167,41 @@ impl Env {
         searched
             .map(|dir| Path::new(dir).join(name))
             .find(|candidate| process::is_executable(candidate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    /// A stream that takes nothing.
+    struct Refusing(ErrorKind);
+
+    impl Write for Refusing {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(Error::from(self.0))
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_did_not_get_out_is_known_unless_nobody_wanted_it() {
+        let check = |kind, expected: Option<ErrorKind>| {
+            let sink = Sink::new(Refusing(kind));
+            sink.line("x");
+            sink.line("y");
+            assert_eq!(sink.take_loss().map(|error| error.kind()), expected);
+            assert!(sink.take_loss().is_none(), "told once");
+        };
+        check(ErrorKind::StorageFull, Some(ErrorKind::StorageFull));
+        check(ErrorKind::BrokenPipe, None);
+        let sink = Sink::new(Vec::new());
+        sink.line("x");
+        assert!(sink.take_loss().is_none());
     }
 }

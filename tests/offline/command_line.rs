@@ -42,6 +42,30 @@ fn help_and_version_are_results() {
     }
 }
 
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let run = |stdout: std::process::Stdio| {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_mailcert"))
+            .arg("--version")
+            .stdout(stdout)
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        child.unwrap().wait_with_output().unwrap()
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let outcome = run(full.into());
+    let said = String::from_utf8(outcome.stderr).unwrap();
+    assert_eq!(outcome.status.code(), Some(1), "{said}");
+    for words in ["could not be written", "No space left", "remedy:"] {
+        assert!(said.contains(words), "{said}");
+    }
+    // A reader that has seen enough.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let outcome = run(writer.into());
+    assert_eq!((outcome.status.code(), outcome.stderr), (Some(0), Vec::new()));
+}
+
 /// Returns the names of every command's page.
 fn pages(command: &clap::Command, above: &str) -> Vec<String> {
     let name = format!("{above}{}", command.get_name());
