@@ -4,7 +4,10 @@ use std::io::{BufRead, Read};
 
 use crate::{
     commands::{init::Ask, passphrase::AskHidden},
-    env::{Env, Sink, terminal::Silence},
+    env::{
+        Env, Sink,
+        terminal::{GIVE_UP, Questioned},
+    },
     error::{Error, Result},
 };
 
@@ -33,22 +36,23 @@ impl Asker {
 
 impl Ask for Asker {
     fn ask(&mut self, question: &str, default: &str) -> Result<String> {
+        let questioned = Questioned::aloud();
         match default {
             "" => self.stderr.write(&format!("{question}: ")),
             _ => self.stderr.write(&format!("{question} [{default}]: ")),
         }
-        let mut bytes = Vec::new();
-        match (&mut self.stdin).take(LIMIT).read_until(b'\n', &mut bytes) {
-            Ok(0) | Err(_) => Err(Error::usage("no answer was given; nothing was done")),
-            Ok(_) => {
-                let answer = String::from_utf8_lossy(&bytes).trim().to_owned();
-                Ok(if answer.is_empty() {
-                    default.to_owned()
-                } else {
-                    answer
-                })
-            }
-        }
+        let line = shown_line(&mut self.stdin);
+        drop(questioned);
+        let Some(line) = line else {
+            self.stderr.write("\n");
+            return Err(Error::usage("no answer was given; nothing was done"));
+        };
+        let answer = String::from_utf8_lossy(&line).trim().to_owned();
+        Ok(if answer.is_empty() {
+            default.to_owned()
+        } else {
+            answer
+        })
     }
 
     fn tell(&mut self, text: &str) {
@@ -65,13 +69,30 @@ impl AskHidden for Asker {
     fn hidden(&mut self, question: &str) -> Result<Vec<u8>> {
         let failed = |error| Error::failed("nothing could be asked at the terminal").cause(error);
         // Before the question: what is typed ahead is not shown either.
-        let silence = Silence::begin().map_err(failed)?;
+        let silence = Questioned::silently().map_err(failed)?;
         self.stderr.write(&format!("{question}: "));
         let line = hidden_line(&mut self.stdin);
         drop(silence);
         self.stderr.write("\n");
         line.ok_or_else(|| Error::usage("no passphrase was given; nothing was done"))
     }
+}
+
+/// Reads one line that the terminal edits and shows; the rest of one that is too long is the next. Returns nothing when the
+/// person gives up, or the input ends.
+fn shown_line(stdin: &mut impl Read) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut octet = [0];
+    while (line.len() as u64) < LIMIT {
+        match stdin.read_exact(&mut octet) {
+            Ok(()) if octet[0] == b'\n' => break,
+            Ok(()) if GIVE_UP.contains(&octet[0]) => return None,
+            Ok(()) => line.push(octet[0]),
+            Err(_) if line.is_empty() => return None,
+            Err(_) => break,
+        }
+    }
+    Some(line)
 }
 
 /// Reads one line key by key, as the terminal would edit it: it shows nothing and edits nothing meanwhile. Returns nothing when
@@ -83,8 +104,7 @@ fn hidden_line(stdin: &mut impl Read) -> Option<Vec<u8>> {
         stdin.read_exact(&mut key).ok()?;
         match key[0] {
             b'\n' | b'\r' => return Some(line),
-            // Ctrl-C, Ctrl-\.
-            0x03 | 0x1c => return None,
+            key if GIVE_UP.contains(&key) => return None,
             0x04 if line.is_empty() => return None,
             // Backspace takes a whole character, which may be several octets of UTF-8.
             0x08 | 0x7f => while line.pop().is_some_and(|octet| octet & 0xc0 == 0x80) {},
@@ -99,6 +119,21 @@ fn hidden_line(stdin: &mut impl Read) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_a_line_and_giving_up_is_none() {
+        let check = |typed: &[u8], expected: Option<&str>| {
+            let line = shown_line(&mut &*typed).map(|line| String::from_utf8(line).unwrap());
+            assert_eq!(line.as_deref(), expected, "{typed:?}");
+        };
+        check(b"yes\nmore", Some("yes"));
+        check(b"\n", Some(""));
+        check(b"the end", Some("the end"));
+        check(b"", None);
+        check(b"\x03", None);
+        check(b"half\x03\n", None);
+        check(&vec![b'a'; 5000], Some(&"a".repeat(4096)));
+    }
 
     #[test]
     fn what_is_typed_unseen_can_be_corrected_and_given_up() {

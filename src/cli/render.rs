@@ -227,6 +227,15 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
         let _ = writeln!(text, "  {label:<9} {value}");
     };
     row("names", names.join(", "));
+    if !lineage.missing_identifiers.is_empty() {
+        let missing: Vec<String> = lineage
+            .missing_identifiers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let text = format!("{}: the certificate in use is not for it", missing.join(", "));
+        row("missing", style.paint(Color::Yellow, &text));
+    }
     if let Some(at) = lineage.not_after {
         row("expires", style.date(at));
     }
@@ -253,7 +262,9 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
     if let Some(digest) = &lineage.leaf_sha256 {
         row("sha256", digest.to_string());
     }
-    for served in &lineage.endpoints {
+    // What is not asked any more has not been seen for long.
+    let is_asked = lineage.verify == crate::model::lineage::Verify::On;
+    for served in lineage.endpoints.iter().filter(|_| is_asked) {
         let mark = if served.verified {
             style.paint(Color::Green, "ok")
         } else {
@@ -261,7 +272,18 @@ fn lineage_text(style: Style, lineage: &LineageStatus) -> String {
         };
         row(&mark, format!("{}: {}", served.asked(), served.detail));
     }
-    if lineage.verify == crate::model::lineage::Verify::Off && lineage.state >= State::Installed {
+    if let Some(at) = lineage
+        .steps
+        .of(Step::Verify)
+        .succeeded
+        .filter(|_| !lineage.endpoints.is_empty())
+    {
+        row("asked", style.date(at));
+    }
+    if lineage.unserved {
+        let text = "off: Postfix does not name its files, `mailcert apply postfix` makes it so";
+        row("verify", style.paint(Color::Yellow, text));
+    } else if lineage.verify == crate::model::lineage::Verify::Off && lineage.state >= State::Installed {
         row("verify", "off: no endpoint is asked for this lineage".to_owned());
     }
     if let Some(error) = &lineage.last_error {

@@ -23,7 +23,7 @@ use crate::{
         files,
         secret::{self, Place},
     },
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     model::authority,
 };
 
@@ -63,7 +63,24 @@ pub fn http(acme: &Acme) -> Result<Http> {
             Trust::Only(files::read_trusted(path, ROOTS_LIMIT).map_err(failed)?)
         }
     };
-    Http::new(&trust, Limits::default()).map_err(|error| failure("the CA cannot be asked", &error))
+    Http::new(&trust, Limits::default()).map_err(|error| {
+        let told = failure("the CA cannot be asked", &error);
+        match acme
+            .root_ca_file
+            .as_ref()
+            .filter(|_| matches!(trust, Trust::Only(_)))
+        {
+            None => told,
+            Some(path) => Error {
+                kind: Kind::Usage,
+                ..told
+            }
+            .remedy(format!(
+                "acme.root_ca_file is {}: it must hold the root that signed the CA's own HTTPS, as PEM",
+                path.display()
+            )),
+        }
+    })
 }
 
 /// Why there is no conversation with a CA.
@@ -369,6 +386,22 @@ pub fn failure(doing: &str, error: &AcmeError) -> Error {
     }
     if awaits_person(error) {
         return told.remedy("publish the records named above, then run it again");
+    }
+    if let AcmeError::Problem { problem, .. } = error {
+        return match (problem.acme_kind(), problem.instance.as_deref()) {
+            (Some("malformed"), _) if problem.detail.contains("JWS verification") => told.remedy(
+                "the CA has another key for this account, as after a rollover and a backup from before it: put the newer account \
+                 file back, or `mailcert account register` makes an account anew",
+            ),
+            (Some("userActionRequired"), Some(page)) => told.remedy(format!(
+                "open {} and do what the CA asks for there, then `mailcert renew --force`",
+                crate::model::plan::printable_line(page.as_bytes(), 500)
+            )),
+            (Some("rejectedIdentifier"), _) => {
+                told.remedy("take the names that the CA does not issue for out of `identifiers`, or use another CA")
+            }
+            _ => told,
+        };
     }
     match error {
         AcmeError::Bind { .. } => told.remedy("set acme.challenge.listen to an address of this host"),

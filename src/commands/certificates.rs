@@ -91,7 +91,8 @@ fn judge(status: &LineageStatus, issuer: Issuer, expiry: Option<&Expiry>, now: O
             .remedy(renewal)
             .reference("RFC 5280, 4.1.2.5");
     }
-    if let Some(failure) = &status.failure {
+    let is_soon = expiry.is_some_and(|expiry| expiry.left < expiry.warning);
+    if let Some(failure) = status.failure.as_ref().filter(|_| !(status.waits && is_soon)) {
         let told = status.last_error.as_deref().unwrap_or_default();
         let first: Vec<&str> = told.lines().take(2).collect();
         let evidence = format!(
@@ -104,12 +105,17 @@ fn judge(status: &LineageStatus, issuer: Issuer, expiry: Option<&Expiry>, now: O
             minute(failure.next_try),
             first.join(": ")
         );
-        let remedy = if failure.remedies.is_empty() {
-            renewal
-        } else {
-            failure.remedies.join("\n")
+        let remedy = match failure.remedies.as_slice() {
+            [] if status.waits => "nothing has to be done: the timer tries again then".to_owned(),
+            [] => renewal,
+            remedies => remedies.join("\n"),
         };
-        return finding(Severity::Error, "certificate.failing", evidence).remedy(remedy);
+        let severity = if status.waits {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
+        return finding(severity, "certificate.failing", evidence).remedy(remedy);
     }
     if let Some(expiry) = expiry.filter(|expiry| expiry.left < expiry.warning) {
         let severity = if expiry.left < expiry.critical {
@@ -130,6 +136,24 @@ fn judge(status: &LineageStatus, issuer: Issuer, expiry: Option<&Expiry>, now: O
         };
         return finding(Severity::Error, "certificate.unfinished", evidence)
             .remedy("`mailcert renew` goes on where the last run stopped");
+    }
+    if status.unserved {
+        let evidence = "its files are renewed, and Postfix does not name them: no port serves it".to_owned();
+        return finding(Severity::Warning, "certificate.unfinished", evidence)
+            .remedy("`mailcert apply postfix` puts it into service; if that is not wanted, set postfix.manage = false");
+    }
+    if !status.missing_identifiers.is_empty() {
+        let names: Vec<String> = status
+            .missing_identifiers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let evidence = format!("the certificate in use is not for {}", names.join(", "));
+        let remedy = match &status.waiting {
+            Some(held) => format!("wait until {}: {}", minute(held.until), held.why),
+            None => "`mailcert renew` orders one that is".to_owned(),
+        };
+        return finding(Severity::Warning, "certificate.unfinished", evidence).remedy(remedy);
     }
     let left = left
         .map(|left| format!(", and is valid for {} more", days(left)))

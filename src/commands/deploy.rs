@@ -14,7 +14,10 @@ use time::OffsetDateTime;
 use crate::{
     config::Certificate,
     error::{Error, Result},
-    model::{certificate::Chain, lineage::Lineage},
+    model::{
+        certificate::Chain,
+        lineage::{Lineage, State},
+    },
 };
 
 /// Deploys these lineages (all of them when none is named), or goes back to a generation of one.
@@ -28,20 +31,37 @@ pub fn run(context: &Context<'_>, names: &[String], generation: Option<u64>) -> 
         return Err(Error::usage("--generation goes with exactly one lineage"));
     }
     let is_alone = selected.len() == 1;
-    let mut works = Vec::new();
+    let (mut works, mut notes) = (Vec::new(), Vec::new());
     for certificate in selected {
         let lineage = heal::load(context, certificate)?;
         works.push(match generation {
             Some(number) => chosen(context, certificate, lineage, number)?,
             None => match newest(context, certificate, &lineage) {
-                Ok(number) => renew::deploying(certificate, lineage, number, Action::Deployed),
+                Ok(number) => {
+                    notes.extend(gives_way(&lineage, number));
+                    renew::deploying(certificate, lineage, number, Action::Deployed)
+                }
                 Err(error) if is_alone => return Err(error),
                 // The others are not held back.
                 Err(error) => renew::failing(certificate, lineage, error),
             },
         });
     }
-    Ok(renew::carry_out(context, works, Configuration::Leave))
+    let mut run = renew::carry_out(context, works, Configuration::Leave);
+    run.notes.extend(notes);
+    Ok(run)
+}
+
+/// Tells that a generation which somebody went back to gives way to the newest.
+fn gives_way(lineage: &Lineage, newest: u64) -> Option<String> {
+    let older = lineage.generation.filter(|live| *live < newest)?;
+    (lineage.state == State::Verified).then(|| {
+        let name = &lineage.name;
+        format!(
+            "{name}: generation {newest}, the newest, takes the place of {older}; `mailcert deploy {name} --generation {older}` goes \
+             back to it"
+        )
+    })
 }
 
 /// Chooses the newest generation.

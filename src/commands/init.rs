@@ -20,11 +20,11 @@ use crate::{
         Acme, Challenge, Config, ExternalAccount, Http01, Issuer, MirroredLimits, Publish, SecretSource,
         Timer,
         template::{self, Answers},
+        v1,
     },
     env::{Env, files, progress::Progress},
     error::{Error, ExitCode, Result},
     model::{
-        authority,
         name::{DomainName, Identifier},
         plan::{Change, FileChange, Plan},
     },
@@ -293,7 +293,8 @@ pub(super) fn first_answers(
     let host = match (&request.host, ask.as_deref_mut()) {
         (Some(host), _) => host.clone(),
         (None, Some(ask)) => {
-            let question = "Name of this mail host (what MX records name and clients connect to)";
+            ask.tell("The mail host's name is what MX records name and clients connect to.");
+            let question = "Name of this mail host";
             ask_until(ask, question, seen.host.as_deref().unwrap_or_default(), |text| {
                 let name = text.parse::<DomainName>().map_err(|error| error.to_string())?;
                 if name.parent().is_some() {
@@ -429,25 +430,30 @@ fn ask_rest(answers: &mut Answers, request: &Request, ask: &mut dyn Ask) -> Resu
             "Names in the certificate",
             &answers.host.to_string(),
             |text| {
-                text.split([' ', ','])
+                let names = text
+                    .split([' ', ','])
                     .filter(|word| !word.is_empty())
                     .map(|word| word.parse::<Identifier>().map_err(|error| error.to_string()))
-                    .collect::<Result<Vec<_>, String>>()
+                    .collect::<Result<Vec<_>, String>>()?;
+                if names.is_empty() {
+                    return Err("at least one name is needed".into());
+                }
+                Ok(names)
             },
         )?;
         answers.identifiers = names;
     }
     if request.directory.is_none() && request.issuer.is_none() {
-        let question = "CA: letsencrypt or another known one, an https URL, `ca` for a private CA of this host, or `external` for another client's certificates or a CA that works by mail";
-        let answer = ask_until(ask, question, "letsencrypt", |text| {
-            let known = ["ca", "external"].contains(&text)
-                || authority::by_name(text).is_some()
-                || text.starts_with("https://");
-            if known {
-                Ok(text.to_owned())
-            } else {
-                Err("that is no CA that mailcert knows".to_owned())
+        ask.tell(
+            "The CA is letsencrypt, another one that is known by its name, or the https URL of\n\
+             any; `ca` is a private one of this host; `external` are certificates of another\n\
+             client, or of a CA that works by mail.",
+        );
+        let answer = ask_until(ask, "CA", "letsencrypt", |text| {
+            if !["ca", "external"].contains(&text) {
+                v1::directory(text).map_err(|fault| format!("it {fault}"))?;
             }
+            Ok(text.to_owned())
         })?;
         match answer.as_str() {
             "ca" => answers.issuer = Issuer::Ca,
@@ -466,7 +472,7 @@ fn agree_to_terms(
     ask: Option<&mut (dyn Ask + 'static)>,
 ) -> Result<()> {
     let directory =
-        authority::by_name(&answers.directory).map_or(answers.directory.as_str(), |known| known.directory);
+        &v1::directory(&answers.directory).map_err(|fault| Error::usage(format!("the CA {fault}")))?;
     let acme = Acme {
         directory: directory.to_owned(),
         contact: Vec::new(),

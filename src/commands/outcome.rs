@@ -71,6 +71,7 @@ impl Run {
             match &done.error {
                 Some(error) if error.exit_code() == ExitCode::NotYet => code = ExitCode::NotYet,
                 Some(_) => return ExitCode::Failed,
+                None if done.status.waits && !self.dry_run => code = ExitCode::NotYet,
                 // A lineage that waits out its back-off is still red: the run did not bring it to its goal.
                 None if !done.status.good && !self.dry_run => return ExitCode::Failed,
                 None if done.action == Action::Waiting => code = ExitCode::NotYet,
@@ -103,19 +104,31 @@ impl Run {
 
     /// Tells lineages that are not where they should be, although nothing could be done for them in this run.
     fn still_red(&self) -> Error {
-        let red = self.lineages.iter().filter(|done| !done.status.good);
-        red.fold(
-            Error::failed("not everything is as it should be"),
-            |error, done| {
-                let status = &done.status;
-                let why = status
-                    .last_error
-                    .clone()
-                    .unwrap_or_else(|| format!("it is {}", status.state));
-                error.cause(format!("{}: {why}", status.name))
-            },
-        )
-        .remedy("mend what the cause says; `mailcert status` shows each lineage")
+        let waits = self.exit_code() == ExitCode::NotYet;
+        let told = if waits {
+            Error::not_yet("what is wanted has to wait")
+        } else {
+            Error::failed("not everything is as it should be")
+        };
+        let red = |done: &&Done| !done.status.good || done.action == Action::Waiting;
+        let told = self.lineages.iter().filter(red).fold(told, |error, done| {
+            let status = &done.status;
+            let held = status.waiting.as_ref().map(|held| held.why.clone());
+            let why = status
+                .last_error
+                .clone()
+                .or(held)
+                .unwrap_or_else(|| format!("it is {}", status.state));
+            error.cause(format!("{}: {why}", status.name))
+        });
+        if !waits {
+            return told.remedy("mend what the cause says; `mailcert status` shows each lineage");
+        }
+        let told = told.remedy("nothing has to be done: the timer tries again when the time has come");
+        match self.lineages.iter().filter_map(|done| done.next_try).min() {
+            Some(at) => told.retry_at(at),
+            None => told,
+        }
     }
 }
 

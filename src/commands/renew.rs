@@ -108,12 +108,24 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
         !is_to_be_asked(work, context.now())
     });
     ask_when_to_renew(context, &mut loaded.works, urgency)?;
-    let passed: Vec<String> = loaded
+    let passed: Vec<(String, String)> = loaded
         .works
         .iter()
         .filter_map(|work| passed_by_force(context, work))
         .collect();
     let mut run = finish(context, loaded, Configuration::Leave);
+    let has_ordered = |name: &String| {
+        let is_new = |done: &&Done| matches!(done.action, Action::Issued | Action::Renewed);
+        run.lineages
+            .iter()
+            .filter(is_new)
+            .any(|done| done.status.name == *name)
+    };
+    let passed: Vec<String> = passed
+        .into_iter()
+        .filter(|(name, _)| has_ordered(name))
+        .map(|(_, note)| note)
+        .collect();
     run.notes.extend(passed);
     run.notes.extend(private_ca::crl::keep_fresh(context));
     run.notes.extend(derived::keep_fresh(context));
@@ -241,14 +253,14 @@ fn is_served(lineage: &Lineage) -> bool {
         .is_none_or(|deployment| deployment.verify == Verify::On)
 }
 
-/// Says that a person passed what unattended runs keep to.
-fn passed_by_force(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
+/// Returns the lineage, and that a person passes what unattended runs keep to, should a certificate come of it.
+fn passed_by_force(context: &Context<'_>, work: &Work<'_>) -> Option<(String, String)> {
     if work.urgency != Urgency::Forced || !matches!(work.next, Next::Order(_)) {
         return None;
     }
     let wanted = Wanted::new(context, work.certificate, &work.lineage, true);
     let until = schedule::capped_until(&work.lineage, &wanted.policy(), context.now())?;
-    Some(format!(
+    let note = format!(
         "{}: --force passed renew.max_per_day or renew.max_per_week, which hold back unattended runs until {}",
         work.certificate.name,
         until
@@ -256,7 +268,8 @@ fn passed_by_force(context: &Context<'_>, work: &Work<'_>) -> Option<String> {
             .unwrap_or(until)
             .format(&Rfc3339)
             .unwrap_or_default()
-    ))
+    );
+    Some((work.certificate.name.clone(), note))
 }
 
 /// Orders, deploys and verifies; several lineages at once, one reload.
@@ -285,11 +298,19 @@ fn finish(context: &Context<'_>, loaded: Loaded<'_>, configuration: Configuratio
         .collect();
     hooks::end(context, &mut settled, &mut notes);
     context.progress.clear();
-    notes.extend(unserved(context, &works));
     // Ten thousand stay where they are: no second list, and no copy to sort them.
     let mut lineages = idle;
     lineages.extend(works.into_iter().map(|work| (work.place, outcome(context, work))));
     lineages.sort_unstable_by_key(|(place, _)| *place);
+    let unserved = lineages
+        .iter()
+        .filter(|(_, done)| done.status.unserved && done.error.is_none());
+    notes.extend(unserved.map(|(_, done)| {
+        format!(
+            "{}: only the files are renewed, since Postfix does not name them; `mailcert apply postfix` puts them into service",
+            done.status.name
+        )
+    }));
     Run {
         lineages: lineages.into_iter().map(|(_, done)| done).collect(),
         notes,
@@ -344,19 +365,6 @@ fn hold_back(context: &Context<'_>, works: &mut [Work<'_>], errands: &[Option<Er
             work.action = Action::Failed;
         }
     }
-}
-
-/// Says that a certificate's files are kept alive, but no port is to serve it although Postfix is ours to manage.
-fn unserved(context: &Context<'_>, works: &[Work<'_>]) -> Option<String> {
-    let default = &context.default_certificate()?.name;
-    let work = works.iter().find(|work| work.certificate.name == *default)?;
-    let deployment = work.lineage.deployment.as_ref()?;
-    let off = deployment.verify == Verify::Off && context.goal() == State::Verified;
-    (off && context.config.postfix.manage).then(|| {
-        format!(
-            "{default}: only the files are renewed, since Postfix does not name them; `mailcert apply postfix` puts them into service"
-        )
-    })
 }
 
 fn order_what_is_due<'a>(

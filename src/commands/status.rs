@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ExitCode, Result},
     model::{
         certificate::Sha256,
-        lineage::{Failure, Generation, Held, Lineage, RenewalInfo, State, Step, Verify, Window},
+        lineage::{Deployment, Failure, Generation, Held, Lineage, RenewalInfo, State, Step, Verify, Window},
         name::Identifier,
         schedule,
         steps::Steps,
@@ -33,8 +33,11 @@ pub struct Status {
 pub struct LineageStatus {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// What it is to be for.
     pub identifiers: Vec<Identifier>,
+    /// Those of them that the certificate in use is not for yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_identifiers: Vec<Identifier>,
     /// How far it has come.
     pub state: State,
     /// The generation in use.
@@ -100,6 +103,12 @@ pub struct LineageStatus {
     /// Whether all is well with it.
     #[serde(skip)]
     pub good: bool,
+    /// Whether all that is wrong with it is that the CA said when to come back.
+    #[serde(skip)]
+    pub waits: bool,
+    /// Whether Postfix is to serve it, and does not name its files.
+    #[serde(skip)]
+    pub unserved: bool,
 }
 
 /// What is failing.
@@ -119,6 +128,9 @@ pub struct FailureStatus {
     pub next_try: OffsetDateTime,
     /// What the operator can do.
     pub remedies: Vec<String>,
+    /// Whether all that is to be done is to wait: the CA said when to come back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub not_yet: bool,
 }
 
 /// What wakes `renew`.
@@ -287,6 +299,10 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     LineageStatus {
         name: certificate.name.clone(),
         identifiers: certificate.identifiers.clone(),
+        missing_identifiers: live.map_or_else(Vec::new, |live| {
+            let has = |name: &&Identifier| !live.identifiers.contains(name);
+            certificate.identifiers.iter().filter(has).cloned().collect()
+        }),
         state,
         generation: lineage.generation,
         not_after: live.map(|live| live.not_after),
@@ -299,6 +315,12 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             verify
         },
         good: reached && !expired && last_error.is_none(),
+        waits: lineage.failure.as_ref().is_some_and(|failure| failure.not_yet)
+            && lineage.set_aside.is_none()
+            && !expired
+            && revocation.is_none()
+            && (reached || live.is_none()),
+        unserved: is_unserved(context, certificate, lineage),
         last_error,
         endpoints: lineage
             .deployment
@@ -324,6 +346,17 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
     }
 }
 
+/// Returns whether a certificate's files are kept alive, but no port is to serve it although Postfix is ours to manage.
+fn is_unserved(context: &Context<'_>, certificate: &Certificate, lineage: &Lineage) -> bool {
+    let is_off = |deployment: &Deployment| deployment.verify == Verify::Off;
+    context.config.postfix.manage
+        && context.goal() == State::Verified
+        && lineage.deployment.as_ref().is_some_and(is_off)
+        && context
+            .default_certificate()
+            .is_some_and(|default| default.name == certificate.name)
+}
+
 /// Tells what the operator can do about a certificate that comes from elsewhere.
 fn advice(name: &str, requested_at: Option<OffsetDateTime>) -> String {
     match requested_at {
@@ -347,6 +380,7 @@ impl FailureStatus {
             at: failure.at,
             next_try: failure.retry_at,
             remedies: failure.remedies.clone(),
+            not_yet: failure.not_yet,
         }
     }
 }

@@ -96,6 +96,7 @@ mod tests {
             at: datetime!(2026-01-01 0:00 UTC),
             retry_at: datetime!(2026-01-01 0:01 UTC),
             configuration: String::new(),
+            not_yet: false,
         }
     }
 

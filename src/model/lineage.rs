@@ -180,6 +180,9 @@ pub struct Failure {
     /// What the operator can do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedies: Vec<String>,
+    /// Whether all that is to be done is to wait: the CA said when to come back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_yet: bool,
 }
 
 /// Why nothing was asked of the CA, though a certificate is wanted: nothing failed.
@@ -423,16 +426,22 @@ impl Lineage {
         })
     }
 
-    /// Keeps a revocation. After that of a compromised key, no order in flight goes on: it may be for that key.
-    pub fn revoke(&mut self, revocation: Revocation) {
+    /// Keeps a revocation. After that of a compromised key, no order in flight goes on: it may be for that key. A key stays
+    /// compromised, whatever reason is given when its certificate is revoked again.
+    pub fn revoke(&mut self, mut revocation: Revocation) {
         /// More are never needed: generations are pruned long before.
         const MOST: usize = 100;
         if revocation.reason == Reason::KeyCompromise {
             self.order = None;
             self.kept_orders.clear();
         }
-        self.revocations
-            .retain(|kept| kept.leaf_sha256 != revocation.leaf_sha256);
+        self.revocations.retain(|kept| {
+            let is_same = kept.leaf_sha256 == revocation.leaf_sha256;
+            if is_same && kept.reason == Reason::KeyCompromise {
+                revocation.reason = Reason::KeyCompromise;
+            }
+            !is_same
+        });
         self.revocations.push(revocation);
         let n_surplus = self.revocations.len().saturating_sub(MOST);
         self.revocations.drain(..n_surplus);
@@ -571,6 +580,10 @@ mod tests {
         assert_eq!(lineage.revocations.len(), 1);
         assert!(lineage.revocation_of(&other).is_some() && lineage.compromise_of("11").is_some());
         assert_eq!(lineage.compromise_of("12"), None);
+        // Revoked again, for no reason: the key is no better for it.
+        lineage.revoke(revocation(Reason::Unspecified));
+        assert_eq!(lineage.revocations.len(), 1);
+        assert!(lineage.compromise_of("11").is_some());
         let text = serde_json::to_string(&lineage).unwrap();
         assert!(text.contains("keyCompromise"), "{text}");
         assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap(), lineage);

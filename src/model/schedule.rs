@@ -14,6 +14,7 @@ pub use retry::{back_off, capped};
 
 use super::failure::Concern;
 use super::lineage::{Failure, Held, Lineage, State};
+use super::name::Identifier;
 
 /// What is to be done for one lineage now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub enum Urgency {
 #[derive(Clone, Debug)]
 pub struct Policy<'a> {
     /// The identifiers wanted, canonical and sorted.
-    pub identifiers: &'a [super::name::Identifier],
+    pub identifiers: &'a [Identifier],
     /// Whether the certificate is ordered by us at all.
     pub ordered_by_us: bool,
     /// Renew when this much is left; `None`: the window, else the lifetime.
@@ -111,7 +112,7 @@ pub fn capped_until(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime)
 }
 
 fn wait_for_cap(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> Option<Next> {
-    let text = "as many certificates as renew.max_per_day and renew.max_per_week allow were issued";
+    let text = "as many certificates as renew.max_per_day and renew.max_per_week allow were issued; `renew --force` orders all the same";
     Some(Next::Wait(capped_until(lineage, policy, now)?, text.to_owned()))
 }
 
@@ -238,6 +239,7 @@ mod tests {
             at: now,
             retry_at: now,
             configuration: String::new(),
+            not_yet: false,
         });
         assert_eq!((held(&lineage, &policy, now), &lineage.held), (None, &None));
     }
@@ -286,6 +288,7 @@ mod tests {
             retry_at: late + Duration::minutes(1),
             configuration: configuration.into(),
             remedies: Vec::new(),
+            not_yet: false,
         };
         lineage.failure = Some(failure(Step::Order, "c1"));
         assert!(matches!(
@@ -383,6 +386,7 @@ mod tests {
             at: now,
             retry_at: now + Duration::minutes(10),
             configuration: "c1".into(),
+            not_yet: false,
         };
         let mut lineage = Lineage::new("a.example");
         assert_eq!(meanwhile(&lineage, &policy, now, Urgency::Ordinary), None);

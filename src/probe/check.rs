@@ -176,7 +176,9 @@ fn name(subject: &str, leaf: &Certificate, wanted: Option<&DomainName>) -> Optio
         "clients connect to {wanted}; the certificate is for {}",
         names(leaf)
     );
-    let remedy = format!("add {wanted} to the identifiers of the lineage and `mailcert apply`");
+    let remedy = format!(
+        "`mailcert apply` has the lineage served that is for {wanted}; where there is none, add the name to its identifiers before"
+    );
     let finding = Finding::new(Severity::Error, "tls.name-mismatch", subject, evidence);
     Some(finding.remedy(remedy).reference("RFC 9525, 6.3"))
 }

@@ -125,10 +125,10 @@ fn a_person_is_asked_again_after_a_wrong_answer() {
     let typed = typed.replace("yes\n", "nonsense\nexternal\nyes\n");
     let done = host.mailcert.run_at_terminal(&args, &typed).expect(0);
     for words in [
-        "Name of this mail host (what MX records name and clients connect to) [mx.example.test]: ",
+        "Name of this mail host [mx.example.test]: ",
         "a full name is needed",
         "at least one mail domain is needed",
-        "that is no CA that mailcert knows",
+        "it names no CA that is known here",
         "Do all this? (yes or no) [no]: ",
     ] {
         assert!(done.stderr.contains(words), "`{words}`: {done}");

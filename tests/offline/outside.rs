@@ -480,6 +480,7 @@ fn nothing_that_others_say_reaches_a_header_a_log_line_or_a_terminal_unescaped()
         retry_at: NOW + Duration::hours(12),
         configuration: mailcert::commands::configuration_digest(&config, &config.certificates[0]),
         remedies: vec!["y\n\nFrom: z\u{1b}[2J".to_owned()],
+        not_yet: false,
     });
     host.save(&lineage);
     let outcome = host.run(&["renew"]).expect(1);

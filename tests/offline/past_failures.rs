@@ -225,6 +225,7 @@ fn a_failed_deployment_stays_red() {
         retry_at: NOW + Duration::hours(1),
         configuration: String::new(),
         remedies: Vec::new(),
+        not_yet: false,
     });
     host.save(&lineage);
     for _ in 0..2 {

@@ -44,6 +44,7 @@ fn status_of_lineages_in_every_state() {
             retry_at: NOW + Duration::minutes(5),
             configuration: String::new(),
             remedies: vec!["open port 587".to_owned()],
+            not_yet: false,
         })
     };
 

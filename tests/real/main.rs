@@ -67,6 +67,7 @@ mod state_directory;
 mod submission;
 #[cfg(target_arch = "x86_64")]
 mod sweep;
+mod terminal;
 mod together;
 mod undo;
 mod until_verified;

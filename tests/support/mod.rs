@@ -34,6 +34,7 @@ pub mod scratch;
 pub mod server;
 pub mod signed;
 pub mod site;
+pub mod terminal;
 pub mod web;
 pub mod world;
 
@@ -55,4 +56,5 @@ pub use powerdns::PowerDns;
 pub use release::Release;
 pub use scratch::Scratch;
 pub use site::Site;
+pub use terminal::Terminal;
 pub use world::{World, WorldOptions};

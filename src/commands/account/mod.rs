@@ -295,12 +295,13 @@ fn existing(context: &Context<'_>, acme: &Acme) -> Result<AccountRecord> {
     if let Some(record) = file::load(context, &acme.directory)? {
         return Ok(record);
     }
-    let none = if file::is_retired(context, &acme.directory) {
+    Err(if file::is_retired(context, &acme.directory) {
         Error::failed(format!("the account at {} was deactivated", acme.directory))
+            .remedy("`mailcert account register` makes another one; until then nothing is ordered")
     } else {
         Error::failed(format!("there is no account at {}", acme.directory))
-    };
-    Err(none.remedy("`mailcert account register` makes one; so does the first order"))
+            .remedy("`mailcert account register` makes one; so does the first order")
+    })
 }
 
 /// Begins a conversation under an account that is there; makes none.

@@ -261,7 +261,8 @@ pub fn deploy(context: &Context<'_>, certificate: &Certificate, lineage: &mut Li
     let each = failures.iter().map(|(id, ended)| (id, ended));
     Err(told(message, each)
         .remedy(format!(
-            "mend the hook; then `mailcert renew {name}` runs what failed, `mailcert deploy {name}` all of them again"
+            "mend the hook; then `mailcert renew --force {name}` runs what failed, and orders nothing; `mailcert deploy {name}` runs \
+             all of them again"
         ))
         .remedy("the next runs of the timer try what failed again, at growing intervals"))
 }

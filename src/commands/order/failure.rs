@@ -48,6 +48,7 @@ pub fn remember(
         }),
         configuration,
         remedies: kept_remedies(error),
+        not_yet: error.kind == Kind::NotYet,
     });
 }
 
@@ -107,11 +108,19 @@ pub(super) fn not_renewed(lineage: &Lineage, error: Error) -> Error {
     told.causes.insert(0, error.message);
     match &lineage.failure {
         Some(failure) if error.kind == Kind::NotYet && error.remedies.is_empty() => told
-            .remedy("nothing has to be done: the timer tries again when the CA's time has come")
+            .remedy("nothing has to be done: the timer tries again when the time below has come")
+            .retry_at(failure.retry_at),
+        // `renew` alone does not make a server name the files of a first certificate.
+        Some(failure) if lineage.live().is_none() => told
+            .remedy(format!(
+                "`mailcert apply` tries again now, and has it served; the next `renew` after the time below orders {} by itself",
+                lineage.name
+            ))
             .retry_at(failure.retry_at),
         Some(failure) => told
             .remedy(format!(
-                "`mailcert renew --force {}` tries again now; the next `renew` after the time below does by itself",
+                "`mailcert renew --force {}` tries again now; the next `renew` after the time below does by itself, if it is due \
+                 then",
                 lineage.name
             ))
             .retry_at(failure.retry_at),

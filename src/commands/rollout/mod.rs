@@ -649,7 +649,10 @@ impl<'a> Rollout<'_, '_, 'a> {
         for one in self.moves.iter_mut().filter(lost) {
             let name = &one.certificate.name;
             let error = Error::failed(format!("{name} is installed, but no port serves it any more"))
-                .cause("the configuration of Postfix was changed: it does not name its files")
+                .cause(
+                    "the configuration of Postfix was changed: it does not name its files, or TLS is off \
+                     (smtpd_tls_security_level)",
+                )
                 .remedy("`mailcert apply postfix` makes Postfix name them again")
                 .remedy("if other files are wanted, set postfix.manage = false");
             order::remember(

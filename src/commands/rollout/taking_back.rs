@@ -307,12 +307,28 @@ impl Rollout<'_, '_, '_> {
         match looked.and_then(|looked| looked) {
             Err(failure) => (HashMap::new(), error.cause(failure)),
             Ok(judged) => {
-                let not_good = judged
+                let not_good: Vec<_> = judged
                     .iter()
-                    .filter(|(_, judgment)| judgment.verdict != Verdict::Good);
-                let error = not_good.fold(error, |error, (asked, judgment)| {
+                    .filter(|(_, judgment)| judgment.verdict != Verdict::Good)
+                    .collect();
+                let error = not_good.iter().fold(error, |error, (asked, judgment)| {
                     error.cause(format!("{asked} is not as before, even now: {}", judgment.detail))
                 });
+                let error = match not_good.as_slice() {
+                    [] => error,
+                    [(asked, _), others @ ..] => {
+                        let more = match others.len() {
+                            0 => String::new(),
+                            n => format!(" and {n} more"),
+                        };
+                        let message = format!(
+                            "{asked}{more} is NOT as it was, although the change was taken back: the reload brought something else into force"
+                        );
+                        Error { message, ..error }.remedy(
+                            "look at what the server logs, and at what was changed in its configuration since it was reloaded before",
+                        )
+                    }
+                };
                 (judged.into_iter().collect(), error)
             }
         }

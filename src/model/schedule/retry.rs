@@ -163,6 +163,7 @@ mod tests {
                 retry_at,
                 configuration: String::new(),
                 remedies: Vec::new(),
+                not_yet: false,
             };
             assert_eq!(holds(&failure, NOW), expected, "{at} {retry_at}");
         };

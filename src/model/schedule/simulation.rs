@@ -221,6 +221,7 @@ fn fail(lineage: &mut Lineage, retry_after: Option<Duration>, now: OffsetDateTim
         retry_at,
         configuration: String::new(),
         remedies: Vec::new(),
+        not_yet: false,
     });
 }
 
