@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashSet,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{Context, mail::NotReloaded, sni};
@@ -18,6 +20,7 @@ use crate::{
         reload::{self, ReloadError},
         tree::{Tree, TreeError},
     },
+    env::process::pause,
     error::{Error, Result},
     model::{
         endpoint::Endpoint,
@@ -207,6 +210,23 @@ fn auth_socket(context: &Context<'_>) -> Result<Option<AuthSocket>> {
         user: user.to_owned(),
         group,
     }))
+}
+
+/// Waits until somebody listens where Postfix asks who may log in: `doveadm reload` returns before the new listener is there. One
+/// that never comes is seen by Postfix's ports.
+pub fn await_auth_socket(context: &Context<'_>) {
+    /// How often it is looked for, and the pause in between: ten seconds.
+    const LOOKS: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(100);
+    let Ok(Some(socket)) = auth_socket(context) else {
+        return;
+    };
+    for _ in 0..LOOKS {
+        if UnixStream::connect(&socket.path).is_ok() {
+            return;
+        }
+        pause(PAUSE);
+    }
 }
 
 /// Has Dovecot judge the changes in a staged copy, and makes sure that ours is what it would serve; returns its new warnings.

@@ -290,23 +290,31 @@ impl<'a> Rollout<'_, '_, 'a> {
         if !is_made || !self.write_files(server, files) {
             return;
         }
-        let reloaded = self.reload(server).map_err(|failure| match failure {
+        // Dovecot first: a Postfix that finds no listener where it is told to ask who may log in serves none of those ports for a
+        // minute (master(8), throttling).
+        let reloaded = match self.reload_dovecot() {
             // It would not start with them either.
-            NotReloaded::Refused(error) => self.take_files_back(server, error),
-            // It served a moment ago: who knows whether with these files it would again.
-            NotReloaded::NotRunning(error) if self.served(Daemon::Postfix) => {
-                self.take_files_back(server, error)
-            }
-            NotReloaded::NotRunning(error) => error,
-        });
-        let reloaded = reloaded.and_then(|()| match self.reload_dovecot() {
             Err(NotReloaded::Refused(error)) => Err(self.take_files_back(server, error)),
+            // It served a moment ago: who knows whether with these files it would again.
             Err(NotReloaded::NotRunning(error)) if self.served(Daemon::Dovecot) => {
                 Err(self.take_files_back(server, error))
             }
             // Postfix is proven all the same.
             Err(NotReloaded::NotRunning(error)) => Ok(Some(error)),
-            Ok(()) => Ok(self.unseen.take()),
+            Ok(()) => {
+                if self.reloads_dovecot && self.dovecot.is_some() {
+                    dovecot::await_auth_socket(context);
+                }
+                Ok(None)
+            }
+        };
+        let reloaded = reloaded.and_then(|without_dovecot| match self.reload(server) {
+            Err(NotReloaded::Refused(error)) => Err(self.take_files_back(server, error)),
+            Err(NotReloaded::NotRunning(error)) if self.served(Daemon::Postfix) => {
+                Err(self.take_files_back(server, error))
+            }
+            Err(NotReloaded::NotRunning(error)) => Err(error),
+            Ok(()) => Ok(without_dovecot.or_else(|| self.unseen.take())),
         });
         let without_dovecot = match reloaded {
             Ok(without_dovecot) => without_dovecot,
