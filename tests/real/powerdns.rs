@@ -2,38 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::dns::says;
+use super::{
+    dns::says,
+    publish::{EVERYTHING, PUBLISHED},
+};
 use crate::support::{
     Between, LoopbackAddress, Mailcert, PowerDns, Scratch, Zone, bind,
     world::{DOMAIN, HOST},
 };
-
-const POLICIES: &str = "\
-publish = [\"spf\", \"dmarc\", \"tls-rpt\", \"caa\", \"srv\"]\n\
-dmarc = { policy = \"quarantine\", rua = [\"mailto:dmarc@example.test\"] }\n\
-tls_rpt = { rua = [\"mailto:tls@reports.test\"] }\n\
-caa = { iodef = \"mailto:security@example.test\" }\n\
-srv = [\"submissions\", \"imaps\"]\n\
-[acme]\n\
-terms_of_service_agreed = true\n\
-[acme.challenge]\n\
-type = \"dns-01\"\n\
-[[certificate]]\n\
-identifiers = [\"mail.example.test\"]\n";
-
-/// What the host's records come to, the others of the zone left out.
-const PUBLISHED: [&str; 10] = [
-    "_dmarc.example.test. 3600 IN TXT \"v=DMARC1; p=quarantine; rua=mailto:dmarc@example.test\"",
-    "_imaps._tcp.example.test. 3600 IN SRV 0 1 993 mail.example.test.",
-    "_pop3s._tcp.example.test. 3600 IN SRV 0 0 0 .",
-    "_smtp._tls.example.test. 3600 IN TXT \"v=TLSRPTv1; rua=mailto:tls@reports.test\"",
-    "_submission._tcp.example.test. 3600 IN SRV 0 0 0 .",
-    "_submissions._tcp.example.test. 3600 IN SRV 0 1 465 mail.example.test.",
-    "example.test. 777 IN TXT \"v=spf1 mx -all\"",
-    "mail.example.test. 3600 IN CAA 0 iodef \"mailto:security@example.test\"",
-    "mail.example.test. 3600 IN CAA 0 issue \"letsencrypt.org\"",
-    "mail.example.test. 3600 IN TXT \"v=spf1 a -all\"",
-];
 
 /// A PowerDNS, and the host that mailcert runs on; no mail server runs.
 struct Site {
@@ -79,7 +55,7 @@ impl Site {
         let config = format!(
             "version = 1\nstate_directory = {:?}\n[host]\nname = \"{HOST}\"\ndomains = [\"{DOMAIN}\"]\n\
              [renew]\ntimer = \"none\"\n[dovecot]\nmanage = false\n[postfix]\nmanage = false\n\
-             [dns]\nresolvers = [\"{}\"]\ntimeout = \"20s\"\nprovider = {{ {provider} }}\n{POLICIES}",
+             [dns]\nresolvers = [\"{}\"]\ntimeout = \"20s\"\nprovider = {{ {provider} }}\n{EVERYTHING}",
             self.scratch.path().join("state"),
             self.pdns.address(),
         );

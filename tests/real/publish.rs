@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// What `[dns]` says in the place of `publish = ["spf"]`, and what certificate there is.
-const EVERYTHING: &str = "\
+pub const EVERYTHING: &str = "\
 publish = [\"spf\", \"dmarc\", \"tls-rpt\", \"caa\", \"srv\"]\n\
 dmarc = { policy = \"quarantine\", rua = [\"mailto:dmarc@example.test\"] }\n\
 tls_rpt = { rua = [\"mailto:tls@reports.test\"] }\n\
@@ -28,7 +28,8 @@ type = \"dns-01\"\n\
 [[certificate]]\n\
 identifiers = [\"mail.example.test\"]\n";
 
-const PUBLISHED: [&str; 10] = [
+/// What the host's records come to, the others of the zone left out.
+pub const PUBLISHED: [&str; 10] = [
     "_dmarc.example.test. 3600 IN TXT \"v=DMARC1; p=quarantine; rua=mailto:dmarc@example.test\"",
     "_imaps._tcp.example.test. 3600 IN SRV 0 1 993 mail.example.test.",
     "_pop3s._tcp.example.test. 3600 IN SRV 0 0 0 .",

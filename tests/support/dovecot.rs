@@ -87,24 +87,7 @@ impl Dovecot {
         fresh: &Fresh<'_>,
         (certificate, key): (&Path, &Path),
     ) -> Self {
-        let dovecot = Self {
-            root: scratch.dir("dovecot"),
-        };
-        for directory in [dovecot.root.clone(), scratch.path().to_owned()] {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        let stock = release.file("/usr/share/dovecot");
-        let copy = |name: &str| {
-            let text = fs::read(stock.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-            scratch.file(&format!("dovecot/{name}"), text);
-        };
-        copy("dovecot.conf");
-        for entry in fs::read_dir(stock.join("conf.d")).unwrap() {
-            copy(&format!(
-                "conf.d/{}",
-                entry.unwrap().file_name().to_string_lossy()
-            ));
-        }
+        let dovecot = Self::stock(scratch, &release.file("/usr/share/dovecot"));
         let edit = |name: &str, pairs: &[(&str, &str)]| {
             let file = dovecot.root.join("conf.d").join(name);
             let text = fs::read_to_string(&file).unwrap();
@@ -166,15 +149,14 @@ impl Dovecot {
         );
     }
 
-    /// Writes the same without starting it.
-    pub fn prepare(scratch: &Scratch, address: &LoopbackAddress, fresh: &Fresh<'_>) -> Self {
+    /// Copies the package's configuration, where every service of Dovecot can read it.
+    fn stock(scratch: &Scratch, stock: &Path) -> Self {
         let dovecot = Self {
             root: scratch.dir("dovecot"),
         };
         for directory in [dovecot.root.clone(), scratch.path().to_owned()] {
             fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let stock = Path::new("/usr/share/dovecot");
         let copy = |name: &str| {
             let text = fs::read(stock.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
             scratch.file(&format!("dovecot/{name}"), text);
@@ -186,6 +168,12 @@ impl Dovecot {
                 entry.unwrap().file_name().to_string_lossy()
             ));
         }
+        dovecot
+    }
+
+    /// Writes the same without starting it.
+    pub fn prepare(scratch: &Scratch, address: &LoopbackAddress, fresh: &Fresh<'_>) -> Self {
+        let dovecot = Self::stock(scratch, Path::new("/usr/share/dovecot"));
         let root = dovecot.root.display().to_string();
         let (uid, gid) = fresh.owner;
         let mut passwd = fs::read_to_string("/etc/passwd").unwrap();
