@@ -266,8 +266,11 @@ fn hostile_answers_harm_nothing() {
         .collect();
     let records = format!(
         "{many}@ MX 10 loop1\nloop1 CNAME loop2\nloop2 CNAME loop1\n\
+         @ MX 20 a\\027[31m\\046b\n@ CAA 128 tbs \"\\027[2J\"\n_imaps._tcp SRV 0 1 993 \\007x\\032y\n\
+         autoconfig A 127.0.0.1\n_25._tcp.a\\027[31m\\046b TLSA 3 1 0 {}\n\
          _dmarc CNAME _dmarc2\n_dmarc2 CNAME _dmarc\n\
-         _mta-sts TXT \"v=STSv1; id=\\027[2J\"\n_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:\\027[2J@x.test\"\n"
+         _mta-sts TXT \"v=STSv1; id=\\027[2J\"\n_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:\\027[2J@x.test\"\n",
+        "ab".repeat(20_000)
     );
     let site = Site::start(&[("example.test", records, Signing::Unsigned)]);
     for format in ["text", "json", "nagios"] {

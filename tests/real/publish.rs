@@ -414,6 +414,17 @@ fn leaves_mta_sts(world: &World, mailcert: &Mailcert, policy: &Path, dig: &dyn F
         "mailcert.toml",
         config.replace("mode = \"enforce\"", "mode = \"none\""),
     );
+    // Not in a hurry.
+    let file = world.config_file();
+    let none = fs::read_to_string(&file).unwrap();
+    world
+        .scratch
+        .file("mailcert.toml", config.replace("\"mta-sts\", ", ""));
+    says(
+        &mailcert.run(&["plan", "dns"]).expect(0),
+        &["the MTA-STS policy of example.test stays, and senders heed it"],
+    );
+    world.scratch.file("mailcert.toml", none);
     let begun = mailcert.run(&["apply", "dns", "--yes"]).expect(0);
     says(&begun, &["example.test leaves MTA-STS"]);
     assert_eq!(

@@ -5,10 +5,11 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     super::Context,
-    planning::{Item, Survey},
+    planning::{Item, Survey, Written},
     policy,
 };
 use crate::{
+    config::Publish,
     dns::{desired::Family, plan::Decision},
     env::files,
     model::{
@@ -148,6 +149,32 @@ pub fn settle(context: &Context<'_>, survey: &mut Survey) {
             is_news: true,
         });
     }
+}
+
+/// Tells of policies of ours that go on being served and heeded although `dns.publish` no longer has them.
+pub fn forgotten(context: &Context<'_>, written: &Written) -> Vec<String> {
+    let config = &context.config;
+    let Some(webroot) = &config.dns.policies.mta_sts.webroot else {
+        return Vec::new();
+    };
+    if config.dns.publish.contains(&Publish::MtaSts) {
+        return Vec::new();
+    }
+    let domains = config.host.domains.iter();
+    let standing = domains.filter(|domain| {
+        let path = policy::root_of(webroot, domain).join(policy::PATH);
+        let last = written.contents(&path).last();
+        last.and_then(|(_, content)| Policy::parse(content).ok())
+            .is_some_and(|policy| policy.mode != Mode::None)
+    });
+    standing
+        .map(|domain| {
+            format!(
+                "the MTA-STS policy of {domain} stays, and senders heed it: to leave, put \"mta-sts\" back into dns.publish with \
+                 dns.mta_sts.mode = \"none\", and take it out when `mailcert plan dns` says that the time is over"
+            )
+        })
+        .collect()
 }
 
 fn has_values(item: &Item) -> bool {

@@ -190,6 +190,7 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
         Asking::new(context.env, &resolver, Reach::Everything),
     );
     plan.notes.extend(survey.endings.iter().filter_map(Ended::told));
+    plan.notes.extend(ending::forgotten(context, &survey.written));
     for item in &survey.items {
         let wanted = &item.wanted;
         let decision = match &item.proposal {

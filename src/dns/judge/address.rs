@@ -1,9 +1,9 @@
 //! Addresses of this host, the name that it gives with EHLO, and the names of its addresses (RFC 5321, 2.3.5; RFC 1912,
 //! 2.1). Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::{Ours, Subject, Told, exchangers, host, hosts, is_global};
+use super::{Ours, Reach, Subject, Told, exchangers, host, hosts, is_global};
 use crate::{
     dns::{
         desired::Role,
@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+/// The port of mail between hosts.
+const SMTP: u16 = 25;
 /// Addresses whose names are looked at.
 const MAX_ADDRESSES: usize = 8;
 /// Names of one address that are looked at, as SPF does (RFC 7208, 4.6.4).
@@ -91,6 +93,7 @@ fn own(subject: &Subject, ours: &Ours, facts: &Facts) -> Asked<Vec<Finding>> {
     let ehlo = ours.ehlo.trim_end_matches('.').to_ascii_lowercase();
     let greeting = host(&ehlo, facts);
     let own = host(name, facts)?;
+    let silent = silent(subject, ours, &own.addresses, facts);
     let mut findings = Vec::new();
     if let Some(why) = &own.failed {
         findings.push(told.error(
@@ -144,8 +147,50 @@ fn own(subject: &Subject, ours: &Ours, facts: &Facts) -> Asked<Vec<Finding>> {
             ));
         }
     }
+    for (address, why) in silent? {
+        findings.push(told.warning(
+            "address.silent",
+            format!("port 25 answers at other addresses of {name}, and not at {address}: {why}"),
+            format!("let Postfix listen there (inet_interfaces, inet_protocols), or do not publish {address} at {name}"),
+            "RFC 5321, 5.1",
+        ));
+    }
     let evidence: Vec<String> = own.addresses.iter().map(ToString::to_string).collect();
     Ok(told.conclude(findings, "address.ok", evidence.join(", ")))
+}
+
+/// Returns the addresses of this host's own interfaces at which port 25 does not answer, where it does at another: senders try
+/// them all, and some IPv6 first. Where none answers, that is told with the port; what only a router has is not asked.
+fn silent(
+    subject: &Subject,
+    ours: &Ours,
+    addresses: &[IpAddr],
+    facts: &Facts,
+) -> Asked<Vec<(IpAddr, String)>> {
+    if subject.reach == Reach::DnsOnly || !ours.ports.contains(&SMTP) {
+        return Ok(Vec::new());
+    }
+    let own = addresses
+        .iter()
+        .filter(|address| ours.interfaces.contains(address));
+    let asked: Vec<Asked<(IpAddr, Option<String>)>> = own
+        .take(MAX_ADDRESSES)
+        .map(|address| {
+            let question = Question::Chain(subject.name.to_string(), SocketAddr::new(*address, SMTP));
+            Ok(match facts.get(&question)? {
+                Answer::Unreached(why) => (*address, Some(why.clone())),
+                _ => (*address, None),
+            })
+        })
+        .collect();
+    let asked: Vec<(IpAddr, Option<String>)> = asked.into_iter().collect::<Asked<_>>()?;
+    if asked.iter().all(|(_, why)| why.is_some()) {
+        return Ok(Vec::new());
+    }
+    Ok(asked
+        .into_iter()
+        .filter_map(|(address, why)| Some((address, why?)))
+        .collect())
 }
 
 /// The names of the addresses that send, and whether these lead back.

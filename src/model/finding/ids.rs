@@ -15,6 +15,10 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     ("address.ok", "the host's addresses are good"),
     ("address.servers-disagree", "name servers give different answers"),
+    (
+        "address.silent",
+        "port 25 answers at some addresses of the host and not at all",
+    ),
     ("address.unanswered", "nobody tells the host's addresses"),
     ("ca.crl-expired", "the private CA's CRL is too old, or missing"),
     ("ca.crl-expires-soon", "the private CA's next CRL is late"),

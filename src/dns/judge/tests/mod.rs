@@ -251,3 +251,34 @@ fn hostile_answers_harm_nothing() {
     }
     findings(&large, Role::MailDomain);
 }
+
+#[test]
+fn many_and_bad_answers_of_every_type_harm_nothing() {
+    let mut zone = Zone::good();
+    for n in 0..300_u32 {
+        for line in [
+            format!("mail.example.test A 198.51.{}.{}", n / 250, n % 250),
+            format!("198.51.100.25 PTR h{n}.\x1b[31m.test"),
+            format!("2001:db8::25 PTR {}.test", "x".repeat(300)),
+            format!("example.test CAA 128 is\x1bsue{n} ca\x07.test; a b"),
+            format!("example.test CAA 0 issue {}", ";".repeat(200)),
+            format!("_imaps._tcp.example.test SRV 0 1 993 t{n}\x07.test"),
+            format!("_25._tcp.mail.example.test TLSA 255 255 255 {n:08x}"),
+            format!("_25._tcp.mail.example.test TLSA 3 1 1 {n:064x}"),
+            format!("example.test NS n{n}.\x1b.test"),
+            format!("autoconfig.example.test AAAA 2001:db8::{n:x}"),
+        ] {
+            zone.add(&line);
+        }
+    }
+    // Names that lead to each other, and to names that are none.
+    for (one, other) in [("backup", "loop"), ("loop", "backup")] {
+        zone.add(&format!("{one}.example.test CNAME {other}.example.test"));
+    }
+    zone.add("example.test MX 5 a.b\\.c..test");
+    zone.add(&format!("example.test MX 6 {}.test", "y".repeat(250)));
+    for role in [Role::Any, Role::MailDomain, Role::Host] {
+        let all = findings(&zone, role);
+        assert!(all.len() < 200, "{role:?}: {}", all.len());
+    }
+}

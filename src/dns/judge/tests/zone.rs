@@ -1,6 +1,6 @@
 //! A scripted world: `NAME TYPE VALUE` lines; what is not there does not exist. `!` for a value is a failure, `!bogus` one
 //! that DNSSEC is the reason of; `@ADDRESS NAME TYPE VALUE` is what one name server has, in the place of the others'.
-//! `NAME INSECURE` takes the AD bit from all answers at and below a name.
+//! `ADDRESS:PORT SILENT` is a port that nobody listens at. `NAME INSECURE` takes the AD bit from all answers at and below a name.
 
 use std::{net::SocketAddr, sync::LazyLock};
 
@@ -225,6 +225,14 @@ impl Zone {
             .values(&owner, "TTL")
             .next()
             .map_or(60, |ttl| ttl.parse().unwrap());
+        if let Question::Chain(_, address) = question
+            && self.lines.iter().any(|line| *line == format!("{address} SILENT"))
+        {
+            return Reply {
+                answer: Answer::Unreached("connecting: refused".to_owned()),
+                status,
+            };
+        }
         if let Some(failure) = values.first().filter(|value| value.starts_with('!')) {
             status.bogus = (*failure == "!bogus").then(|| "DNSSEC: a signature has expired".to_owned());
             let answer = match question {

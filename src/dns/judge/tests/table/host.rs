@@ -214,5 +214,13 @@ pub fn cases() -> Vec<Case> {
             "address.not-this-host",
             Info,
         ),
+        case(
+            "8.listens",
+            Host,
+            &[],
+            &["[2001:db8::25]:25 SILENT"],
+            "address.silent",
+            Warning,
+        ),
     ]
 }

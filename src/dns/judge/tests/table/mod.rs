@@ -124,6 +124,7 @@ pub const RULES: &[&str] = &[
     "8.ptr-ehlo",
     "8.private",
     "8.here",
+    "8.listens",
     "9.srv",
     "9.wanted",
     "9.autoconfig",
