@@ -13,7 +13,7 @@ pub use due::{Due, Reason, choose, due, is_to_be_asked, renew_at};
 pub use retry::{back_off, capped};
 
 use super::failure::Concern;
-use super::lineage::{Failure, Held, Lineage, State};
+use super::lineage::{Failure, Generation, Held, Lineage, State};
 use super::name::Identifier;
 
 /// What is to be done for one lineage now.
@@ -108,7 +108,21 @@ pub fn capped_until(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime)
     if current.is_some_and(|current| lineage.revocation_of(current).is_some()) {
         return None;
     }
-    capped(&lineage.issued_at, now, policy.max_per_day, policy.max_per_week)
+    let issued_at = issued_for(lineage, policy.identifiers);
+    capped(issued_at, now, policy.max_per_day, policy.max_per_week)
+}
+
+/// Returns when certificates for just these names were issued: the caps, as the CA's limits, count each set of names for itself.
+/// Nothing tells of an instant what was issued then, but for how many of the newest generations are for these names.
+fn issued_for<'a>(lineage: &'a Lineage, identifiers: &[Identifier]) -> &'a [OffsetDateTime] {
+    let is_for_others = |generation: &Generation| {
+        let mut has = generation.identifiers.clone();
+        has.sort();
+        has != identifiers
+    };
+    let n_newest = lineage.generations.values().rev().position(is_for_others);
+    let n_others = n_newest.map_or(0, |n| lineage.issued_at.len().saturating_sub(n));
+    lineage.issued_at.get(n_others..).unwrap_or_default()
 }
 
 fn wait_for_cap(lineage: &Lineage, policy: &Policy<'_>, now: OffsetDateTime) -> Option<Next> {
@@ -183,7 +197,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::model::lineage::{Generation, Order, Step};
+    use crate::model::lineage::{Order, Step};
 
     const START: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
 
@@ -316,6 +330,11 @@ mod tests {
             next(&lineage, &policy, late, Urgency::Ordinary),
             Next::Wait(..)
         ));
+        let others = Policy {
+            identifiers: &["a.example".parse().unwrap(), "b.example".parse().unwrap()],
+            ..policy
+        };
+        assert_eq!(capped_until(&lineage, &others, late), None);
         // What is complete is not held back by an order that has to wait; what failed to deploy waits for its own time.
         lineage.state = State::Installed;
         assert_eq!(next(&lineage, &policy, late, Urgency::Ordinary), Next::Deploy(1));
