@@ -6,7 +6,7 @@
 //! systemd.timer(5), systemd.exec(5), crontab(5).
 
 use std::{
-    fmt,
+    fmt, iter,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,8 +30,12 @@ use crate::{
 /// The unit that systemd is asked to enable.
 pub const UNIT: &str = "mailcert-renew.timer";
 
-const TIMER_PATH: &str = "/etc/systemd/system/mailcert-renew.timer";
-const SERVICE_PATH: &str = "/etc/systemd/system/mailcert-renew.service";
+const SERVICE: &str = "mailcert-renew.service";
+/// Where an administrator's units are, and ours.
+const UNIT_DIR: &str = "/etc/systemd/system";
+/// Where a package's units are, which one of the same name in [`UNIT_DIR`] hides; in `/lib` on hosts whose `/usr` is not merged
+/// (systemd.unit(5), "Unit File Load Path").
+const PACKAGE_UNIT_DIRS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
 const CRON_PATH: &str = "/etc/cron.d/mailcert";
 
 const TIMER_TEXT: &str = include_str!("../examples/systemd/mailcert-renew.timer");
@@ -43,6 +47,7 @@ const CRON_TEXT: &str = include_str!("../examples/systemd/mailcert.cron");
 const EXAMPLE_EXECUTABLE: &str = "/usr/bin/mailcert";
 const EXAMPLE_CONFIG: &str = "/etc/mailcert/mailcert.toml";
 const EXAMPLE_STATE: &str = "ReadWritePaths=/var/lib/mailcert\n";
+const EXAMPLE_CONDITION: &str = "ConditionPathExists=/etc/mailcert/mailcert.toml\n";
 const EXAMPLE_MINUTE: &str = "\n17 * * * *";
 
 /// The largest unit or cron file that is read, in bytes.
@@ -172,9 +177,7 @@ fn systemd_runs(env: &Env) -> bool {
 /// When a path cannot stand in the files, or an existing file cannot be read.
 pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
     let mut plan = Plan::default();
-    let mut files_change = |path: &str, wanted: Option<String>, reason: &str| -> Result<(), TimerError> {
-        let path = env.host_path(path);
-        let before = files::read_if_exists(&path, FILE_LIMIT).map_err(TimerError::File)?;
+    let mut file_change = |path: PathBuf, before: Option<Vec<u8>>, wanted: Option<String>, reason: &str| {
         let after = wanted.map(String::into_bytes);
         if before != after {
             plan.changes.push(Change::File(FileChange {
@@ -184,11 +187,15 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
                 reasons: vec![reason.to_owned()],
             }));
         }
-        Ok(())
     };
+    let read = |path: &Path| files::read_if_exists(path, FILE_LIMIT).map_err(TimerError::File);
+    let cron_path = env.host_path(CRON_PATH);
     match waker {
         Waker::None => {}
-        Waker::Cron => files_change(CRON_PATH, Some(cron_text(job)?), "renews every hour")?,
+        Waker::Cron => {
+            let before = read(&cron_path)?;
+            file_change(cron_path, before, Some(cron_text(job)?), "renews every hour");
+        }
         Waker::Systemd => {
             let reason = match job.sandbox {
                 Sandbox::Full => "renews in a sandbox",
@@ -196,13 +203,25 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
                     "renews without a sandbox: hooks, or the firewall's program, could not work in it"
                 }
             };
-            files_change(SERVICE_PATH, Some(service_text(job)?), reason)?;
-            files_change(TIMER_PATH, Some(TIMER_TEXT.to_owned()), "renews every hour")?;
-            files_change(
-                CRON_PATH,
+            let units = [
+                (SERVICE, service_text(job)?, reason),
+                (UNIT, timer_text(job)?, "renews every hour"),
+            ];
+            for (name, wanted, reason) in units {
+                let path = env.host_path(UNIT_DIR).join(name);
+                let before = read(&path)?;
+                // A package's unit that says the same serves, and its next version arrives with the package's.
+                if before.is_some() || loaded_unit(env, name)?.as_deref() != Some(wanted.as_bytes()) {
+                    file_change(path, before, Some(wanted), reason);
+                }
+            }
+            let before = read(&cron_path)?;
+            file_change(
+                cron_path,
+                before,
                 None,
                 "the systemd timer does it: twice would be too often",
-            )?;
+            );
             let enabled = status(env, waker).enabled;
             // systemd goes on with the units it has read until it is told to read them anew.
             if !enabled || !plan.is_empty() {
@@ -220,6 +239,27 @@ pub fn plan(env: &Env, waker: Waker, job: &Job) -> Result<Plan, TimerError> {
         }
     }
     Ok(plan)
+}
+
+/// Returns the text of the unit that systemd loads: ours, or else a package's.
+fn loaded_unit(env: &Env, name: &str) -> Result<Option<Vec<u8>>, TimerError> {
+    for dir in iter::once(UNIT_DIR).chain(PACKAGE_UNIT_DIRS) {
+        let path = env.host_path(dir).join(name);
+        if let Some(text) = files::read_if_exists(&path, FILE_LIMIT).map_err(TimerError::File)? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the timer unit for this host.
+///
+/// # Errors
+/// When a path holds control characters or is not UTF-8.
+fn timer_text(job: &Job) -> Result<String, TimerError> {
+    // Specifiers are expanded in it, quotes are not taken away.
+    let path = plain(&job.config_file)?.replace('%', "%%");
+    Ok(TIMER_TEXT.replace(EXAMPLE_CONDITION, &format!("ConditionPathExists={path}\n")))
 }
 
 /// Returns the service unit for this host.
@@ -243,8 +283,7 @@ pub fn service_text(job: &Job) -> Result<String, TimerError> {
 
 /// Returns whether the unit on this host has the sandbox that hooks cannot work in.
 pub fn locks_hooks_in(env: &Env) -> bool {
-    let unit = files::read_if_exists(&env.host_path(SERVICE_PATH), FILE_LIMIT);
-    let text = unit.ok().flatten().unwrap_or_default();
+    let text = loaded_unit(env, SERVICE).ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&text).contains("\nProtectSystem=strict\n")
 }
 
@@ -369,15 +408,19 @@ pub fn status(env: &Env, waker: Waker) -> Status {
     }
 }
 
-/// Returns when the timer's file was written: since then it should have run.
-pub fn installed_at(env: &Env, waker: Waker) -> Option<OffsetDateTime> {
-    let path = match waker {
-        Waker::Cron => CRON_PATH,
-        Waker::Systemd => TIMER_PATH,
+/// Returns when the timer's file was written, since when it should have run. A package's file is as old as the package: a timer of
+/// its waits for `config_file`.
+pub fn installed_at(env: &Env, waker: Waker, config_file: &Path) -> Option<OffsetDateTime> {
+    let own = match waker {
+        Waker::Cron => env.host_path(CRON_PATH),
+        Waker::Systemd => env.host_path(UNIT_DIR).join(UNIT),
         Waker::None => return None,
     };
-    let modified = env.host_path(path).metadata().and_then(|meta| meta.modified());
-    modified.ok().map(OffsetDateTime::from)
+    let modified = own.metadata().or_else(|_| config_file.metadata());
+    modified
+        .and_then(|meta| meta.modified())
+        .ok()
+        .map(OffsetDateTime::from)
 }
 
 /// Reads what `systemctl show` printed.
@@ -579,6 +622,77 @@ mod tests {
             [Change::File(_), Change::File(_), Change::Timer(_)]
         );
         assert!(expected, "{changes:?}");
+    }
+
+    #[test]
+    fn a_packages_units_serve_where_they_say_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let env = env(root.path());
+        let packaged = root.path().join("usr/lib/systemd/system");
+        let wants = root.path().join("etc/systemd/system/timers.target.wants");
+        fs::create_dir_all(&packaged).unwrap();
+        fs::create_dir_all(&wants).unwrap();
+        fs::write(packaged.join(UNIT), TIMER_TEXT).unwrap();
+        fs::write(packaged.join(SERVICE), SERVICE_TEXT).unwrap();
+        std::os::unix::fs::symlink("x", wants.join(UNIT)).unwrap();
+        let usual = Job {
+            executable: EXAMPLE_EXECUTABLE.into(),
+            config_file: EXAMPLE_CONFIG.into(),
+            state_directory: "/var/lib/mailcert".into(),
+            writable: vec![],
+            ..job()
+        };
+        assert_eq!(plan(&env, Waker::Systemd, &usual).unwrap(), Plan::default());
+        assert!(locks_hooks_in(&env));
+
+        // What this host wants otherwise stands in units of our own, and systemd takes those.
+        let hooked = Job {
+            sandbox: Sandbox::None,
+            ..usual.clone()
+        };
+        let changes = plan(&env, Waker::Systemd, &hooked).unwrap().changes;
+        let [
+            Change::File(FileChange {
+                path,
+                before: None,
+                after: Some(after),
+                ..
+            }),
+            Change::Timer(_),
+        ] = changes.as_slice()
+        else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(path, &root.path().join("etc/systemd/system").join(SERVICE));
+        fs::write(path, after).unwrap();
+        assert_eq!(plan(&env, Waker::Systemd, &hooked).unwrap(), Plan::default());
+        assert!(!locks_hooks_in(&env));
+        // Back to the usual: ours, which hides the package's, becomes it.
+        let changes = plan(&env, Waker::Systemd, &usual).unwrap().changes;
+        assert!(
+            matches!(
+                changes.as_slice(),
+                [Change::File(FileChange { before: Some(_), .. }), Change::Timer(_)]
+            ),
+            "{changes:?}"
+        );
+    }
+
+    #[test]
+    fn the_timer_waits_for_this_hosts_configuration() {
+        let check = |path: &str, expected: &str| {
+            let text = timer_text(&Job {
+                config_file: path.into(),
+                ..job()
+            })
+            .unwrap();
+            assert!(
+                text.contains(&format!("\nConditionPathExists={expected}\n")),
+                "{text}"
+            );
+        };
+        check("/srv/mail cert/100%.toml", "/srv/mail cert/100%%.toml");
+        check(EXAMPLE_CONFIG, EXAMPLE_CONFIG);
     }
 
     #[test]

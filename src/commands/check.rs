@@ -494,7 +494,7 @@ fn timer_findings(context: &Context<'_>) -> Vec<Finding> {
             .into_iter()
             .flatten()
             .max()
-            .or_else(|| timer::installed_at(context.env, seen.waker));
+            .or_else(|| timer::installed_at(context.env, seen.waker, &context.config_path));
         let silent = since.map(|since| context.now() - since).unwrap_or_default();
         if silent > LATE {
             let severity = if silent > VERY_LATE {

@@ -234,6 +234,41 @@ fn every_module_says_what_it_is_for() {
 }
 
 #[test]
+fn the_debian_package_is_of_this_version_and_licence() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let first = format!("mailcert ({}-1) ", env!("CARGO_PKG_VERSION"));
+    assert!(read("examples/debian/changelog").starts_with(&first), "{first}");
+
+    // The licence file and the package say the same, paragraph by paragraph.
+    let words = |text: &str| {
+        text.split_whitespace()
+            .filter(|word| *word != ".")
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let licence = read("LICENSE");
+    let (_, mit) = licence.split_once("\nMIT License\n").unwrap();
+    let copyright = read("examples/debian/copyright");
+    let (_, packaged) = copyright.split_once("\nLicense: MIT\n").unwrap();
+    assert_eq!(words(packaged), words(mit));
+
+    // dpkg goes on after a failed line of a script that does not say otherwise. tests/debian-package tries what they do.
+    for script in ["config", "postinst", "prerm", "postrm"] {
+        let text = read(&format!("examples/debian/{script}"));
+        assert!(
+            text.starts_with("#!/bin/sh\n") && text.contains("\nset -e\n"),
+            "{script}"
+        );
+    }
+    // The purge asks for the answer by this name.
+    assert!(read("examples/debian/templates").starts_with("Template: mailcert/remove-keys\n"));
+    assert!(read("examples/debian/postrm").contains("db_get mailcert/remove-keys"));
+}
+
+#[test]
 fn every_example_and_hook_is_read_by_a_test() {
     let readers: String = sources("src", ".rs")
         .into_iter()
