@@ -1,6 +1,12 @@
 //! Tells what long work is doing: a line that changes on a terminal, plain lines in a log, nothing when quiet.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -85,6 +91,19 @@ impl Progress {
         }
     }
 
+    /// Says what is being done now, for each of many; returns what counts them.
+    ///
+    /// The count is for who watches: it changes the line on a terminal, and no other line is written.
+    pub fn tally(&self, text: &str, n_all: usize) -> Tally {
+        self.step(text);
+        Tally {
+            progress: self.clone(),
+            text: text.to_owned(),
+            n_all,
+            n_done: Arc::default(),
+        }
+    }
+
     /// Says what has been reached; stays on the screen.
     pub fn done(&self, text: &str) {
         for line in text.lines() {
@@ -103,6 +122,30 @@ impl Progress {
             bar.disable_steady_tick();
             bar.set_message("");
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// How many of many things are done. Cheap to clone; tasks share one.
+#[derive(Clone)]
+pub struct Tally {
+    progress: Progress,
+    text: String,
+    n_all: usize,
+    n_done: Arc<AtomicUsize>,
+}
+
+impl Tally {
+    /// Returns one that nobody sees.
+    pub fn quiet() -> Self {
+        Progress::quiet().tally("", 0)
+    }
+
+    /// Counts one more that is done.
+    pub fn add_one(&self) {
+        let n_done = self.n_done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Target::Terminal { bar, .. } = &*self.progress.target {
+            bar.set_message(format!("{}: {n_done} of {}", self.text, self.n_all));
         }
     }
 }

@@ -26,10 +26,13 @@ use super::{
     target::Target,
     tls,
 };
-use crate::model::{
-    certificate::{CHAIN_LIMIT, Sha256},
-    endpoint::Scheme,
-    name::DomainName,
+use crate::{
+    env::progress::Tally,
+    model::{
+        certificate::{CHAIN_LIMIT, Sha256},
+        endpoint::Scheme,
+        name::DomainName,
+    },
 };
 
 /// How many conversations are held at a time; Postfix lets one client have 50 (`smtpd_client_connection_count_limit`).
@@ -117,6 +120,11 @@ impl Client {
 
     /// Asks every target once, several at a time; the answers stand in the order of the targets.
     pub async fn ask_all(&self, targets: &[Target], dialogue: Dialogue) -> Vec<Sighting> {
+        self.ask_many(targets, dialogue, &Tally::quiet()).await
+    }
+
+    /// Does what [`Self::ask_all`] does, and counts the answers.
+    pub async fn ask_many(&self, targets: &[Target], dialogue: Dialogue, tally: &Tally) -> Vec<Sighting> {
         let mut tasks = JoinSet::new();
         for (index, target) in targets.iter().cloned().enumerate() {
             let client = self.clone();
@@ -126,6 +134,7 @@ impl Client {
         while let Some(joined) = tasks.join_next().await {
             // A conversation neither panics nor is it aborted; were it so, its target would be missing here.
             sightings.extend(joined);
+            tally.add_one();
         }
         sightings.sort_by_key(|(index, _)| *index);
         sightings.into_iter().map(|(_, sighting)| sighting).collect()

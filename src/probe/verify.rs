@@ -13,6 +13,7 @@ use super::{
     sighting::Sighting,
     target::Target,
 };
+use crate::env::progress::Tally;
 
 /// How many goals are pursued at a time: more than there are conversations, since most goals wait between two of them.
 const AT_ONCE: usize = 64;
@@ -78,19 +79,23 @@ impl Verified {
 }
 
 /// Asks many goals at the same time, each until it is proven or time is up; the results stand in the order of the goals.
-pub async fn verify(client: &Client, goals: Vec<Goal>, patience: Patience) -> Vec<Verified> {
+pub async fn verify(client: &Client, goals: Vec<Goal>, patience: Patience, tally: &Tally) -> Vec<Verified> {
     let mut tasks = JoinSet::new();
     let mut results = Vec::new();
+    let mut keep = |joined| {
+        results.push(joined);
+        tally.add_one();
+    };
     for (index, goal) in goals.into_iter().enumerate() {
         if tasks.len() >= AT_ONCE {
             // The time of one that waits for its turn must not be over before it begins.
-            results.extend(tasks.join_next().await.into_iter().flatten());
+            tasks.join_next().await.into_iter().flatten().for_each(&mut keep);
         }
         let client = client.clone();
         tasks.spawn(async move { (index, pursue(&client, &goal, patience).await) });
     }
     while let Some(joined) = tasks.join_next().await {
-        results.extend(joined);
+        joined.into_iter().for_each(&mut keep);
     }
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, verified)| verified).collect()
@@ -190,7 +195,13 @@ mod tests {
             old: vec![],
             new: new.leaf(),
         };
-        let results = verify(&client(), vec![Goal { target, expectation }], patience(within)).await;
+        let results = verify(
+            &client(),
+            vec![Goal { target, expectation }],
+            patience(within),
+            &Tally::quiet(),
+        )
+        .await;
         let verified = results.into_iter().next().unwrap();
         assert_eq!(server.connections(), verified.asked as usize);
         verified

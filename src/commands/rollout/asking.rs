@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::{
     commands::Context,
+    env::progress::Tally,
     error::{Error, Result},
     model::{
         endpoint::{Asked, Endpoint},
@@ -36,7 +37,7 @@ async fn targets(context: &Context<'_>, asked: &Asked) -> Vec<Target> {
 }
 
 /// Looks at each once.
-pub(super) async fn sight(context: &Context<'_>, all: &[&Asked]) -> Result<Vec<Before>> {
+pub(super) async fn sight(context: &Context<'_>, all: &[&Asked], tally: &Tally) -> Result<Vec<Before>> {
     let client = client(context)?;
     // Restrictions do not hang on the name: one mail transaction for an endpoint is enough.
     let (named, by_default): (Vec<&Asked>, Vec<&Asked>) =
@@ -50,7 +51,7 @@ pub(super) async fn sight(context: &Context<'_>, all: &[&Asked]) -> Result<Vec<B
                 names.extend(found.iter().map(|_| asked.server_name.clone()));
                 questions.extend(found);
             }
-            let sightings = client.ask_all(&questions, dialogue).await;
+            let sightings = client.ask_many(&questions, dialogue, tally).await;
             before.extend(
                 sightings
                     .iter()
@@ -69,7 +70,7 @@ pub(super) async fn sight(context: &Context<'_>, all: &[&Asked]) -> Result<Vec<B
 /// Looks at what endpoints serve by default, once.
 pub(super) async fn sight_endpoints(context: &Context<'_>, endpoints: &[Endpoint]) -> Result<Vec<Before>> {
     let asked: Vec<Asked> = endpoints.iter().cloned().map(Asked::from).collect();
-    sight(context, &asked.iter().collect::<Vec<_>>()).await
+    sight(context, &asked.iter().collect::<Vec<_>>(), &Tally::quiet()).await
 }
 
 /// Asks until each is proven, or patience is over.
@@ -80,6 +81,7 @@ pub(super) async fn ask_until_proven(
     context: &Context<'_>,
     checks: Vec<(Asked, Expectation)>,
     patience: Patience,
+    tally: &Tally,
 ) -> Result<Vec<(Asked, Judgment)>> {
     let client = client(context)?;
     let mut settled: Option<Endpoint> = None;
@@ -96,11 +98,11 @@ pub(super) async fn ask_until_proven(
         good_in_a_row: NonZeroU32::MIN,
         ..patience
     };
-    let mut judged = pursue(context, &client, first, patience).await;
+    let mut judged = pursue(context, &client, first, patience, tally).await;
     let mut rest = rest.into_iter().peekable();
     while rest.peek().is_some() {
         let chunk: Vec<_> = rest.by_ref().take(AT_ONCE).collect();
-        judged.extend(pursue(context, &client, chunk, once).await);
+        judged.extend(pursue(context, &client, chunk, once, tally).await);
     }
     Ok(judged)
 }
@@ -110,6 +112,7 @@ async fn pursue(
     client: &Client,
     checks: Vec<(Asked, Expectation)>,
     patience: Patience,
+    tally: &Tally,
 ) -> Vec<(Asked, Judgment)> {
     let (mut goals, mut names) = (Vec::new(), Vec::new());
     for (asked, expectation) in checks {
@@ -121,7 +124,7 @@ async fn pursue(
             });
         }
     }
-    let verified = verify::verify(client, goals, patience).await;
+    let verified = verify::verify(client, goals, patience, tally).await;
     let judged = verified.into_iter().zip(names);
     judged
         .map(|(one, server_name)| {

@@ -379,8 +379,11 @@ impl<'a> Rollout<'_, '_, 'a> {
             .collect();
         let mut baseline = kept;
         if !unknown.is_empty() {
-            self.context.progress.step("looking at what is served now");
-            let sighted = self.context.wait(sight(self.context, &unknown));
+            let tally = self
+                .context
+                .progress
+                .tally("looking at what is served now", unknown.len());
+            let sighted = self.context.wait(sight(self.context, &unknown, &tally));
             baseline.extend(sighted.and_then(|sighted| sighted).unwrap_or_default());
         }
         baseline
@@ -680,9 +683,6 @@ impl<'a> Rollout<'_, '_, 'a> {
         if self.expected.is_empty() {
             return;
         }
-        self.context
-            .progress
-            .step("asking every port which certificate it serves");
         let log = self.dovecot_log.take();
         let mut judged = match self.context.wait(self.verify(log)) {
             Ok(Ok(judged)) => judged,
@@ -762,16 +762,19 @@ impl<'a> Rollout<'_, '_, 'a> {
         }
         let is_of_dovecot =
             |(asked, _): &(Asked, Expectation)| Daemon::of(&asked.endpoint) == Daemon::Dovecot;
-        let (of_dovecot, others): (Vec<_>, Vec<_>) = checks.into_iter().partition(is_of_dovecot);
         let context = self.context;
+        let tally = context
+            .progress
+            .tally("asking every port which certificate it serves", checks.len());
+        let (of_dovecot, others): (Vec<_>, Vec<_>) = checks.into_iter().partition(is_of_dovecot);
         let refused_by_dovecot: Vec<Expected> = of_dovecot.clone();
         let of_dovecot = async {
             tokio::select! {
-                judged = ask_until_proven(context, of_dovecot, Patience::default()) => judged,
+                judged = ask_until_proven(context, of_dovecot, Patience::default(), &tally) => judged,
                 complaint = complaint(log) => Ok(refused(refused_by_dovecot, &complaint)),
             }
         };
-        let others = ask_until_proven(context, others, Patience::default());
+        let others = ask_until_proven(context, others, Patience::default(), &tally);
         let (of_dovecot, others) = tokio::join!(of_dovecot, others);
         let mut judged = others?;
         judged.extend(of_dovecot?);

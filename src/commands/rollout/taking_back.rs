@@ -279,7 +279,6 @@ impl Rollout<'_, '_, '_> {
     /// Looks whether what was put back works as before; a service that Postfix throttles takes up to a minute.
     fn look_after_taking_back(&self, error: Error) -> (HashMap<Asked, Judgment>, Error) {
         let context = self.context;
-        context.progress.step("asking every port whether it is as before");
         let moves: HashMap<&String, &Moving<'_>> = self
             .moves
             .iter()
@@ -303,7 +302,10 @@ impl Rollout<'_, '_, '_> {
             within_if_failing: PATIENCE_AFTER_TAKING_BACK,
             ..Patience::default()
         };
-        let looked = context.wait(ask_until_proven(context, checks, patience));
+        let tally = context
+            .progress
+            .tally("asking every port whether it is as before", checks.len());
+        let looked = context.wait(ask_until_proven(context, checks, patience, &tally));
         match looked.and_then(|looked| looked) {
             Err(failure) => (HashMap::new(), error.cause(failure)),
             Ok(judged) => {
