@@ -381,6 +381,9 @@ pub struct Check {
     /// A host that `outbound` asks on ports 25, 587 and 465, or on the one that is named (may be repeated)
     #[arg(long = "to", value_name = "HOST[:PORT]")]
     pub to: Vec<Peer>,
+    /// `tls` asks for every name of the SNI map on every port that uses it, not for some of very many
+    #[arg(long)]
+    pub every_name: bool,
 }
 
 /// Reads a DKIM selector: labels of a name (RFC 6376, 3.1).

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     commands::{
         self, Context, apply, check, deploy, init, init::Ask, notify::watched, outcome::Findings, plan,
-        probe, records, renew, status, target::Target, undo,
+        probe, records, renew, sni::Extent, status, target::Target, undo,
     },
     env::{Env, log::Log, progress::Progress},
     error::{Error, ExitCode, Result},
@@ -324,6 +324,10 @@ fn check_all(env: &Env, request: &Check, path: &std::path::Path, shown: &Show) -
         words: &request.targets,
         to: &request.to,
         selectors: &request.selectors,
+        sni_names: match request.every_name {
+            true => Extent::Every,
+            false => Extent::Some,
+        },
     };
     if let Some(list) = &request.from {
         return check_list(env, list, wanted, path, shown);

@@ -1,10 +1,15 @@
 //! `check`: looks at everything from outside and inside, and prints findings; changes nothing.
 
+mod tls;
+
 use std::{collections::HashSet, path::Path};
 
 use super::{
-    Context, certificates, doctor, domains, dovecot, firewall, mail, outbound, outcome::Findings, plan,
-    relay_clients, sender_login, sni, trust_bundle,
+    Context, certificates, doctor, domains, firewall, mail, outbound,
+    outcome::Findings,
+    plan, relay_clients, sender_login,
+    sni::{self, Extent},
+    trust_bundle,
 };
 use crate::{
     ca::{layout::Layout, root_certificates},
@@ -12,14 +17,13 @@ use crate::{
     env::{Env, files, progress::Progress},
     error::{Error, Result},
     model::{
-        authority,
-        endpoint::{Asked, Peer},
+        endpoint::Peer,
         finding::{Finding, Severity},
         name::DomainName,
         plan::Change,
     },
     postfix::{doctor::is_told, inspect::Instance},
-    probe::{Client, Dialogue, Target, check as tls_check, load_roots, trust::Roots},
+    probe::{load_roots, trust::Roots},
     timer,
 };
 
@@ -53,6 +57,8 @@ pub struct Request<'a> {
     pub to: &'a [Peer],
     /// DKIM selectors for `dns`.
     pub selectors: &'a [String],
+    /// How many names of the SNI map `tls` asks for.
+    pub sni_names: Extent,
 }
 
 /// Checks the targets; without one, everything.
@@ -69,6 +75,11 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
     if !request.selectors.is_empty() && !families.contains(&Family::Dns) {
         return Err(Error::usage(
             "--selector names a DKIM key for `mailcert check dns`, which was not asked for",
+        ));
+    }
+    if request.sni_names == Extent::Every && !families.contains(&Family::Tls) {
+        return Err(Error::usage(
+            "--every-name is for `mailcert check tls`, which was not asked for",
         ));
     }
     if !domains.is_empty() {
@@ -109,7 +120,7 @@ pub fn run(env: &Env, config: &Path, progress: &Progress, request: Request<'_>) 
             Family::Outbound => findings.extend(outbound::run(env, config, progress, request.to)?),
             Family::Postfix => findings.extend(postfix(&context)),
             Family::Timer => findings.extend(timer_findings(&context)),
-            Family::Tls => findings.extend(tls(&context)?),
+            Family::Tls => findings.extend(tls::findings(&context, request.sni_names)?),
         }
     }
     Ok(Findings {
@@ -129,7 +140,7 @@ pub fn list(
     request: Request<'_>,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<Severity> {
-    if request.words != ["dns"] || !request.to.is_empty() {
+    if request.words != ["dns"] || !request.to.is_empty() || request.sni_names == Extent::Every {
         return Err(Error::usage("--from names a list for `mailcert check dns` alone")
             .remedy("run `mailcert check dns --from FILE`"));
     }
@@ -203,14 +214,14 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
             .remedy(error.remedies.join("\n"))
             .reference("postconf(1)")
     };
-    let server = match mail::inspect(context) {
+    let unmanaged =
+        |evidence: &str| Finding::new(Severity::Info, "postfix.unmanaged", directory.clone(), evidence);
+    let is_managed = context.config.postfix.manage;
+    let server = match mail::look(context) {
         Ok(Some(server)) => server,
         Ok(None) => {
-            return vec![Finding::new(
-                Severity::Info,
-                "postfix.unmanaged",
-                directory,
-                "postfix.manage is false",
+            return vec![unmanaged(
+                "postfix.manage is false, and there is no Postfix to look at",
             )];
         }
         Err(error) => return vec![refused(&error)],
@@ -235,9 +246,16 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
     findings.extend(relay_clients::findings(context, &server));
     findings.extend(trust_bundle::findings(context, &server));
     findings.extend(doctor::findings(context, &server));
-    match plan::postfix(context, &HashSet::new()) {
-        Err(error) => findings.push(refused(&error)),
-        Ok(plan) => {
+    let planned = is_managed.then(|| plan::postfix(context, &HashSet::new()));
+    match planned {
+        None => {
+            doctor::by_hand::adapt(&mut findings, "postfix");
+            findings.push(unmanaged(
+                "postfix.manage is false: mailcert looks at it, and changes nothing of it",
+            ));
+        }
+        Some(Err(error)) => findings.push(refused(&error)),
+        Some(Ok(plan)) => {
             for change in &plan.changes {
                 let Change::File(change) = change else { continue };
                 // The map follows aliases that others edit, and only `apply` writes it.
@@ -275,7 +293,10 @@ fn postfix(context: &Context<'_>) -> Vec<Finding> {
             Severity::Ok,
             "postfix.ok",
             directory,
-            "it is as the configuration wants it",
+            match is_managed {
+                true => "it is as the configuration wants it",
+                false => "nothing is wrong with it",
+            },
         ));
     }
     findings
@@ -316,130 +337,6 @@ fn client_ca(server: &Instance) -> Option<Finding> {
         return None;
     }
     finding("smtp_tls_CAfile holds no CA certificate: it names the roots we trust, not our own certificate")
-}
-
-/// Asks every port that speaks TLS what it serves.
-fn tls(context: &Context<'_>) -> Result<Vec<Finding>> {
-    context
-        .progress
-        .step("asking every port which certificate it serves");
-    let server = match mail::inspect(context) {
-        Ok(server) => server,
-        Err(error) => {
-            let evidence = std::iter::once(error.message)
-                .chain(error.causes)
-                .collect::<Vec<_>>()
-                .join(": ");
-            return Ok(vec![
-                Finding::new(
-                    Severity::Error,
-                    "tls.no-endpoints",
-                    context.config.host.name.to_string(),
-                    evidence,
-                )
-                .remedy(error.remedies.join("\n")),
-            ]);
-        }
-    };
-    // What is wrong with its configuration, `check dovecot` says.
-    let dovecot = dovecot::inspect(context).ok().flatten();
-    let roots = roots(context)?;
-    context.wait(async {
-        let in_sni_map = sni::sample(context);
-        let expected = mail::expected(context, server.as_ref(), &[], &in_sni_map).await;
-        let mut endpoints = server.as_ref().map(mail::endpoints).unwrap_or_default();
-        endpoints.extend(dovecot.iter().flat_map(dovecot::endpoints));
-        let (by_default, named): (Vec<&Asked>, Vec<&Asked>) =
-            expected.keys().partition(|asked| asked.server_name.is_none());
-        endpoints.extend(by_default.into_iter().map(|asked| asked.endpoint.clone()));
-        endpoints.sort();
-        endpoints.dedup();
-        if endpoints.is_empty() {
-            let evidence = "no port of this host speaks TLS";
-            return Ok(vec![
-                Finding::new(
-                    Severity::Warning,
-                    "tls.no-endpoints",
-                    context.config.host.name.to_string(),
-                    evidence,
-                )
-                .remedy("`mailcert apply postfix` switches TLS on"),
-            ]);
-        }
-        let name = &context.config.host.name;
-        let mut targets = Vec::new();
-        for endpoint in &endpoints {
-            targets.extend(Target::resolve(endpoint, Some(name)).await);
-        }
-        let n_by_default = targets.len();
-        for asked in &named {
-            targets.extend(Target::resolve(&asked.endpoint, asked.server_name.as_ref()).await);
-        }
-        let client =
-            Client::new(name.clone()).map_err(|error| Error::failed("ports cannot be asked").cause(error))?;
-        let sightings = client.ask_all(&targets, Dialogue::Greet).await;
-        let mut findings = Vec::new();
-        for (index, sighting) in sightings.iter().enumerate() {
-            // Endpoints of the map are addresses already: one target each, in their order.
-            let asked = match index.checked_sub(n_by_default).and_then(|index| named.get(index)) {
-                Some(asked) => (*asked).clone(),
-                None => sighting.asked().into(),
-            };
-            let name = asked.server_name.as_ref().unwrap_or(name);
-            let lineage = expected.get(&asked).and_then(|lineage| {
-                let record = context.load(lineage).ok()?;
-                Some((lineage.as_str(), record.live()?.leaf_sha256.parse().ok()?))
-            });
-            let expected = tls_check::Expected {
-                name: Some(name),
-                lineage,
-                roots: roots.as_ref(),
-                now: context.now(),
-            };
-            let ours = lineage.is_some_and(|(_, leaf)| sighting.leaf() == Some(leaf));
-            let mut found = tls_check::findings(sighting, &expected);
-            if asked.server_name.is_some() {
-                // What is right is told once for all of them.
-                found.retain(|finding| finding.severity > Severity::Ok);
-                for finding in &mut found {
-                    finding.subject = asked.to_string();
-                }
-            }
-            findings.extend(
-                found
-                    .into_iter()
-                    .map(|finding| if ours { own_ca(context, finding) } else { finding }),
-            );
-        }
-        findings.extend(sni::told_once(context, &in_sni_map, &named));
-        Ok(findings)
-    })?
-}
-
-/// A CA that only the operator knows, or one for tests, is not in this host's roots: whether clients trust it is not for
-/// us to see, so that is a warning.
-fn own_ca(context: &Context<'_>, finding: Finding) -> Finding {
-    let is_trust = matches!(finding.id, "tls.untrusted" | "tls.incomplete-chain");
-    let public = context
-        .config
-        .acme
-        .as_ref()
-        .and_then(|acme| authority::by_directory(&acme.directory));
-    let own = context
-        .config
-        .acme
-        .as_ref()
-        .is_some_and(|acme| public.is_none() && acme.root_ca_file.is_some());
-    if !(is_trust && own) {
-        return finding;
-    }
-    let remedy = "make sure that clients have the root of this private CA (acme.directory is no public one)"
-        .to_owned();
-    Finding {
-        severity: Severity::Warning,
-        remedy,
-        ..finding
-    }
 }
 
 /// The roots that clients trust: the system's, and that of our private CA where it issues a lineage: who is to be served by it

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(super) mod by_hand;
 mod chain;
 mod client;
 pub mod dovecot;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -42,6 +43,22 @@ pub fn inspect(context: &Context<'_>) -> Result<Option<Instance>> {
         Ok(instance) => Ok(Some(instance)),
         // Endpoints that are listed can be asked without a Postfix that we manage.
         Err(_) if !postfix.manage => Ok(None),
+        Err(error) => Err(inspect_failure(&error)),
+    }
+}
+
+/// Looks at the Postfix instance, managed or not: who only looks may look at any. `None` when it is not managed and there is none.
+///
+/// # Errors
+/// When it is managed and not installed, or refuses its own configuration.
+pub fn look(context: &Context<'_>) -> Result<Option<Instance>> {
+    let postfix = &context.config.postfix;
+    match inspect::inspect(context.env, &postfix.config_directory) {
+        Ok(instance) => Ok(Some(instance)),
+        Err(InspectError::NotInstalled(_)) if !postfix.manage => Ok(None),
+        Err(InspectError::File(error)) if !postfix.manage && error.reason.kind() == ErrorKind::NotFound => {
+            Ok(None)
+        }
         Err(error) => Err(inspect_failure(&error)),
     }
 }

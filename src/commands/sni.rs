@@ -3,7 +3,10 @@
 //! The live links say which generation serves, so the map is made after they were swapped, once for a run, however many
 //! certificates changed. Its source names the generations; a record is not needed to see that it is behind.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt::Write as _,
+};
 
 use super::Context;
 use crate::{
@@ -23,8 +26,17 @@ use crate::{
     store::layout::file,
 };
 
-/// How many lineages `check` asks for on the wire.
+/// How many lineages `check` asks for on the wire, when not all are wanted.
 const SAMPLE: usize = 200;
+
+/// Which names of the map are asked for on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Every one, however long that takes.
+    Every,
+    /// Those of some lineages, when there are very many.
+    Some,
+}
 
 /// What stands for any name below a wildcard, when it is asked on the wire.
 const PROBE_LABEL: &str = "mailcert-probe";
@@ -263,34 +275,53 @@ fn content_finding(context: &Context<'_>, server: &Instance, kind: &str) -> Opti
 
 /// Returns the certificates whose names `check` asks for on the wire: all of them, or some spread over the configuration
 /// when there are very many. The content of the map is compared whole in either case.
-pub fn sample<'a>(context: &'a Context<'_>) -> Vec<&'a Certificate> {
+pub fn asked_for<'a>(context: &'a Context<'_>, extent: Extent) -> Vec<&'a Certificate> {
     let all: Vec<&Certificate> = certificates(context)
         .filter(|one| context.store.live_points_at(&one.name).is_some())
         .collect();
-    let step = all.len().div_ceil(SAMPLE).max(1);
+    let step = match extent {
+        Extent::Every => 1,
+        Extent::Some => all.len().div_ceil(SAMPLE).max(1),
+    };
     all.into_iter().step_by(step).collect()
 }
 
 /// Tells what was asked for, in one finding for all names.
-pub fn told_once(context: &Context<'_>, sample: &[&Certificate], asked: &[&Asked]) -> Option<Finding> {
-    let n_names = asked
-        .iter()
-        .filter_map(|asked| asked.server_name.as_ref())
-        .collect::<HashSet<_>>()
-        .len();
-    let n_all = certificates(context).count();
-    let of_all = if sample.len() < n_all {
-        format!(
-            "; {} of {n_all} lineages were asked for, the map itself is compared whole",
-            sample.len()
-        )
-    } else {
-        String::new()
-    };
-    let subject = context.store.layout().sni_map().display().to_string();
-    let evidence =
-        format!("{n_names} names of the SNI map were asked for on every port that uses it{of_all}");
-    (n_names > 0).then(|| Finding::new(Severity::Info, "tls.sni", subject, evidence))
+///
+/// `silent`: questions that were not put, since the port does not answer at all.
+pub fn told_once(
+    context: &Context<'_>,
+    certificates_asked_for: &[&Certificate],
+    asked: &[&Asked],
+    silent: &[&Asked],
+) -> Option<Finding> {
+    let names = asked.iter().filter_map(|asked| asked.server_name.as_ref());
+    let n_names = names.collect::<HashSet<_>>().len();
+    let (n_asked, n_all) = (certificates_asked_for.len(), certificates(context).count());
+    let mut evidence = format!("{n_names} names of the SNI map were asked for on every port that uses it");
+    if n_asked < n_all {
+        let _ = write!(
+            evidence,
+            "; {n_asked} of {n_all} lineages were asked for, the map itself is compared whole"
+        );
+    }
+    if !silent.is_empty() {
+        let ports: BTreeSet<String> = silent.iter().map(|asked| asked.endpoint.to_string()).collect();
+        let ports = ports.into_iter().collect::<Vec<_>>().join(", ");
+        let _ = write!(
+            evidence,
+            "; no name was asked for on {ports}, which does not answer"
+        );
+    }
+    let is_told = n_names > 0 || !silent.is_empty();
+    is_told.then(|| {
+        let subject = context.store.layout().sni_map().display().to_string();
+        let remedy = match n_asked < n_all {
+            true => "`mailcert check tls --every-name` asks for all of them",
+            false => "",
+        };
+        Finding::new(Severity::Info, "tls.sni", subject, evidence).remedy(remedy)
+    })
 }
 
 /// Returns whether a service looks names up in our map.

@@ -5,7 +5,9 @@ use std::{fmt::Write as _, fs, os::unix::fs::symlink, path::Path, process::Comma
 use mailcert::model::certificate::Chain;
 use serde_json::json;
 
-use crate::support::{PostfixOptions, Scratch, Site, World, WorldOptions, judge, world::without_postfix};
+use crate::support::{
+    Outcome, PostfixOptions, Scratch, Site, Terminal, World, WorldOptions, judge, world::without_postfix,
+};
 
 /// Returns a configuration with this many certificates besides the host's.
 fn with_lineages(text: &str, n: usize, more: &str) -> String {
@@ -286,4 +288,73 @@ fn long_ten_thousand_names_are_in_one_map_and_served() {
         .run_program(&["apply", "postfix", "--yes"])
         .expect(0);
     assert!(again.stdout.contains("nothing to change"), "{again}");
+}
+
+#[test]
+#[ignore = "real: needs postfix, named, openssl, setsid"]
+fn each_of_many_names_is_asked_for_on_demand_and_who_watches_sees_how_many() {
+    const N: usize = 240;
+    let site = Site::start();
+    site.hold_certificate("");
+    for i in 0..N {
+        settle(&site, &name(i));
+    }
+    site.write_config(|text| with_lineages(&text, N, "issuer = \"external\"\nsni = true\n"));
+    site.mailcert().run(&["apply", "postfix", "--yes"]).expect(0);
+    let told = |outcome: &Outcome| {
+        let findings = outcome.json()["findings"].as_array().unwrap().clone();
+        let wrong = findings.iter().filter(|one| one["severity"] == "error");
+        let wrong: Vec<String> = wrong
+            .map(|one| one["subject"].as_str().unwrap().to_owned())
+            .collect();
+        let sni = findings.iter().find(|one| one["id"] == "tls.sni").unwrap();
+        (wrong, sni["evidence"].as_str().unwrap().to_owned())
+    };
+    // One that is not in the sample is to serve another certificate.
+    let record = site.state("lineages").join(name(1)).join("state.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let leaf =
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["generations"]["1"]["leaf_sha256"].clone();
+    fs::write(&record, text.replace(leaf.as_str().unwrap(), &"ab".repeat(32))).unwrap();
+    let check = ["check", "tls", "--every-name", "--format", "json"];
+    let (wrong, sni) = told(
+        &site
+            .mailcert()
+            .run(&["check", "tls", "--format", "json"])
+            .expect(0),
+    );
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(sni.contains(&format!("120 of {N} lineages")), "{sni}");
+    let every = site.mailcert().run(&check).expect(3);
+    let (wrong, sni) = told(&every);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].ends_with(&format!(":25 for {}", name(1))), "{wrong:?}");
+    assert!(sni.starts_with(&format!("{N} names")), "{sni}");
+    assert!(every.stderr.contains("asking every port"), "{every}");
+    assert!(!every.stderr.contains(" of "), "a log has no counts: {every}");
+    fs::write(&record, text).unwrap();
+
+    let watched = |args: &[&str], steps: &[&str]| {
+        let terminal = Terminal::start(&site.mailcert().command(args));
+        let (_, shown) = terminal.end();
+        for step in steps {
+            assert!(shown.contains(step), "{step}: {shown}");
+        }
+    };
+    watched(
+        &["deploy", &name(0)],
+        &["looking at what is served now: ", "which certificate it serves: "],
+    );
+    watched(&["check", "tls"], &["which certificate it serves: ", " of 121 "]);
+
+    // A port that is closed is told once, not for every name.
+    site.postfix.stop();
+    let (wrong, sni) = told(&site.mailcert().run(&check).expect(3));
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(sni.contains("which does not answer"), "{sni}");
+    let refused = site
+        .mailcert()
+        .run(&["check", "postfix", "--every-name"])
+        .expect(2);
+    assert!(refused.stderr.contains("`mailcert check tls`"), "{refused}");
 }

@@ -7,7 +7,7 @@ use std::{
 
 use time::format_description::well_known::Rfc3339;
 
-use super::{LIMIT, chain::Family};
+use super::{LIMIT, by_hand, chain::Family};
 use crate::{
     commands::{Context, check::roots, dovecot},
     dovecot::{
@@ -63,12 +63,17 @@ pub fn findings(context: &Context<'_>, asked: Asked) -> Result<Vec<Finding>> {
             Vec::new()
         })
     };
-    if !context.config.dovecot.manage {
-        return told("dovecot.unmanaged", "dovecot.manage is false");
-    }
+    let is_managed = context.config.dovecot.manage;
+    // Who only looks may look at any.
     let Some(doveconf) = context.doveconf() else {
         return told("dovecot.none", "Dovecot is not installed");
     };
+    if !is_managed && !main.exists() {
+        return told(
+            "dovecot.unmanaged",
+            "dovecot.manage is false, and there is no Dovecot to look at",
+        );
+    }
     let server = match inspect::inspect(context.env, doveconf, directory) {
         Ok(server) => server,
         Err(error) => return Ok(vec![refused(&main, &error)]),
@@ -105,7 +110,17 @@ pub fn findings(context: &Context<'_>, asked: Asked) -> Result<Vec<Finding>> {
         }
     }
     findings.extend(served(context, &server)?);
-    findings.extend(as_wanted(context, &main));
+    if is_managed {
+        findings.extend(as_wanted(context, &main));
+    } else {
+        by_hand::adapt(&mut findings, "dovecot");
+        findings.push(Finding::new(
+            Severity::Info,
+            "dovecot.unmanaged",
+            main.display().to_string(),
+            "dovecot.manage is false: mailcert looks at it, and changes nothing of it",
+        ));
+    }
     if findings
         .iter()
         .all(|finding| finding.severity < Severity::Warning)

@@ -68,7 +68,7 @@ impl Sample {
         (n_asked < self.n_names).then(|| {
             format!(
                 "{n_asked} of {} names were asked for on the wire, spread over all ports; the SNI map was read back whole, and \
-                 `mailcert deploy LINEAGE` asks for every name of one",
+                 `mailcert check tls --every-name` asks for every one",
                 self.n_names
             )
         })

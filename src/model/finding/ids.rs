@@ -223,7 +223,10 @@ pub const IDS: &[(&str, &str)] = &[
     ),
     ("dovecot.template", "a value that a template engine was to put in"),
     ("dovecot.tls-off", "ssl = no: mail is read in clear text"),
-    ("dovecot.unmanaged", "dovecot.manage is false"),
+    (
+        "dovecot.unmanaged",
+        "dovecot.manage is false: it is looked at, and not changed",
+    ),
     ("dovecot.version", "a version that nobody maintains"),
     ("dovecot.warning", "doveconf warns about something"),
     ("firewall.closed", "others cannot reach a port that serves them"),
@@ -386,6 +389,10 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.not-as-wanted",
         "a file differs from what mailcert.toml wants",
     ),
+    (
+        "postfix.not-reloaded",
+        "a port serves another certificate than its file holds",
+    ),
     ("postfix.note", "something worth knowing about the plan"),
     (
         "postfix.obsolete",
@@ -450,9 +457,22 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.restriction-obsolete",
         "a restriction that the installed version calls obsolete",
     ),
+    ("postfix.sasl-cyrus", "passwords are checked by Cyrus SASL"),
     (
         "postfix.sasl-local-domain",
         "smtpd_sasl_local_domain has no effect with Dovecot",
+    ),
+    (
+        "postfix.sasl-mechanisms",
+        "ways to log in are offered that saslauthd cannot check",
+    ),
+    (
+        "postfix.sasl-silent",
+        "nobody answers where Postfix asks who may log in",
+    ),
+    (
+        "postfix.sasl-type",
+        "smtpd_sasl_type is not what its path is for, or not what this Postfix has",
     ),
     (
         "postfix.self-signed",
@@ -530,7 +550,10 @@ pub const IDS: &[(&str, &str)] = &[
         "postfix.two-files",
         "key and certificate are replaced one after the other",
     ),
-    ("postfix.unmanaged", "postfix.manage is false"),
+    (
+        "postfix.unmanaged",
+        "postfix.manage is false: it is looked at, and not changed",
+    ),
     ("postfix.warning", "postconf warns about something"),
     ("postfix.wrappermode-on-25", "port 25 begins with TLS at once"),
     ("ptr.generic", "a name such as providers give to homes"),
