@@ -10,6 +10,8 @@ pub(super) mod by_hand;
 mod chain;
 mod client;
 pub mod dovecot;
+mod sasl;
+mod served;
 
 use super::{Context, check::roots};
 use crate::{
@@ -65,6 +67,8 @@ pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
     findings.extend(missing_tables(server));
     findings.extend(sni_maps(context, server));
     findings.extend(client::findings(context, server));
+    findings.extend(sasl::findings(context, server));
+    findings.extend(served::findings(context, server));
     findings
 }
 

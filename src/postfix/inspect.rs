@@ -208,6 +208,16 @@ pub fn unknown_parameters<'a>(
     Ok(names.into_iter().filter(is_unknown).collect())
 }
 
+/// Returns the kinds of SASL servers that it can ask (`postconf -a`).
+///
+/// # Errors
+/// When postconf(1) cannot be asked.
+pub fn sasl_types(instance: &Instance) -> Result<Vec<String>, InspectError> {
+    let (types, _) = run_postconf(&instance.postconf, &instance.directory, &["-a"])?;
+    let types = String::from_utf8_lossy(&types);
+    Ok(types.split_whitespace().map(str::to_owned).collect())
+}
+
 fn run_postconf(
     postconf: &Path,
     directory: &Path,

@@ -3,7 +3,7 @@
 //! The way through it: [`inspect`] asks the installed program, [`desired`] says what should be, [`plan`] compares,
 //! [`judge`] has a staged copy judged by Postfix itself, [`apply`] writes, reloads and takes back. [`endpoints`] names
 //! the ports that then have to prove it. [`submission`] completes the services of users, [`sender_login`] says who may
-//! send as whom, [`relay`] reads who takes all mail, [`doctor`] finds what is wrong whoever wrote it.
+//! send as whom, [`sasl`] whom it asks who may log in, [`relay`] reads who takes all mail, [`doctor`] finds what is wrong whoever wrote it.
 //!
 //! This module never edits with `postconf -e` (it loses mode and owner, replaces a symbolic link, and corrupts a file without
 //! a final newline) and never signals the master (a broken file ends it). [`survival`] is asked before
@@ -20,6 +20,7 @@ pub mod judge;
 pub mod plan;
 pub mod queue;
 pub mod relay;
+pub mod sasl;
 pub mod sender_login;
 pub mod sender_map;
 pub mod sni;

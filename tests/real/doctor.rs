@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 use crate::support::{PostfixOptions, Scratch, Site};
 
 /// Returns the ids that `check postfix` finds, without what is as it should be; sorted, each once.
-fn ids(site: &Site) -> Vec<String> {
+pub fn ids(site: &Site) -> Vec<String> {
     let checked = site
         .mailcert()
         .run(&["check", "postfix", "--format", "json"])

@@ -26,6 +26,7 @@ mod damage;
 mod dane;
 mod dns;
 mod doctor;
+mod doctor_running;
 mod dovecot;
 mod dovecot_apply;
 mod dovecot_bad_input;
