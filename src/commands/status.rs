@@ -333,7 +333,8 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
         steps: lineage.steps.clone(),
         revoked_at: revocation.map(|revocation| revocation.at),
         renewal_window: ours.and_then(|live| renewal_window(live, lineage.renewal_info.as_ref())),
-        fallback: ours.is_some_and(|live| is_by_fallback(context, live)),
+        fallback: certificate.issuer == Issuer::Acme
+            && ours.is_some_and(|live| is_by_fallback(context, live)),
         directory: live.and_then(|live| live.directory.clone()),
         requested_at,
         advice: (is_elsewhere && is_time).then(|| advice(&certificate.name, requested_at)),
