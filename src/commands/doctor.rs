@@ -10,7 +10,7 @@ pub(super) mod by_hand;
 mod chain;
 mod client;
 pub mod dovecot;
-mod sasl;
+pub(super) mod sasl;
 mod served;
 
 use super::{Context, check::roots};

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, client_certificate, dovecot, relay_clients, sender_login, sni, trust_bundle};
+use super::{Context, client_certificate, doctor, dovecot, relay_clients, sender_login, sni, trust_bundle};
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -132,8 +132,32 @@ pub fn plan(
     certificate: &Certificate,
     coming: &HashSet<&str>,
 ) -> Result<(Vec<FileChange>, Vec<String>)> {
-    let PostfixPlan { changes, notes, .. } = planned(context, server, certificate, coming)?;
+    let PostfixPlan {
+        changes,
+        mut notes,
+        services,
+        values,
+    } = planned(context, server, certificate, coming)?;
+    let is_listener_coming = context.config.dovecot.manage && context.config.dovecot.auth_socket;
+    if is_written(&changes, &server.directory.join("master.cf")) && !is_listener_coming {
+        let after = Instance {
+            services,
+            values,
+            ..server.clone()
+        };
+        // It may be started before the apply, or after it; until then the ports are dead, and only the log says why.
+        let silent = doctor::sasl::errors(context, &after);
+        notes.extend(
+            silent
+                .into_iter()
+                .map(|found| format!("{}: {}", found.subject, found.evidence)),
+        );
+    }
     Ok((changes, notes))
+}
+
+fn is_written(changes: &[FileChange], path: &Path) -> bool {
+    changes.iter().any(|change| change.path == path)
 }
 
 fn planned(

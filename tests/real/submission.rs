@@ -361,6 +361,23 @@ fn what_makes_a_service_mute_is_taken_back() {
 }
 
 #[test]
+#[ignore = "real: needs postfix, named, openssl"]
+fn where_nobody_is_there_to_ask_plan_and_failure_say_so() {
+    let site = site_without_logins(None, "");
+    site.hold_certificate("submissions = true\nsender_login_maps = \"none\"\n");
+    let socket = format!("{}/private/auth", site.postfix.postconf("queue_directory"));
+    let why = format!("Postfix asks Dovecot at {socket} who may log in, and there is no socket");
+    let planned = site.mailcert().run(&["plan", "postfix"]).expect(0);
+    assert!(planned.stdout.contains(&why), "{planned}");
+    // Port 465 was not there before: nothing got worse, and whoever starts Dovecot has it.
+    let applied = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(1);
+    assert!(applied.stderr.contains(&why), "{applied}");
+    assert!(applied.stderr.contains("remedy: start Dovecot"), "{applied}");
+    let status = site.mailcert().run(&["status"]).expect(3);
+    assert!(status.stdout.contains(&why), "{status}");
+}
+
+#[test]
 #[ignore = "real: needs postfix, named"]
 fn what_cannot_work_is_refused_untouched() {
     let site = with_service();

@@ -31,7 +31,7 @@ const README: &str = "Postfix SASL_README";
 const DOVECOT_INSTEAD: &str = "Dovecot checks the same accounts, and takes no chroot, group or file of its own: smtpd_sasl_type = dovecot";
 
 /// Looks at whom the services ask.
-pub(super) fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
+pub(in crate::commands) fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
     let mut askers: BTreeMap<(PathBuf, bool), Asker> = BTreeMap::new();
     let mut findings = Vec::new();
     let known = inspect::sasl_types(server).unwrap_or_default();
@@ -99,6 +99,14 @@ pub(super) fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding>
         }
     }
     findings
+}
+
+/// Returns what keeps users from logging in at all.
+pub(in crate::commands) fn errors(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
+    let found = findings(context, server).into_iter();
+    found
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect()
 }
 
 /// Services that ask the same one.

@@ -23,7 +23,7 @@ use unproven::listed;
 pub use unproven::{ChangedServices, changed_services, keep_proven_services, unproven};
 
 use super::{
-    Context, Wanted, derived, dovecot, hooks,
+    Context, Wanted, derived, doctor, dovecot, hooks,
     mail::{self, NotReloaded},
     note, order, sender_login, sni, store_error,
 };
@@ -35,6 +35,7 @@ use crate::{
     model::{
         certificate::Sha256,
         endpoint::{Asked, Endpoint},
+        finding::Finding,
         lineage::{Before, Deployment, Failure, Lineage, Served, State, Step, Verify},
         plan::FileChange,
     },
@@ -803,6 +804,7 @@ impl<'a> Rollout<'_, '_, 'a> {
 
     /// Keeps and tells what is not verified, and takes nothing back.
     fn tell_unverified(&mut self) {
+        let silent = self.silent_logins();
         for one in &mut self.moves {
             let Some(deployment) = &one.lineage.deployment else {
                 continue;
@@ -830,6 +832,12 @@ impl<'a> Rollout<'_, '_, 'a> {
                 )),
                 |error, served| error.cause(format!("{}: {}", served.asked(), served.detail)),
             );
+            let told = silent
+                .iter()
+                .map(|found| format!("{}: {}", found.subject, found.evidence));
+            let error = told.fold(error, Error::cause);
+            let remedies = silent.iter().map(|found| found.remedy.clone());
+            let error = remedies.fold(error, Error::remedy);
             let error = error.remedy(format!(
                 "mend that port, then `mailcert deploy {}`; the next `renew` looks again",
                 one.certificate.name
@@ -843,6 +851,24 @@ impl<'a> Rollout<'_, '_, 'a> {
                 None,
             );
             one.error = Some(error);
+        }
+    }
+
+    /// Returns why ports of users may be dead, where one of Postfix's is not as it should be: smtpd says it to its log alone.
+    fn silent_logins(&self) -> Vec<Finding> {
+        let deployments = self
+            .moves
+            .iter()
+            .filter_map(|one| one.lineage.deployment.as_ref());
+        let mut served = deployments.flat_map(|deployment| &deployment.endpoints);
+        let is_dead = |one: &Served| !one.verified && Daemon::of(&one.endpoint) == Daemon::Postfix;
+        if !served.any(is_dead) {
+            return Vec::new();
+        }
+        // As it is now: what a plan saw was before the files were written.
+        match mail::inspect(self.context) {
+            Ok(Some(server)) => doctor::sasl::errors(self.context, &server),
+            Ok(None) | Err(_) => Vec::new(),
         }
     }
 
