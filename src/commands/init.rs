@@ -139,7 +139,7 @@ pub fn prepare(
         request,
     )?;
     let mut answers = match &existing {
-        Some(existing) => existing.answers(),
+        Some(existing) => existing.answers(&path)?,
         None => first_answers(env, request, ask.as_deref_mut())?,
     };
     take_flags(&mut answers, request);
@@ -270,12 +270,13 @@ impl Existing {
         }))
     }
 
-    fn answers(&self) -> Answers {
-        let mut answers = template::answers_from(&self.config);
+    fn answers(&self, path: &Path) -> Result<Answers> {
+        let mut answers = template::answers_in(path, &self.completed, &self.config)
+            .map_err(|errors| Error::usage(format!("{} is wrong", path.display())).cause(errors))?;
         if self.config.certificates.is_empty() {
             answers.identifiers = vec![self.config.host.name.clone().into()];
         }
-        answers
+        Ok(answers)
     }
 }
 

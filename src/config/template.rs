@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Array, Value};
 
 use super::{
-    Certificate, Challenge, Config, ExternalAccount, Http01, Issuer, Provider, Publish, SecretSource, Timer,
-    TsigAlgorithm,
+    Acme, Certificate, Challenge, Config, ExternalAccount, Http01, Issuer, Provider, Publish, SecretSource,
+    Timer, TsigAlgorithm,
     v1::schema::{self, Key},
 };
 use crate::model::{
@@ -21,7 +21,7 @@ use crate::model::{
     name::{DomainName, Identifier},
 };
 
-pub use edit::{EditError, complete, edit, names_host};
+pub use edit::{EditError, answers_in, complete, edit, names_host};
 
 /// What `init` asks, or takes from its flags. Paths are UTF-8: TOML holds no others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +105,7 @@ fn answers_for(config: &Config, certificate: Option<&Certificate>) -> Answers {
         answers.issuer = certificate.issuer;
     }
     if let Some(acme) = &config.acme {
-        let known = authority::by_directory(&acme.directory);
-        answers.directory = known.map_or_else(|| acme.directory.clone(), |known| known.name.to_owned());
-        answers.root_ca_file.clone_from(&acme.root_ca_file);
-        answers.contact.clone_from(&acme.contact);
-        answers.terms_of_service_agreed = acme.terms_of_service_agreed;
-        answers.external_account.clone_from(&acme.external_account);
-        answers.challenge = acme.challenge.clone();
+        take_acme(&mut answers, acme);
     }
     answers.timer = config.renew.timer;
     answers
@@ -124,6 +118,16 @@ fn answers_for(config: &Config, certificate: Option<&Certificate>) -> Answers {
         .clone_from(&config.dovecot.config_directory);
     answers.leave_dovecot = !config.dovecot.manage;
     answers
+}
+
+fn take_acme(answers: &mut Answers, acme: &Acme) {
+    let known = authority::by_directory(&acme.directory);
+    answers.directory = known.map_or_else(|| acme.directory.clone(), |known| known.name.to_owned());
+    answers.root_ca_file.clone_from(&acme.root_ca_file);
+    answers.contact.clone_from(&acme.contact);
+    answers.terms_of_service_agreed = acme.terms_of_service_agreed;
+    answers.external_account.clone_from(&acme.external_account);
+    answers.challenge = acme.challenge.clone();
 }
 
 /// A key that the answers decide.

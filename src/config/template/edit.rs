@@ -6,11 +6,14 @@ use std::{fmt, path::Path};
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::{Answers, Wanted, answers_for, answers_from, is_same, wanted};
+use super::{Answers, Wanted, answers_for, answers_from, is_same, take_acme, wanted};
 use crate::{
-    config::v1::{
-        self, ConfigErrors,
-        schema::{self, Key, join},
+    config::{
+        Config,
+        v1::{
+            self, ConfigErrors,
+            schema::{self, Key, join},
+        },
     },
     model::name::DomainName,
 };
@@ -86,18 +89,52 @@ pub fn complete(
     Some(document.to_string())
 }
 
+/// Returns the answers that a file gives; `config` is what it was read as. [`answers_from`] knows nothing of a table `[acme]` by
+/// which no certificate comes yet, as in a file that was begun by hand.
+///
+/// # Errors
+/// When that table is wrong once a certificate comes by it.
+pub fn answers_in(file: &Path, text: &str, config: &Config) -> Result<Answers, ConfigErrors> {
+    let mut answers = answers_from(config);
+    let document = text.parse::<DocumentMut>().ok();
+    let unused = document.filter(|document| config.acme.is_none() && document.contains_key("acme"));
+    let Some(mut document) = unused else {
+        return Ok(answers);
+    };
+    let mut agreed = false;
+    if let Some(acme) = document.get_mut("acme").and_then(Item::as_table_like_mut) {
+        agreed = acme.get("terms_of_service_agreed").and_then(Item::as_bool) == Some(true);
+        acme.insert("terms_of_service_agreed", Item::Value(true.into()));
+    }
+    let mut certificate = Table::new();
+    certificate.insert("name", Item::Value("by-acme".into()));
+    certificate.insert(
+        "identifiers",
+        Item::Value(Array::from_iter(["by-acme.invalid"]).into()),
+    );
+    let certificates = document
+        .entry("certificate")
+        .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    if let Some(certificates) = certificates.as_array_of_tables_mut() {
+        certificates.push(certificate);
+    }
+    if let Some(acme) = v1::parse(file, &document.to_string())?.acme {
+        take_acme(&mut answers, &acme);
+        answers.terms_of_service_agreed = agreed;
+    }
+    Ok(answers)
+}
+
 /// Returns an existing file with the answers in it. Only keys whose meaning changes are touched; with the answers that
-/// [`answers_from`] read from it, a file stays byte for byte as it is. `file` is only used to name it in errors.
+/// [`answers_in`] read from it, a file stays byte for byte as it is. `file` is only used to name it in errors.
 ///
 /// # Errors
 /// When the file is wrong before or after.
 pub fn edit(file: &Path, existing: &str, answers: &Answers) -> Result<String, EditError> {
     let config = v1::parse(file, existing).map_err(EditError::Existing)?;
-    let old = answers_from(&config);
+    let old = answers_in(file, existing, &config).map_err(EditError::Existing)?;
     let (old_keys, new_keys) = (wanted(&old), wanted(answers));
-    // What `[acme]` says is not in the configuration where nothing comes by ACME.
-    let is_known = |key: &Wanted| config.acme.is_some() || !key.table.starts_with("acme");
-    let is_unchanged = |key: &Wanted| is_known(key) && old_keys.iter().any(|old| old.is_same(key));
+    let is_unchanged = |key: &Wanted| old_keys.iter().any(|old| old.is_same(key));
     let changes: Vec<&Wanted> = new_keys.iter().filter(|key| !is_unchanged(key)).collect();
     if changes.is_empty() {
         return Ok(existing.to_owned());
@@ -536,5 +573,43 @@ keep_generations = 9
         let list = "version = 1\nhost = { name = 'a.example', domains = [] }\ncertificate = []\n";
         let error = edit(file, list, &answers()).unwrap_err();
         assert_eq!(error, EditError::Unset("certificate.identifiers".to_owned()));
+    }
+
+    #[test]
+    fn a_ca_that_was_named_before_any_certificate_stays() {
+        let path = Path::new("m.toml");
+        let acme = "[acme]\ndirectory = \"letsencrypt-staging\"\nroot_ca_file = \"/r.pem\"\n[acme.challenge]\n\
+                    type = \"http-01\"\nlisten = [\"192.0.2.1:80\"]\n";
+        for certificates in [
+            "",
+            "[[certificate]]\nidentifiers = [\"mail.example.jp\"]\nissuer = \"external\"\n",
+        ] {
+            let text = format!(
+                "version = 1\n[host]\nname = \"mail.example.jp\"\ndomains = [\"example.jp\"]\n{acme}{certificates}"
+            );
+            let config = v1::parse(path, &text).unwrap();
+            assert_eq!(config.acme, None);
+            let mut answers = answers_in(path, &text, &config).unwrap();
+            assert_eq!(answers.directory, "letsencrypt-staging");
+            assert_eq!(answers.root_ca_file.as_deref(), Some(Path::new("/r.pem")));
+            assert!(!answers.terms_of_service_agreed);
+
+            answers.terms_of_service_agreed = true;
+            answers.identifiers = vec!["mail.example.jp".parse().unwrap()];
+            answers.issuer = crate::config::Issuer::Acme;
+            let edited = edit(path, &text, &answers).unwrap();
+            for line in acme.lines() {
+                assert!(edited.contains(line), "{line}: {edited}");
+            }
+            let acme = v1::parse(path, &edited).unwrap().acme.unwrap();
+            assert!(acme.directory.contains("staging"), "{edited}");
+        }
+
+        // What would be wrong once a certificate comes by it is told at once.
+        let text = "version = 1\n[host]\nname = \"mail.example.jp\"\ndomains = [\"example.jp\"]\n\
+                    [acme.challenge]\ntype = \"dns-01\"\n";
+        let config = v1::parse(path, text).unwrap();
+        let refused = answers_in(path, text, &config).unwrap_err().to_string();
+        assert!(refused.contains("dns.provider"), "{refused}");
     }
 }
