@@ -208,6 +208,7 @@ fn days(left: Duration) -> String {
     }
 }
 
-fn minute(at: OffsetDateTime) -> String {
+/// Writes a moment to the minute.
+pub(super) fn minute(at: OffsetDateTime) -> String {
     format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute())
 }

@@ -6,7 +6,7 @@ pub mod sent;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Context, client_certificate, heal, order,
+    Context, certificates, client_certificate, heal, order,
     outcome::{Action, Run},
     renew::{self, Configuration},
     tlsa,
@@ -51,6 +51,7 @@ pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
         chain: &chain,
         key: &key,
         refused: &refused,
+        is_answer: false,
     };
     installed.put_into_service(context, |_| Ok(()))
 }
@@ -62,6 +63,8 @@ struct Installed<'a> {
     key: &'a PrivateKey,
     /// What is told when it is refused all the same.
     refused: &'a str,
+    /// The key waited for it: then it is the newer one, though its CA may date it back.
+    is_answer: bool,
 }
 
 impl Installed<'_> {
@@ -77,6 +80,7 @@ impl Installed<'_> {
             chain,
             key,
             refused,
+            is_answer,
         } = *self;
         let name = &certificate.name;
         let mut lineage = heal::load(context, certificate)?;
@@ -89,12 +93,12 @@ impl Installed<'_> {
                 let work = renew::deploying(certificate, lineage, number, Action::Deployed);
                 return Ok(renew::carry_out(context, vec![work], Configuration::Leave));
             }
-            if generation.not_before < live.not_before {
+            if !is_answer && generation.not_before < live.not_before {
                 return Err(Error::failed(refused)
                     .cause(format!(
                         "its certificate is older ({}) than the one in use ({})",
-                        generation.not_before.date(),
-                        live.not_before.date()
+                        certificates::minute(generation.not_before),
+                        certificates::minute(live.not_before)
                     ))
                     .remedy(format!(
                         "to go back on purpose: `mailcert deploy {name} --generation N`"

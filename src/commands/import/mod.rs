@@ -162,7 +162,7 @@ pub fn prepare(
             Ok(one) if config.is_some_and(|config| config.certificate(&lineage.name).is_some()) => {
                 refusals.add(
                     &one.foreign.name,
-                    "mailcert.toml has a certificate of this name already",
+                    "mailcert.toml has a certificate of this name already: take it out there first, if this one is to be kept",
                 );
             }
             Ok(one) => good.push(one),
@@ -418,10 +418,10 @@ impl<'a> Refusals<'a> {
             .map(|one| format!("--lineage {}", one.foreign.name))
             .collect();
         if rest.is_empty() {
-            return error.remedy(format!("mend it with {client}, then run it again"));
+            return error.remedy("mend what the causes say, then run it again");
         }
         error.remedy(format!(
-            "mend it with {client}, or take over the others alone: `mailcert import {client} {} {}`",
+            "mend what the causes say, or take over the others alone: `mailcert import {client} {} {}`",
             self.place.display(),
             rest.join(" ")
         ))

@@ -169,6 +169,7 @@ pub fn run(context: &Context<'_>, name: &str, mut sent: Sent) -> Result<Run> {
         chain: &chain,
         key: &key.key,
         refused: &refused,
+        is_answer: key.request.is_some(),
     };
     let number = key.request;
     let mut run = installed.put_into_service(context, |context| match number {
