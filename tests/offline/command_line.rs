@@ -110,39 +110,6 @@ fn man_pages_and_completions_are_made_from_the_definitions() {
     host.run(&["completions", "cmd.exe"]).expect(2);
 }
 
-/// Examples of the help that need neither network nor server nor files of their own, and how they end on a host without a
-/// certificate.
-const RUN: &[(&str, i32)] = &[
-    ("records", 0),
-    ("status", 3),
-    ("undo", 0),
-    ("man", 0),
-    ("completions", 0),
-];
-
-#[test]
-fn examples_of_the_help_run_as_they_stand() {
-    for (name, code) in RUN {
-        let program = Cli::command();
-        let command = program.find_subcommand(name).unwrap();
-        let help = command.get_after_help().unwrap().to_string();
-        let (_, example) = help.rsplit_once("mailcert ").unwrap();
-        let host = Host::with_lineages(&["mail.example.jp"]);
-        let man = host.scratch.dir("man1").display().to_string();
-        let words = example.split_whitespace().take_while(|word| *word != ">");
-        let words: Vec<&str> = words
-            .map(|word| {
-                if word.starts_with("/usr/") {
-                    man.as_str()
-                } else {
-                    word
-                }
-            })
-            .collect();
-        host.run(&words).expect(*code);
-    }
-}
-
 /// Command lines that are wrong, each with a word that says why.
 const WRONG: &[(&[&str], &str)] = &[
     (&["frobnicate"], "frobnicate"),

@@ -35,6 +35,7 @@ mod dovecot_doctor;
 mod fallback;
 mod faulty_ca;
 mod firewall;
+mod help_examples;
 mod hook;
 mod import;
 mod install;
