@@ -272,14 +272,17 @@ fn wanted_of_secret(source: Option<&SecretSource>) -> (Option<Value>, Option<Val
 }
 
 /// Returns the keys of a provider that takes dynamic updates; of the others, which `init` does not ask for, only the type.
-fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 7] {
+fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 8] {
     let word = provider.map(Provider::name);
-    let provider = provider.and_then(|provider| match provider {
-        Provider::Rfc2136(provider) => Some(provider),
-        _ => None,
-    });
-    let (secret_file, secret_env, secret_credential) =
-        wanted_of_secret(provider.map(|provider| &provider.secret));
+    let (provider, cloud) = match provider {
+        Some(Provider::Rfc2136(provider)) => (Some(provider), None),
+        Some(Provider::Cloud(cloud)) => (None, Some(cloud)),
+        _ => (None, None),
+    };
+    let secret = provider
+        .map(|provider| &provider.secret)
+        .or(cloud.map(|cloud| &cloud.secret));
+    let (secret_file, secret_env, secret_credential) = wanted_of_secret(secret);
     let algorithm = provider.map(|provider| match provider.algorithm {
         TsigAlgorithm::HmacSha256 => "hmac-sha256",
         TsigAlgorithm::HmacSha384 => "hmac-sha384",
@@ -288,6 +291,7 @@ fn wanted_of_provider(provider: Option<&Provider>) -> [Wanted; 7] {
     let key = |name, value| Wanted::new("dns.provider", name, value);
     [
         key("type", word.map(Value::from)),
+        key("service", cloud.map(|cloud| cloud.service.as_str().into())),
         key(
             "server",
             provider.map(|provider| provider.server.to_string().into()),

@@ -15,10 +15,13 @@ use crate::{
         hex,
         init::{self, ChallengeType},
     },
-    config::{Challenge, Http01, Rfc2136, SecretSource, TsigAlgorithm, template::adopt::Proof},
+    config::{
+        Challenge, Http01, Provider, Rfc2136, SecretSource, TsigAlgorithm, provider::Cloud,
+        template::adopt::Proof,
+    },
     env::files,
     error::{Error, Result},
-    store::import::{ForeignChallenge, KeyFile, Method, tsig::Key},
+    store::import::{ForeignChallenge, KeyFile, Method, cloud::Plugin, tsig::Key},
 };
 
 /// No file with a key for updates is larger, in bytes.
@@ -29,7 +32,7 @@ pub struct Proven {
     /// `[acme.challenge]`.
     pub proof: Proof,
     /// `[dns] provider`.
-    pub provider: Option<Rfc2136>,
+    pub provider: Option<Provider>,
     /// A file with secrets to make beside the configuration.
     pub made: Option<Secret>,
 }
@@ -99,6 +102,9 @@ pub fn decide(
                 read(file).map_err(|reason| unknown(&format!("is by dynamic updates, but {reason}")))?;
             by_updates(&key, beside).map_err(|reason| unknown(&reason))
         }
+        Some(Method::Cloud(plugin, file)) => {
+            by_api(plugin, file, beside).map_err(|reason| unknown(&format!("is by an API, but {reason}")))
+        }
         Some(Method::Unknown(reason)) => Err(unknown(reason)),
         None => Err(unknown("is not on record")),
     }
@@ -155,7 +161,7 @@ fn by_updates(key: &Key, beside: &Path) -> Result<Proven, String> {
     let file = beside.join("tsig-secret");
     Ok(Proven {
         proof: Proof::Own(Challenge::Dns01),
-        provider: Some(Rfc2136 {
+        provider: Some(Provider::Rfc2136(Rfc2136 {
             server,
             key_name,
             algorithm: match key.algorithm {
@@ -164,8 +170,31 @@ fn by_updates(key: &Key, beside: &Path) -> Result<Proven, String> {
                 _ => TsigAlgorithm::HmacSha256,
             },
             secret: SecretSource::File(file.clone()),
-        }),
+        })),
         made: Some(Secret(file, Zeroizing::new(format!("{}\n", key.secret.as_str())))),
+    })
+}
+
+/// Returns the provider for a DNS host, whose credentials go into a file of their own. The error ends a sentence.
+fn by_api(plugin: &Plugin, file: &Path, beside: &Path) -> Result<Proven, String> {
+    if !cfg!(feature = "cloud-dns") {
+        return Err(format!(
+            "this mailcert was built without the one of {} (cargo build --release --features cloud-dns)",
+            plugin.service
+        ));
+    }
+    let text = read_text(file)?;
+    let credentials = plugin
+        .credentials(&text)
+        .map_err(|reason| format!("{}: {reason}", file.display()))?;
+    let file = beside.join(format!("{}-credentials", plugin.service));
+    Ok(Proven {
+        proof: Proof::Own(Challenge::Dns01),
+        provider: Some(Provider::Cloud(Cloud {
+            service: plugin.service.to_owned(),
+            secret: SecretSource::File(file.clone()),
+        })),
+        made: Some(Secret(file, credentials)),
     })
 }
 
@@ -187,15 +216,20 @@ fn read(file: &KeyFile) -> Result<Key, String> {
         KeyFile::Certbot(path) => path,
         KeyFile::Named { file, .. } => file,
     };
-    let bytes = files::read_trusted(path, LIMIT).map_err(|error| error.to_string())?;
-    let text = String::from_utf8(bytes)
-        .map(Zeroizing::new)
-        .map_err(|_| format!("{} is not text", path.display()))?;
+    let text = read_text(path)?;
     let key = match file {
         KeyFile::Certbot(_) => Key::of_certbot(&text),
         KeyFile::Named { server, .. } => Key::of_named(server, &text),
     };
     key.map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+/// Reads a file with secrets. The error is a sentence about it.
+fn read_text(path: &Path) -> Result<Zeroizing<String>, String> {
+    let bytes = files::read_trusted(path, LIMIT).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes)
+        .map(Zeroizing::new)
+        .map_err(|_| format!("{} is not text", path.display()))
 }
 
 #[cfg(test)]
@@ -216,6 +250,43 @@ mod tests {
                 address(text),
                 expected.map(|text| text.parse().unwrap()),
                 "{text}"
+            );
+        }
+    }
+
+    mod cloud {
+        use super::*;
+
+        #[test]
+        fn credentials_of_a_plugin_get_a_file_of_their_own() {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("cloudflare.ini");
+            std::fs::write(&file, "dns_cloudflare_api_token = 0123456789\n").unwrap();
+            let plugin = Plugin::of("dns-cloudflare").unwrap();
+            let proven = by_api(plugin, &file, Path::new("/etc/mailcert"));
+            if !cfg!(feature = "cloud-dns") {
+                let reason = proven.err().unwrap();
+                assert!(reason.contains("--features cloud-dns"), "{reason}");
+                return;
+            }
+            let Proven {
+                provider: Some(Provider::Cloud(cloud)),
+                made: Some(Secret(made, text)),
+                ..
+            } = proven.unwrap()
+            else {
+                panic!("no provider, or no file");
+            };
+            assert_eq!(cloud.service, "cloudflare");
+            assert_eq!(cloud.secret, SecretSource::File(made.clone()));
+            assert_eq!(made, Path::new("/etc/mailcert/cloudflare-credentials"));
+            assert_eq!(text.as_str(), "api_token = 0123456789\n");
+
+            std::fs::write(&file, "dns_cloudflare_api_key = 0123456789\n").unwrap();
+            let reason = by_api(plugin, &file, Path::new("/etc/mailcert")).err().unwrap();
+            assert!(
+                reason.contains("cloudflare.ini: it has no dns_cloudflare_api_token"),
+                "{reason}"
             );
         }
     }

@@ -9,7 +9,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 use super::{EditError, edit::child, list, wanted_of_provider};
 use crate::{
     config::{
-        self, Challenge, Http01, KeyType, Provider, ReuseKey, Rfc2136,
+        self, Challenge, Http01, KeyType, Provider, ReuseKey,
         hook::{Chain, ChallengeStyle, Command, Style},
         v1,
     },
@@ -22,7 +22,7 @@ pub struct Additions {
     /// The CA, where the file has none.
     pub acme: Option<Acme>,
     /// Where records are written, where the file says nothing of it.
-    pub provider: Option<Rfc2136>,
+    pub provider: Option<Provider>,
     /// The lineages.
     pub certificates: Vec<Certificate>,
     /// The hooks.
@@ -99,9 +99,8 @@ pub fn adopt(file: &Path, existing: &str, additions: &Additions) -> Result<Strin
         add_acme(&mut document, acme).ok_or_else(|| unset("acme"))?;
     }
     if let Some(provider) = &additions.provider {
-        let provider = Provider::Rfc2136(provider.clone());
         let table = table(&mut document, &["dns", "provider"]).ok_or_else(|| unset("dns.provider"))?;
-        for key in wanted_of_provider(Some(&provider)) {
+        for key in wanted_of_provider(Some(provider)) {
             if let Some(value) = key.value {
                 table.insert(key.name, Item::Value(value));
             }
@@ -330,7 +329,7 @@ fn push(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, SecretSource, TsigAlgorithm};
+    use crate::config::{Config, Rfc2136, SecretSource, TsigAlgorithm, provider::Cloud};
 
     fn additions() -> Additions {
         let certificate = |name: &str, identifiers: &[&str]| Certificate {
@@ -428,18 +427,23 @@ mod tests {
     #[test]
     fn a_provider_is_added_and_what_would_be_wrong_is_refused() {
         let mut some = additions();
-        some.provider = Some(Rfc2136 {
+        some.provider = Some(Provider::Rfc2136(Rfc2136 {
             server: "192.0.2.1:53".parse().unwrap(),
             key_name: "k".parse().unwrap(),
             algorithm: TsigAlgorithm::HmacSha512,
             secret: SecretSource::File("/etc/mailcert/tsig".into()),
-        });
+        }));
         if let Some(acme) = &mut some.acme {
             acme.challenge = Proof::Own(Challenge::Dns01);
         }
         let (text, config) = added(HOST, &some);
         assert!(config.dns.provider.is_some(), "{text}");
         let file = Path::new("m.toml");
+        some.provider = Some(Provider::Cloud(Cloud {
+            service: "cloudflare".to_owned(),
+            secret: SecretSource::File("/etc/mailcert/cloudflare-credentials".into()),
+        }));
+        assert_eq!(added(HOST, &some).1.dns.provider, some.provider);
         let again = adopt(file, &text, &additions());
         assert!(matches!(again, Err(EditError::Edited(_))), "{again:?}");
         assert!(matches!(

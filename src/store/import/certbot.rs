@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Event, ForeignAccount, ForeignChallenge, ForeignHook, ForeignLineage, Found, KeyFile, KeyForm, Method,
-    Server, ini::Ini, tree::Tree,
+    Server, cloud::Plugin, ini::Ini, tree::Tree,
 };
 use crate::config::{
     Challenge, Http01, ReuseKey,
@@ -172,9 +172,15 @@ fn method(ini: &Ini) -> Method {
             Some(file) => Method::Rfc2136(KeyFile::Certbot(PathBuf::from(file))),
             None => Method::Unknown("is by dns-rfc2136 without credentials".to_owned()),
         },
-        plugin => Method::Unknown(format!(
-            "is by certbot's {plugin} plugin, which mailcert does not have"
-        )),
+        plugin => match Plugin::of(plugin) {
+            Some(known) => match param(&known.parameter()) {
+                Some(file) => Method::Cloud(known, PathBuf::from(file)),
+                None => Method::Unknown(format!("is by {plugin} without credentials")),
+            },
+            None => Method::Unknown(format!(
+                "is by certbot's {plugin} plugin, which mailcert does not have"
+            )),
+        },
     }
 }
 
@@ -322,6 +328,10 @@ mod tests {
             Method::Rfc2136(KeyFile::Certbot("/etc/letsencrypt/rfc2136.ini".into())),
         );
         check(
+            "authenticator = dns-cloudflare\ndns_cloudflare_credentials = /root/cf.ini\n",
+            Method::Cloud(Plugin::of("dns-cloudflare").unwrap(), "/root/cf.ini".into()),
+        );
+        check(
             "authenticator = manual\npref_challs = dns-01,\nmanual_auth_hook = /a.sh\nmanual_cleanup_hook = /c.sh\n",
             Method::Hook(ForeignChallenge {
                 is_dns: true,
@@ -332,7 +342,8 @@ mod tests {
         );
         for (params, words) in [
             ("authenticator = nginx\n", "nginx plugin"),
-            ("authenticator = dns-cloudflare\n", "dns-cloudflare"),
+            ("authenticator = dns-cloudflare\n", "without credentials"),
+            ("authenticator = dns-route53\n", "dns-route53 plugin"),
             ("authenticator = manual\n", "by hand"),
             ("authenticator = webroot\n", "not on record"),
             (

@@ -6,6 +6,7 @@
 pub mod acme_sh;
 pub mod assignments;
 pub mod certbot;
+pub mod cloud;
 pub mod dehydrated;
 pub mod ini;
 pub mod lego;
@@ -199,6 +200,8 @@ pub enum Method {
     Own(Challenge),
     /// By a program, which is run for us as it was for that client.
     Hook(ForeignChallenge),
+    /// By the API of a DNS host, with credentials that are kept in a file.
+    Cloud(&'static cloud::Plugin, PathBuf),
     /// By dynamic updates with a key that is kept in a file.
     Rfc2136(KeyFile),
     /// By dynamic updates with a key that is in the client's own files.
