@@ -183,7 +183,18 @@ pub(super) fn ask(postconf: &Path, directory: &Path) -> Result<(Values, Vec<Stri
         .chain(PARAMETERS.iter().map(|parameter| parameter.name))
         .collect();
     let (known, _) = run_postconf(postconf, directory, &names)?;
-    run_postconf(postconf, directory, &["-M"])?;
+    let (_, complaints) = run_postconf(postconf, directory, &["-M"])?;
+    // It reads on after these; master(8) ends.
+    let fatal = ["master.cf: missing '}'", "master.cf: syntax error after '}'"];
+    if let Some(message) = complaints
+        .iter()
+        .find(|line| fatal.iter().any(|one| line.contains(one)))
+    {
+        return Err(InspectError::Refused {
+            command: format!("postconf -c {} -M", directory.display()),
+            message: message.clone(),
+        });
+    }
     let mut values = Values::parse(&explicit);
     values.extend(Values::parse(&known));
     Ok((values, warnings))
@@ -349,6 +360,9 @@ mod tests {
             "a unix - - x - - smtpd",
             "invalid chroot field \"x\"",
         );
+        let open = "2626 inet n - n - - smtpd -o { smtpd_banner = x";
+        check("master.cf", open, "missing '}' in \"{ smtpd_banner = x\"");
+        check("master.cf", &format!("{open} }}y"), "syntax error after '}'");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What would end a running master(8) when it reads master.cf again, and all mail with it.
 //!
 //! Neither postconf(1) nor `postfix check` looks at it, and `postfix reload` succeeds: the master ends a moment later. Measured on
-//! Postfix 3.7: a port that no file names, a host name without an address, an address that this host does not have, and a port
-//! that another program holds. A service that stands twice, or whose program is missing, is survived.
+//! Postfix 3.7: a port that no file names, a host name without an address, an address that this host does not have, a port
+//! that another program holds, an `inet` service that is private, a service of no known type, a name with half a bracket, and a
+//! socket in a directory that is not there. A service that stands twice, or whose program is missing, is survived. (Braces that
+//! are not closed end it, too: of them postconf(1) warns, and [`super::inspect`] refuses them.)
 
 use std::{
     io::ErrorKind,
     net::{IpAddr, TcpListener, ToSocketAddrs},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -22,19 +25,63 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Returns what would end the master, a line each. `running`: the services that it has already, whose ports are its own.
 pub fn obstacles(services: &[Service], running: &[Service], values: &Values, host: &Host) -> Vec<String> {
-    let inet = services.iter().filter(|service| service.kind == "inet");
-    inet.filter_map(|service| obstacle(service, running, values, host))
-        .collect()
-}
-
-fn obstacle(service: &Service, running: &[Service], values: &Values, host: &Host) -> Option<String> {
-    let ends = |why: String| {
+    let why = |service: &Service| {
+        let found = misshapen(service, values);
+        found.or_else(|| match service.kind.as_str() {
+            "inet" => unbindable(service, running, values, host),
+            _ => None,
+        })
+    };
+    let told = |service: &Service| {
+        let why = why(service)?;
         Some(format!(
             "master.cf, {}: {why}; a reload would end the running Postfix",
             service.label()
         ))
     };
+    services.iter().filter_map(told).collect()
+}
+
+/// Says what is wrong with the columns of a service: postconf(1) passes over it.
+fn misshapen(service: &Service, values: &Values) -> Option<String> {
+    let name = &service.name;
+    match service.kind.as_str() {
+        "inet" if service.private != "n" => Some(format!(
+            "an `inet` service has `n` in its third column, not `{}`",
+            service.private
+        )),
+        "inet" => {
+            let host = split_service(name).0.unwrap_or_default();
+            let (opens, closes) = (host.starts_with('['), host.ends_with(']'));
+            let is_halved = opens != closes || (host.is_empty() && name.contains(['[', ']']));
+            is_halved.then(|| format!("`{name}` has half a pair of brackets"))
+        }
+        "fifo" | "pass" | "unix" | "unix-dgram" => {
+            let directory = name.rsplit_once('/').map(|(directory, _)| directory)?;
+            let class = if service.private == "n" {
+                "public"
+            } else {
+                "private"
+            };
+            let directory = Path::new(values.get("queue_directory"))
+                .join(class)
+                .join(directory);
+            (!directory.is_dir()).then(|| {
+                format!(
+                    "its socket is to be in {}, which is not there",
+                    directory.display()
+                )
+            })
+        }
+        kind => Some(format!("`{kind}` is no type of service")),
+    }
+}
+
+/// Says why a port cannot be opened.
+fn unbindable(service: &Service, running: &[Service], values: &Values, host: &Host) -> Option<String> {
+    let ends = Some::<String>;
     let (address, port) = split_service(&service.name);
+    let is_own = address.is_some();
     let Some(number) = port_of(service, values, host) else {
         // Without the file there may be other sources of names; of a number that is too large, master takes what is left.
         return if host.ports.is_empty() || port.parse::<u64>().is_ok() {
@@ -56,6 +103,9 @@ fn obstacle(service: &Service, running: &[Service], values: &Values, host: &Host
             continue;
         };
         if ip.is_ipv6() && values.get("inet_protocols") == "ipv4" {
+            if is_own {
+                return ends(format!("`{ip}` is an IPv6 address, and inet_protocols is ipv4"));
+            }
             continue;
         }
         // Port 0: whether the address is this host's, without touching a port.
@@ -148,5 +198,52 @@ mod tests {
         check(&line, &format!("{line} inet n - n - - smtpd\n"), "");
         drop(held);
         check(&line, "", "");
+    }
+
+    #[test]
+    fn finds_lines_whose_shape_master_would_not_survive() {
+        let host = Host {
+            ports: Ports::parse("smtp 25/tcp\n"),
+            ..Host::default()
+        };
+        let values = Values::parse(
+            b"inet_interfaces = loopback-only\ninet_protocols = ipv4\nqueue_directory = /nonexistent\n",
+        );
+        let check = |line: &str, expected: &str| {
+            let services = MasterCf::parse(format!("{line}\n").as_bytes()).services();
+            let found = obstacles(&services, &services, &values, &host);
+            assert_eq!(found.is_empty(), expected.is_empty(), "{line}: {found:?}");
+            assert!(
+                found.iter().all(|said| said.contains(expected)),
+                "{line}: {found:?}"
+            );
+        };
+        check("127.0.0.1:2525 inet n - n - - smtpd", "");
+        check("[127.0.0.1]:2525 inet n n n 5 1 smtpd", "");
+        check(
+            "127.0.0.1:2525 inet y - n - - smtpd",
+            "has `n` in its third column, not `y`",
+        );
+        check(
+            "127.0.0.1:2525 inet - - n - - smtpd",
+            "has `n` in its third column, not `-`",
+        );
+        check("[127.0.0.1:2525 inet n - n - - smtpd", "half a pair of brackets");
+        check("127.0.0.1]:2525 inet n - n - - smtpd", "half a pair of brackets");
+        check("[127.0.0.1 inet n - n - - smtpd", "half a pair of brackets");
+        check("[::1]:2525 inet n - n - - smtpd", "inet_protocols is ipv4");
+        check("127.0.0.1: inet n - n - - smtpd", "has a port ``");
+        check("127.0.0.1:-5 inet n - n - - smtpd", "has a port `-5`");
+        check("x:y:25 inet n - n - - smtpd", "has no address");
+        check(
+            "{{ service }} unix n - n - - smtpd",
+            "`service` is no type of service",
+        );
+        check(
+            "a/b unix n - n - - smtpd",
+            "/nonexistent/public/a, which is not there",
+        );
+        check("foo:bar unix n - n - - smtpd", "");
+        check("postlog unix-dgram n - n - 1 postlogd", "");
     }
 }

@@ -64,6 +64,26 @@ fn what_would_end_the_running_postfix_is_refused_and_it_goes_on() {
             "no-such-host.invalid:2525 inet n - n - - smtpd\n",
             "has no address",
         ),
+        (
+            "master.cf",
+            "2525 inet - - n - - smtpd\n",
+            "has `n` in its third column, not `-`",
+        ),
+        (
+            "master.cf",
+            "[127.0.0.1:2525 inet n - n - - smtpd\n",
+            "has half a pair of brackets",
+        ),
+        (
+            "master.cf",
+            "2525 inet n - n - - smtpd -o { smtpd_banner = x\n",
+            "missing '}' in",
+        ),
+        (
+            "master.cf",
+            "{{ service }} unix n - n - - smtpd\n",
+            "`service` is no type of service",
+        ),
     ];
     are_refused(&site, &cases);
     assert_eq!(site.n_journal_entries(), 0);
