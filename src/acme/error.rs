@@ -19,6 +19,8 @@ pub struct ChallengeFailure {
     pub challenge: String,
     /// Why it failed.
     pub problem: Problem,
+    /// What happened on our side meanwhile that may be the reason.
+    pub remark: Option<String>,
 }
 
 /// A process that has a port open.
@@ -317,7 +319,11 @@ impl fmt::Display for AcmeError {
                         failure.identifier, failure.challenge, failure.problem
                     )
                 });
-                format!("the CA could not confirm {}", each.collect::<Vec<_>>().join("; "))
+                let each = each.collect::<Vec<_>>().join("; ");
+                // The same for all of them: said once.
+                let remark = failures.iter().find_map(|failure| failure.remark.as_ref());
+                let remark = remark.map(|remark| format!("; {remark}")).unwrap_or_default();
+                format!("the CA could not confirm {each}{remark}")
             }
             Self::ChallengeNotOffered {
                 identifier,

@@ -3,22 +3,27 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
-use super::{ChallengeType, port_holder};
+use super::{
+    ChallengeType,
+    crowd::{Crowd, Room},
+    port_holder,
+};
 use crate::acme::error::AcmeError;
 
-/// How many connections are served at the same time; more wait.
-const CONNECTIONS: usize = 64;
+/// How many connections are served at the same time.
+const CONNECTIONS: usize = 256;
+/// How many wait in the kernel until they are accepted.
+const BACKLOG: i32 = 1024;
 /// How long one connection may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How often a port is tried that is taken although nobody is seen to have it, and how long after each time: whoever looks
@@ -33,7 +38,12 @@ pub(super) struct Door {
     port: u16,
     /// The tasks that accept, while it is open.
     accepting: Vec<Accepting>,
+    /// Who is served, at all of the addresses.
+    guests: Guests,
 }
+
+/// The connections that are served, with what ends each.
+type Guests = Arc<Mutex<Crowd<AbortHandle>>>;
 
 /// A task that accepts; ends, and unbinds, with its owner.
 struct Accepting(JoinHandle<()>);
@@ -52,7 +62,19 @@ impl Door {
             addresses,
             port,
             accepting: Vec::new(),
+            guests: Arc::new(Mutex::new(Crowd::new(CONNECTIONS))),
         }
+    }
+
+    /// Returns what is to be told of a crowd, if there was one.
+    pub fn remark(&self) -> Option<String> {
+        let n_shed = lock(&self.guests).n_shed();
+        (n_shed > 0).then(|| {
+            format!(
+                "our listener was crowded: all of its {CONNECTIONS} places were taken, and {n_shed} connections were broken off to make \
+                 room; somebody may be keeping the CA out, so look who connects to the port, and limit it in the firewall"
+            )
+        })
     }
 
     /// Binds all addresses and has each connection served, unless that is so already.
@@ -64,7 +86,6 @@ impl Door {
         if !self.accepting.is_empty() {
             return Ok(());
         }
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let mut n_tries = 1;
         let listeners = loop {
             match self.bind_all() {
@@ -77,7 +98,7 @@ impl Door {
         };
         self.accepting = listeners
             .into_iter()
-            .map(|listener| Accepting(tokio::spawn(accept(listener, serve.clone(), slots.clone()))))
+            .map(|listener| Accepting(tokio::spawn(accept(listener, serve.clone(), self.guests.clone()))))
             .collect();
         Ok(())
     }
@@ -142,30 +163,47 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, 128)?;
+    rustix::net::listen(&socket, BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
 /// Accepts connections until it is aborted.
-async fn accept<F, S>(listener: TcpListener, serve: F, slots: Arc<Semaphore>)
+async fn accept<F, S>(listener: TcpListener, serve: F, guests: Guests)
 where
     F: Fn(TcpStream) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = std::io::Result<()>> + Send + 'static,
 {
-    while let Ok(slot) = slots.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let serve = serve.clone();
-                tokio::spawn(async move {
-                    // Who breaks off, or takes too long, is nobody's business here: the CA says what it saw.
-                    let _ = tokio::time::timeout(PATIENCE, serve(stream)).await;
-                    drop(slot);
-                });
-            }
+    loop {
+        let Ok((stream, address)) = listener.accept().await else {
             // Out of descriptors, most likely: a moment later there may be one.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        loop {
+            let room = lock(&guests).make_room(Instant::now());
+            match room {
+                Room::Free => break,
+                Room::Shed(surplus) => surplus.abort(),
+                Room::Wait(moment) => tokio::time::sleep(moment.min(BETWEEN_TRIES)).await,
+            }
         }
+        let serve = serve.clone();
+        // Held until it has entered: it cannot leave before.
+        let mut crowd = lock(&guests);
+        let all = guests.clone();
+        crowd.enter(address.ip(), Instant::now(), |number| {
+            let task = tokio::spawn(async move {
+                // Who breaks off, or takes too long, is nobody's business here: the CA says what it saw.
+                let _ = tokio::time::timeout(PATIENCE, serve(stream)).await;
+                lock(&all).leave(number);
+            });
+            task.abort_handle()
+        });
     }
+}
+
+fn lock(guests: &Guests) -> MutexGuard<'_, Crowd<AbortHandle>> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -206,6 +244,58 @@ mod tests {
         // The first try comes before the socket goes.
         let (opened, ()) = tokio::join!(door.open(|_| async { Ok(()) }), async { drop(ends) });
         opened.unwrap();
+        door.close().await;
+    }
+
+    /// Connects from an address, and says nothing.
+    async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<TcpStream> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect(to).await
+    }
+
+    /// Asks from another address, and returns the answer.
+    async fn ask_from(from: Ipv4Addr, to: SocketAddr) -> std::io::Result<String> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = connect_from(from, to).await?;
+        stream.write_all(b"x").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await?;
+        stream.write_all(b"served").await?;
+        stream.shutdown().await
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_holds_every_place_keeps_nobody_else_out() {
+        let address = StdListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut door = Door::new(ChallengeType::Http01, vec![address], 0);
+        door.open(echo).await.unwrap();
+        assert_eq!(door.remark(), None);
+        let flood = Ipv4Addr::new(127, 66, 6, 6);
+        // Twice as many as there are places, all at once, and none of them says anything.
+        let all = (0..2 * CONNECTIONS).map(|_| connect_from(flood, address));
+        let held = futures_util::future::join_all(all).await;
+        assert!(held.iter().all(Result::is_ok));
+        let begun = Instant::now();
+        for last in 1..=4 {
+            let answer = ask_from(Ipv4Addr::new(127, 66, 7, last), address).await.unwrap();
+            assert_eq!(answer, "served");
+        }
+        let taken = begun.elapsed();
+        // A CA gives up after ten seconds or more; each place would have been held for four.
+        assert!(taken < PATIENCE / 2, "{taken:?}");
+        let remark = door.remark().unwrap();
+        assert!(remark.contains("crowded"), "{remark}");
         door.close().await;
     }
 }

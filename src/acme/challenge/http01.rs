@@ -80,6 +80,10 @@ impl Present for Listener {
             Ok(())
         })
     }
+
+    fn remark(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async { self.door.lock().await.remark() })
+    }
 }
 
 fn lock(tokens: &Tokens) -> MutexGuard<'_, HashMap<String, String>> {
@@ -109,8 +113,8 @@ fn is_whole(request: &[u8]) -> bool {
         || request.windows(2).any(|window| window == b"\n\n")
 }
 
-/// Returns the whole answer to a request.
-fn answer(request: &[u8], tokens: &HashMap<String, String>) -> String {
+/// Returns the whole answer to a request, whoever sent it.
+pub fn answer(request: &[u8], tokens: &HashMap<String, String>) -> String {
     let body = requested(request).and_then(|(method, token)| Some((method, tokens.get(token)?)));
     let (status, method, body) = match body {
         Some((method, body)) => ("200 OK", method, body.as_str()),

@@ -3,6 +3,7 @@
 //! An order hands over all its responses at once, waits until they are in place, and has them taken away in every case:
 //! after success, failure, the end of patience, and, as far as a dropped future allows, interruption.
 
+mod crowd;
 pub mod dns01;
 mod door;
 pub mod http01;
@@ -76,6 +77,11 @@ pub trait Present: Send + Sync {
     /// Hears what came of the responses, before they are taken away; also when an order failed before there were any.
     fn judged<'a>(&'a self, _: &'a [ChallengeResponse], _: Verdict<'a>) -> BoxFuture<'a, ()> {
         Box::pin(async {})
+    }
+
+    /// Returns what the reader should know when the CA did not see the responses; nothing where all went well here.
+    fn remark(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async { None })
     }
 
     /// Returns whether responses that no order has may be put in place too, to see whether they are seen: not by programs

@@ -139,6 +139,10 @@ impl Present for Listener {
             Ok(())
         })
     }
+
+    fn remark(&self) -> BoxFuture<'_, Option<String>> {
+        Box::pin(async { self.door.lock().await.remark() })
+    }
 }
 
 fn lock(names: &Names) -> MutexGuard<'_, HashMap<String, (String, Arc<CertifiedKey>)>> {

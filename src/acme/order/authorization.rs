@@ -240,6 +240,7 @@ fn failures(identifier: &str, handle: &AuthorizationHandle<'_>) -> Vec<Challenge
             identifier: identifier.to_owned(),
             challenge,
             problem,
+            remark: None,
         })
     };
     let mut failures: Vec<_> = handle.challenges.iter().filter_map(failure).collect();
@@ -257,6 +258,7 @@ fn failures(identifier: &str, handle: &AuthorizationHandle<'_>) -> Vec<Challenge
             identifier: identifier.to_owned(),
             challenge,
             problem,
+            remark: None,
         });
     }
     failures

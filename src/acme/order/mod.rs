@@ -102,7 +102,7 @@ pub async fn obtain(
         progress,
     };
     let mut placed = Placed::new(present.clone());
-    let result = tokio::select! {
+    let mut result = tokio::select! {
         result = tokio::time::timeout(request.patience, run.obtain(orders, &mut placed)) => match result {
             Ok(result) => result,
             Err(_) => Err(run.overdue("finish the order", None)),
@@ -110,6 +110,12 @@ pub async fn obtain(
         () = stop.wanted() => Err(AcmeError::Interrupted),
     };
     session.put_nonce(wire.take_nonce());
+    if let Err(AcmeError::Challenge(failures)) = &mut result {
+        let remark = placed.remark().await;
+        for failure in failures {
+            failure.remark.clone_from(&remark);
+        }
+    }
     if let Err(error) = &result {
         placed.tell(Verdict::Failed(error)).await;
     }

@@ -45,6 +45,11 @@ impl Placed {
         self.present.judged(&self.responses, verdict).await;
     }
 
+    /// Returns what the reader should know when the CA did not see them.
+    pub async fn remark(&self) -> Option<String> {
+        self.present.remark().await
+    }
+
     /// Takes them away, once.
     pub async fn take_away(&mut self) {
         if self.responses.is_empty() {
