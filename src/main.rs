@@ -1,5 +1,6 @@
 //! The real world in, the exit code out.
 
 fn main() -> std::process::ExitCode {
+    mailcert::env::secret::keep_out_of_core_dumps();
     std::process::ExitCode::from(mailcert::cli::run(mailcert::env::Env::real()).code())
 }

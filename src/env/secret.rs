@@ -8,6 +8,13 @@ use super::{Env, files};
 /// No such file is larger, in bytes.
 const LIMIT: u64 = 4096;
 
+/// Keeps this process's memory, which holds keys, out of core dumps, and away from debuggers of whoever is not root
+/// (`prctl(2)`, `PR_SET_DUMPABLE`). Programs that we start are as they were: the kernel forgets it when they begin.
+pub fn keep_out_of_core_dumps() {
+    // A kernel that refuses has no core dumps to keep it out of.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
 /// Where a secret is kept.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
