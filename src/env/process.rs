@@ -4,7 +4,10 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -316,11 +319,17 @@ fn spawn(command: &mut std::process::Command) -> std::io::Result<Child> {
 /// started).
 const GRACE: Duration = Duration::from_millis(200);
 
+/// How often [`GRACE`] is granted while something is there that was not read yet: on a busy machine the thread that reads may be
+/// late, and half of what a program said must not pass for all of it.
+const MOST_GRACES: u32 = 50;
+
 /// What a child says, read to its end on a thread of its own, up to the limit.
 struct Heard {
     bytes: Arc<Mutex<Vec<u8>>>,
     /// Disconnected when the stream has ended.
     end: mpsc::Receiver<()>,
+    /// The stream, to see whether something is in it.
+    stream: Option<OwnedFd>,
 }
 
 impl Heard {
@@ -328,7 +337,9 @@ impl Heard {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    fn of(stream: Option<impl Read + Send + 'static>, limit: u64) -> std::io::Result<Self> {
+    fn of(stream: Option<impl Read + AsFd + Send + 'static>, limit: u64) -> std::io::Result<Self> {
+        let seen = stream.as_ref().map(|stream| stream.as_fd().try_clone_to_owned());
+        let seen = seen.transpose()?;
         let (sender, end) = mpsc::channel::<()>();
         let bytes = Arc::new(Mutex::new(Vec::new()));
         if let Some(mut stream) = stream {
@@ -346,12 +357,28 @@ impl Heard {
                 }
             })?;
         }
-        Ok(Self { bytes, end })
+        Ok(Self {
+            bytes,
+            end,
+            stream: seen,
+        })
     }
 
-    /// Returns what came until the stream's end, or by now when it stays open.
+    /// Returns what came until the stream's end, or by now when it stays open and nothing is in it.
     fn take(&self) -> Vec<u8> {
-        let _ = self.end.recv_timeout(GRACE);
+        let is_behind = || {
+            let n_waiting = self.stream.as_ref().map(rustix::io::ioctl_fionread);
+            n_waiting.is_some_and(|n| n.is_ok_and(|n| n > 0))
+        };
+        // Once more after it was empty: what was read a moment ago may not be noted yet.
+        let mut n_empty = 0;
+        for _ in 0..MOST_GRACES {
+            let ended = self.end.recv_timeout(GRACE) == Err(mpsc::RecvTimeoutError::Disconnected);
+            n_empty += u32::from(!is_behind());
+            if ended || n_empty > 1 {
+                break;
+            }
+        }
         std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -525,6 +552,32 @@ mod tests {
             assert!(Instant::now() < deadline, "{child} is left");
             thread::yield_now();
         }
+    }
+
+    /// A stream that is read late, as by a thread that a busy machine does not let run.
+    struct Late(std::io::PipeReader);
+
+    impl Read for Late {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            pause(GRACE * 2);
+            self.0.read(buffer)
+        }
+    }
+
+    impl AsFd for Late {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    #[test]
+    fn waits_for_what_is_said_and_not_read_yet() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"said").unwrap();
+        // Held open, as by a grandchild.
+        let heard = Heard::of(Some(Late(reader)), 100).unwrap();
+        assert_eq!(heard.take(), b"said");
+        drop(writer);
     }
 
     #[test]
