@@ -549,7 +549,7 @@ pub fn make_directory_unsynced(path: &Path, mode: u32) -> Result<(), FileError> 
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(&fail)?;
+        make_parents(parent).map_err(&fail)?;
     }
     match fs::create_dir(path) {
         Ok(()) => {}
@@ -558,6 +558,22 @@ pub fn make_directory_unsynced(path: &Path, mode: u32) -> Result<(), FileError> 
     }
     // Not by the mode of mkdir alone: the umask would take bits away.
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(&fail)
+}
+
+/// Makes directories that are missing, the topmost first, each with its name on disk: what is synced in one of them later would be
+/// lost with a name above it.
+fn make_parents(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_parents(parent)?;
+    }
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+        _ => {}
+    }
+    sync_directory_of(path).map_err(|error| error.reason)
 }
 
 /// Makes a directory of ours with this mode; one that is there must be ours alone, since what we write into it is written
@@ -794,5 +810,33 @@ mod tests {
         fs::remove_file(&link).unwrap();
         fs::create_dir(&link).unwrap();
         assert!(swap_link(Path::new("a/3"), &link).is_err());
+    }
+
+    #[test]
+    fn a_file_with_another_name_is_replaced_and_the_other_name_keeps_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        type Write = fn(&Path) -> Result<(), FileError>;
+        let ways: [Write; 4] = [
+            |path| write_atomic(path, b"new", Access::PRIVATE),
+            |path| replace_config(path, b"new").map(|_| ()),
+            |path| replace_unsynced(path, Access::PRIVATE, |out| out.write_all(b"new")),
+            |path| {
+                let (directory, name) = (path.parent().unwrap(), path.file_name().unwrap());
+                write_together(directory, &[(name.to_str().unwrap(), b"new", Access::PRIVATE)])
+            },
+        ];
+        for write in ways {
+            // Somebody's file has a second name where ours is to be, and another where our temp file will be.
+            for name in ["theirs", "file", ".file.mailcert"] {
+                let _ = fs::remove_file(at(name));
+            }
+            fs::write(at("theirs"), "precious").unwrap();
+            fs::hard_link(at("theirs"), at("file")).unwrap();
+            fs::hard_link(at("theirs"), at(".file.mailcert")).unwrap();
+            write(&at("file")).unwrap();
+            assert_eq!(fs::read(at("file")).unwrap(), b"new");
+            assert_eq!(fs::read(at("theirs")).unwrap(), b"precious");
+        }
     }
 }
