@@ -13,7 +13,13 @@ use std::{
 };
 
 use super::{syntax::Service, values::Values};
-use crate::model::endpoint::{Endpoint, Scheme, split_host_port};
+use crate::model::{
+    endpoint::{Endpoint, Scheme, split_host_port},
+    plan::printable_line,
+};
+
+/// How much of a name in master.cf a note shows, in characters.
+const SHOWN: usize = 100;
 
 /// One address and port of a service that speaks TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,17 +125,18 @@ pub fn tls_services(services: &[Service], values: &Values, host: &Host) -> TlsSe
     for service in services.iter().filter(|service| service.kind == "inet") {
         let view = View { service, values };
         let Some(scheme) = view.tls() else { continue };
+        // A note is a line for a terminal, whatever stands in the file.
+        let shown = |text: &str| printable_line(text.as_bytes(), SHOWN);
+        let label = shown(&service.label());
         let Some((addresses, port_name)) = view.addresses(host) else {
-            found.notes.push(format!(
-                "{}: its name is not understood; it is not verified",
-                service.label()
-            ));
+            let note = format!("{label}: its name is not understood; it is not verified");
+            found.notes.push(note);
             continue;
         };
         let Some(port) = host.ports.number(&port_name, values.get("known_tcp_ports")) else {
+            let port_name = shown(&port_name);
             found.notes.push(format!(
-                "{}: nothing tells the number of port `{port_name}`; it is not verified",
-                service.label()
+                "{label}: nothing tells the number of port `{port_name}`; it is not verified"
             ));
             continue;
         };

@@ -74,17 +74,28 @@ impl Service {
     }
 
     /// Returns the word at which a daemon stops to read options: it and all behind it are not looked at. Mostly the rest of
-    /// a value with blanks that lacks its braces.
+    /// a value with blanks that lacks its braces; also a brace that is not closed, and an option whose argument is missing,
+    /// which would swallow whatever was added behind it.
     pub fn unread(&self) -> Option<String> {
         let mut rest = self.args.iter();
         while let Some(word) = rest.next() {
+            let shown = || Some(String::from_utf8_lossy(word).into_owned());
+            if is_open(word) {
+                return shown();
+            }
             let letters = word.strip_prefix(b"-").filter(|letters| !letters.is_empty());
             let Some(letters) = letters.filter(|letters| *letters != b"-") else {
-                return Some(String::from_utf8_lossy(word).into_owned());
+                return shown();
             };
             let takes = letters.iter().position(|letter| WITH_ARGUMENT.contains(letter));
             if takes.is_some_and(|at| at + 1 == letters.len()) {
-                rest.next();
+                match rest.next() {
+                    None => return shown(),
+                    Some(argument) if is_open(argument) => {
+                        return Some(String::from_utf8_lossy(argument).into_owned());
+                    }
+                    Some(_) => {}
+                }
             }
         }
         None
@@ -225,6 +236,16 @@ impl MasterCf {
             *line = kept;
         }
     }
+}
+
+/// Returns whether a brace in a word is not closed.
+fn is_open(word: &[u8]) -> bool {
+    let depth = word.iter().fold(0_usize, |depth, byte| match byte {
+        b'{' => depth + 1,
+        b'}' => depth.saturating_sub(1),
+        _ => depth,
+    });
+    depth > 0
 }
 
 /// Reads the eight columns and the arguments of a logical line.
@@ -454,5 +475,19 @@ mod tests {
             "\n  -o p=1\n\nb unix - - n - - b\n  -o p=1\n",
             &smtpd("\n# mailcert: why\n#  -o p=1\n\nb unix - - n - - b\n# mailcert: why\n#  -o p=1\n"),
         );
+    }
+
+    #[test]
+    fn tells_what_would_swallow_an_option_that_was_added() {
+        let check = |args: &str, expected: Option<&str>| {
+            let file = MasterCf::parse(format!("a inet n - n - - smtpd {args}\n").as_bytes());
+            assert_eq!(file.services()[0].unread().as_deref(), expected, "{args}");
+        };
+        check("-v -o a=b -o { c = d e }", None);
+        check("-o a=b -o", Some("-o"));
+        check("-vo", Some("-vo"));
+        check("-o a=b -o {c = d", Some("{c = d"));
+        check("-oa={b c", Some("-oa={b c"));
+        check("-o a={b} {-v}", None);
     }
 }
