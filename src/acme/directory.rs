@@ -70,6 +70,14 @@ impl Directory {
         })
     }
 
+    /// Reads the answer's body; `None` for what is no directory.
+    pub fn parse(url: &str, body: &[u8]) -> Option<Self> {
+        Some(Self {
+            url: url.to_owned(),
+            links: serde_json::from_slice(body).ok()?,
+        })
+    }
+
     /// Returns the CA's terms.
     pub fn meta(&self) -> &Meta {
         &self.links.meta

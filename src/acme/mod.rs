@@ -14,7 +14,7 @@ pub mod error;
 pub mod external_account;
 pub mod http;
 mod jws;
-mod link;
+pub mod link;
 pub mod order;
 pub mod poll;
 pub mod problem;

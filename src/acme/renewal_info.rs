@@ -117,6 +117,11 @@ impl RenewalInfo {
             .ok_or_else(|| answer.not_acme(&"the window ends before it begins"))
     }
 
+    /// Reads the answer's body; `None` for what is none, or a window that ends before it begins.
+    pub fn parse(body: &[u8], retry_after: Option<Duration>) -> Option<Self> {
+        Self::read(serde_json::from_slice(body).ok()?, retry_after)
+    }
+
     /// Judges the answer; `None` for a window that ends before it begins.
     fn read(document: Document, retry_after: Option<Duration>) -> Option<Self> {
         let Window { start, end } = document.suggested_window;

@@ -152,7 +152,8 @@ pub(super) fn rrset_of(
     })
 }
 
-fn data_of(data: &RData) -> Result<Rdata, DnsError> {
+/// Returns a record's data as a value of ours.
+pub fn data_of(data: &RData) -> Result<Rdata, DnsError> {
     let target = |name: &Name| match name.is_root() {
         true => Ok(None),
         false => domain_name(&text_of(name)).map(Some),
@@ -263,7 +264,7 @@ pub(super) fn raw_name(text: &str) -> Result<Name, DnsError> {
 }
 
 /// Returns a name's text in lower case without the trailing dot; odd octets are escaped as `\DDD`.
-pub(super) fn text_of(name: &Name) -> String {
+pub fn text_of(name: &Name) -> String {
     let text = name.to_ascii().to_ascii_lowercase();
     text.strip_suffix('.').map_or(text.clone(), str::to_owned)
 }

@@ -8,7 +8,7 @@
 
 pub mod desired;
 mod firewalld;
-mod nftables;
+pub mod nftables;
 mod ufw;
 
 use std::{

@@ -24,7 +24,7 @@ pub mod manual;
 pub mod rfc2136;
 pub mod secret;
 pub mod zone_file;
-mod zone_text;
+pub mod zone_text;
 
 /// What a provider's method returns.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsError>> + Send + 'a>>;

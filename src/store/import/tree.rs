@@ -81,8 +81,7 @@ impl Tree {
         }
     }
 
-    /// Returns a tree with these files, for tests.
-    #[cfg(test)]
+    /// Returns a tree of these files, which are nowhere on disk.
     pub fn of(files: &[(&str, &str)]) -> Self {
         let entry = |(path, content): &(&str, &str)| {
             (

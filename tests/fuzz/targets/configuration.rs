@@ -1,0 +1,31 @@
+//! `mailcert.toml`.
+
+use std::path::Path;
+
+use mailcert::config::{
+    template::{answers_from, complete, edit, names_host},
+    v1,
+};
+
+/// What can be read stays as it is when its own answers are put into it; what cannot tells where, fit for a terminal.
+pub fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let file = Path::new("/etc/mailcert/mailcert.toml");
+    match v1::parse(file, &text) {
+        Err(errors) => {
+            for line in errors.to_string().lines() {
+                super::assert_harmless(&line.replace('\t', " "));
+            }
+        }
+        Ok(config) => {
+            let answers = answers_from(&config);
+            assert_eq!(edit(file, &text, &answers).unwrap(), text);
+        }
+    }
+    let _ = names_host(&text);
+    let host = "mail.example.test".parse().unwrap();
+    let domains = ["example.test".parse().unwrap()];
+    if let Some(completed) = complete(&text, &host, &domains, true) {
+        assert!(complete(&completed, &host, &domains, true).is_some());
+    }
+}
