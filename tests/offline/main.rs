@@ -16,6 +16,7 @@ mod support;
 
 mod command_line;
 mod configuration;
+mod disk;
 mod host;
 mod import;
 mod init;

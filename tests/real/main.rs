@@ -50,6 +50,8 @@ mod other_clients;
 mod outbound;
 mod outside;
 mod postfix;
+#[cfg(target_arch = "x86_64")]
+mod power_cut;
 mod powerdns;
 mod preflight;
 mod private_ca;
@@ -70,6 +72,8 @@ mod submission;
 #[cfg(target_arch = "x86_64")]
 mod sweep;
 mod terminal;
+#[cfg(target_arch = "x86_64")]
+mod threats;
 mod together;
 mod undo;
 mod until_verified;

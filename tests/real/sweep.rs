@@ -23,25 +23,25 @@ use crate::support::{
 };
 
 /// A command to be hit, and what it begins from.
-struct Scene {
+pub(crate) struct Scene {
     /// The command.
-    command: &'static [&'static str],
+    pub(crate) command: &'static [&'static str],
     /// The ordinary run after it.
-    again: &'static [&'static str],
+    pub(crate) again: &'static [&'static str],
     /// Brings a fresh world where the command begins.
     prepare: fn(&World),
     /// Whether the certificate, the configuration and the records are those of before, once it is done.
-    undoes: bool,
+    pub(crate) undoes: bool,
 }
 
-const ISSUE: Scene = Scene {
+pub(crate) const ISSUE: Scene = Scene {
     command: &["issue"],
     again: &["issue"],
     prepare: |_| (),
     undoes: false,
 };
 
-const RENEW: Scene = Scene {
+pub(crate) const RENEW: Scene = Scene {
     command: &["renew", "--force"],
     again: &["renew"],
     prepare: |world| {
@@ -50,7 +50,7 @@ const RENEW: Scene = Scene {
     undoes: false,
 };
 
-const DEPLOY: Scene = Scene {
+pub(crate) const DEPLOY: Scene = Scene {
     command: &["deploy", HOST, "--generation", "1"],
     again: &["deploy", HOST, "--generation", "1"],
     prepare: |world| {
@@ -60,14 +60,14 @@ const DEPLOY: Scene = Scene {
     undoes: false,
 };
 
-const APPLY: Scene = Scene {
+pub(crate) const APPLY: Scene = Scene {
     command: &["apply", "--yes"],
     again: &["apply", "--yes"],
     prepare: |_| (),
     undoes: false,
 };
 
-const UNDO: Scene = Scene {
+pub(crate) const UNDO: Scene = Scene {
     command: &["undo"],
     again: &["undo"],
     prepare: |world| {
@@ -78,26 +78,26 @@ const UNDO: Scene = Scene {
 
 /// What a site is made of, seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    main_cf: Vec<u8>,
-    master_cf: Vec<u8>,
-    spf: String,
-    served: Option<String>,
+pub(crate) struct Seen {
+    pub(crate) main_cf: Vec<u8>,
+    pub(crate) master_cf: Vec<u8>,
+    pub(crate) spf: String,
+    pub(crate) served: Option<String>,
     /// The leaf that the live link leads to, when there is one.
-    live: Option<String>,
+    pub(crate) live: Option<String>,
 }
 
 /// A world that is brought back to the same beginning again and again.
-struct Stage {
-    world: World,
-    scene: &'static Scene,
+pub(crate) struct Stage {
+    pub(crate) world: World,
+    pub(crate) scene: &'static Scene,
     kept: PathBuf,
     beginning: Seen,
-    end: Seen,
+    pub(crate) end: Seen,
 }
 
 impl Stage {
-    fn set(scene: &'static Scene) -> Self {
+    pub(crate) fn set(scene: &'static Scene) -> Self {
         let world = World::start();
         // Everything that a run writes: the map of names, hooks, metrics, mail about each failure.
         let program = |name: &str, script: &str| {
@@ -136,7 +136,7 @@ impl Stage {
     }
 
     /// Brings the world back to the beginning.
-    fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let world = &self.world;
         let state = world.state_directory();
         if state.exists() {
@@ -147,16 +147,21 @@ impl Stage {
         }
         fs::write(world.postfix.master_cf(), &self.beginning.master_cf).unwrap();
         world.postfix.edit_main_cf(|_| self.beginning.main_cf.clone());
+        self.restore_zone();
+        world.postfix.reload();
+        wait_until("Postfix serves what it did in the beginning", || {
+            world.postfix.leaf_sha256(25).ok() == self.beginning.served
+        });
+    }
+
+    /// Brings the zone back to the beginning.
+    pub(crate) fn restore_zone(&self) {
         let mut update = format!("update delete {DOMAIN} TXT\n");
         update += &format!("update delete _acme-challenge.{HOST} TXT\n");
         for record in self.beginning.spf.lines() {
             update += &format!("update add {DOMAIN} 3600 TXT {record}\n");
         }
-        world.bind.nsupdate(&update);
-        world.postfix.reload();
-        wait_until("Postfix serves what it did in the beginning", || {
-            world.postfix.leaf_sha256(25).ok() == self.beginning.served
-        });
+        self.world.bind.nsupdate(&update);
     }
 
     /// Hits the n-th call; returns what was hit, or nothing when there are fewer.
@@ -239,7 +244,7 @@ impl Stage {
     }
 
     /// mailcert when every back-off is over.
-    fn later(&self) -> Mailcert {
+    pub(crate) fn later(&self) -> Mailcert {
         let now = Clock::System.now();
         Mailcert {
             clock: Clock::Fixed(now + time::Duration::minutes(3)),
@@ -260,7 +265,7 @@ impl Stage {
     }
 
     /// Each thing is as it was, or as it is to be.
-    fn assert_no_worse(&self, now: &Seen, said: &Outcome) {
+    pub(crate) fn assert_no_worse(&self, now: &Seen, said: &Outcome) {
         let (old, new) = (&self.beginning, &self.end);
         assert!(
             now.main_cf == old.main_cf || now.main_cf == new.main_cf,
@@ -283,7 +288,7 @@ impl Stage {
     }
 
     /// What the live link leads to is a whole pair; no live link is none.
-    fn assert_whole(&self, said: &Outcome) {
+    pub(crate) fn assert_whole(&self, said: &Outcome) {
         let live = self.world.state_directory().join("live").join(HOST);
         if fs::symlink_metadata(&live).is_err() {
             return;
@@ -298,7 +303,7 @@ impl Stage {
     }
 
     /// No temp file, no staged copy, no challenge, no bound port.
-    fn assert_nothing_is_left(&self, said: &str) {
+    pub(crate) fn assert_nothing_is_left(&self, said: &str) {
         let left = unfinished_below(&self.world.state_directory());
         assert_eq!(left, Vec::<PathBuf>::new(), "{said}");
         let left = unfinished_below(&self.world.postfix.config_directory());
@@ -308,7 +313,7 @@ impl Stage {
     }
 }
 
-fn look(world: &World) -> Seen {
+pub(crate) fn look(world: &World) -> Seen {
     let live = world.state_directory().join("live").join(HOST).join("cert.pem");
     Seen {
         main_cf: fs::read(world.postfix.main_cf()).unwrap(),

@@ -13,6 +13,7 @@ use std::{
     fs::{self, File},
     io::Read,
     os::unix::fs::FileExt,
+    path::PathBuf,
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -30,7 +31,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::Outcome;
+use super::{Outcome, recorder::Recorder};
 
 /// No run of a test takes longer; a port that got worse is watched for 65 s after everything was put back.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -128,8 +129,22 @@ impl Broken {
 
 /// Runs a prepared command; its n-th call (from 1) that the blow can strike suffers it.
 pub fn run(command: &Command, at: Option<(Blow, usize)>) -> Broken {
+    traced(command, at, None).0
+}
+
+/// Runs a prepared command, and records what it and all that it starts do below some directories.
+pub fn record(command: &Command, below: &[PathBuf]) -> (Outcome, Recorder) {
+    let (broken, recorder) = traced(command, None, Some(Recorder::of(below)));
+    (broken.outcome, recorder.unwrap_or_default())
+}
+
+fn traced(
+    command: &Command,
+    at: Option<(Blow, usize)>,
+    recorder: Option<Recorder>,
+) -> (Broken, Option<Recorder>) {
     // On a thread of its own: a tracer waits for the children of its thread, and the servers of a test are children too.
-    let traced = thread::scope(|scope| scope.spawn(|| run_traced(command, at)).join());
+    let traced = thread::scope(|scope| scope.spawn(|| run_traced(command, at, recorder)).join());
     traced.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
 }
 
@@ -137,7 +152,11 @@ pub fn run(command: &Command, at: Option<(Blow, usize)>) -> Broken {
     clippy::zombie_processes,
     reason = "the tracer waits for it, as for all that it traces"
 )]
-fn run_traced(command: &Command, at: Option<(Blow, usize)>) -> Broken {
+fn run_traced(
+    command: &Command,
+    at: Option<(Blow, usize)>,
+    recorder: Option<Recorder>,
+) -> (Broken, Option<Recorder>) {
     // Stopped before it becomes the program, so that no call is missed.
     let mut stopped = Command::new("/bin/sh");
     stopped
@@ -162,6 +181,7 @@ fn run_traced(command: &Command, at: Option<(Blow, usize)>) -> Broken {
         inside: HashMap::new(),
         calls: Vec::new(),
         hit: None,
+        recorder,
     };
     let (ended, watched) = mpsc::channel::<()>();
     let watchdog = thread::spawn(move || {
@@ -189,7 +209,7 @@ fn run_traced(command: &Command, at: Option<(Blow, usize)>) -> Broken {
         broken.hit,
         broken.outcome
     );
-    broken
+    (broken, tracer.recorder)
 }
 
 fn collect(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
@@ -210,6 +230,8 @@ struct Tracer {
     inside: HashMap<Pid, Option<Errno>>,
     calls: Vec<Call>,
     hit: Option<Call>,
+    /// Who is told of every call, also of those of other programs that are started.
+    recorder: Option<Recorder>,
 }
 
 impl Tracer {
@@ -238,7 +260,9 @@ impl Tracer {
                 WaitStatus::Signaled(pid, ..) if pid == self.pid => code = Some(-1),
                 WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {}
                 WaitStatus::PtraceSyscall(task) => self.at_call(task),
-                WaitStatus::PtraceEvent(task, _, libc::PTRACE_EVENT_EXEC) if task != self.pid => {
+                WaitStatus::PtraceEvent(task, _, libc::PTRACE_EVENT_EXEC)
+                    if task != self.pid && self.recorder.is_none() =>
+                {
                     self.inside.remove(&task);
                     let _ = ptrace::detach(task, None);
                 }
@@ -255,9 +279,14 @@ impl Tracer {
     /// At the beginning or at the end of a call.
     fn at_call(&mut self, task: Pid) {
         if let Some(error) = self.inside.remove(&task) {
-            if let (Some(error), Ok(mut registers)) = (error, ptrace::getregs(task)) {
-                registers.rax = i64::from(-(error as i32)).cast_unsigned();
-                let _ = ptrace::setregs(task, registers);
+            if let Ok(mut registers) = ptrace::getregs(task) {
+                if let Some(error) = error {
+                    registers.rax = i64::from(-(error as i32)).cast_unsigned();
+                    let _ = ptrace::setregs(task, registers);
+                }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.after(task, registers.rax.cast_signed());
+                }
             }
             return go_on(task, None);
         }
@@ -266,6 +295,9 @@ impl Tracer {
             return go_on(task, None);
         };
         self.inside.insert(task, None);
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| self.executed) {
+            recorder.before(task, &registers);
+        }
         let call = self.executed.then(|| self.understand(task, &registers)).flatten();
         let Some(call) = call else {
             return go_on(task, None);
@@ -394,8 +426,8 @@ fn go_on(task: Pid, signal: Option<Signal>) {
 }
 
 /// Reads a path from a task's memory.
-fn read_path(task: Pid, at: u64) -> String {
-    let mut bytes = [0; 512];
+pub(super) fn read_path(task: Pid, at: u64) -> String {
+    let mut bytes = [0; 4096];
     let memory = File::open(format!("/proc/{task}/mem"));
     let n_read = memory
         .and_then(|memory| memory.read_at(&mut bytes, at))
@@ -407,7 +439,7 @@ fn read_path(task: Pid, at: u64) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-fn read_word(task: Pid, at: u64) -> Option<u64> {
+pub(super) fn read_word(task: Pid, at: u64) -> Option<u64> {
     let mut bytes = [0; 8];
     let memory = File::open(format!("/proc/{task}/mem")).ok()?;
     memory.read_exact_at(&mut bytes, at).ok()?;

@@ -11,6 +11,7 @@ pub mod authority;
 pub mod between;
 pub mod bind;
 pub mod client_ca;
+pub mod disk;
 pub mod dovecot;
 pub mod faulty_ca;
 pub mod filtered;
@@ -29,6 +30,8 @@ pub mod pebble;
 pub mod port;
 pub mod postfix;
 pub mod powerdns;
+#[cfg(target_arch = "x86_64")]
+pub mod recorder;
 pub mod release;
 pub mod scratch;
 pub mod server;
