@@ -285,6 +285,33 @@ fn every_example_and_hook_is_read_by_a_test() {
 }
 
 #[test]
+fn every_test_that_stands_for_a_threat_is_there() {
+    let told = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md")).unwrap();
+    let tests: String = sources("src", ".rs")
+        .into_iter()
+        .chain(sources("tests", ".rs"))
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .collect();
+    let rows = told
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains('`'));
+    // The last cell of each row.
+    let cells = rows.filter_map(|row| row.trim_end_matches([' ', '|']).rsplit('|').next());
+    let names: Vec<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(names.len() > 30, "only {} tests are named", names.len());
+    let missing: Vec<&&str> = names
+        .iter()
+        .filter(|name| !tests.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "SECURITY.md names tests that are not there: {missing:?}"
+    );
+}
+
+#[test]
 fn every_dependency_has_its_reason() {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let mut inside = false;
