@@ -46,6 +46,11 @@ fn certificate(names: &[&str]) -> (Vec<u8>, Tlsa) {
     )
 }
 
+/// Returns the record that names the key of a certificate as one of a CA (RFC 7671, 5.2).
+fn as_anchor(record: &Tlsa) -> String {
+    format!("2{}", &record.to_string()[1..])
+}
+
 /// The lines of a world.
 #[derive(Clone)]
 pub struct Zone {
@@ -104,10 +109,15 @@ impl Zone {
 
     /// Adds a line.
     pub fn add(&mut self, line: &str) {
+        if !line.contains('$') {
+            self.lines.push(line.to_owned());
+            return;
+        }
         let line = line
             .replace("$SERVED", &SERVED.1.to_string())
             .replace("$PKCS1", &base64_pkcs1())
-            .replace("$ANCHOR", &format!("2{}", &OTHER.1.to_string()[1..]));
+            .replace("$ANCHOR", &as_anchor(&OTHER.1))
+            .replace("$ITSELF", &as_anchor(&SERVED.1));
         let line = match line.ends_with(" TXT $LONG") {
             true => line.replace("$LONG", &"x".repeat(1300)),
             false => line,
@@ -143,7 +153,10 @@ impl Zone {
                 relay: None,
             },
             authority: Some(Authority {
-                identities: vec!["letsencrypt.org".to_owned()],
+                identities: match of("CA").pop().as_deref() {
+                    Some("unnamed") => Vec::new(),
+                    _ => vec!["letsencrypt.org".to_owned()],
+                },
                 account: Some("https://ca.test/a/1".to_owned()),
                 method: "http-01",
                 identifiers: vec![host.to_string().parse().unwrap()],
@@ -154,17 +167,26 @@ impl Zone {
         let key = match of("KEY").pop().as_deref() {
             Some("none") => None,
             Some("other") => Some(Ok(SigningKey::Rsa { pkcs1: vec![1] })),
+            Some("garbage") => Some(SigningKey::from_file(b"\x1b[31m")),
             _ => Some(SigningKey::from_file(KEY.to_pem().as_bytes())),
         };
         Subject {
             name: if role == Role::Host { host } else { domain },
             role,
             ours: (role != Role::Any).then_some(ours),
-            selectors: vec![Selector {
-                name: "s1".to_owned(),
-                key,
-            }],
-            now: datetime!(2026-06-01 0:00 UTC),
+            selectors: match of("SELECTOR").pop().as_deref() {
+                Some("none") => Vec::new(),
+                _ => vec![Selector {
+                    name: "s1".to_owned(),
+                    key,
+                }],
+            },
+            now: match of("YEAR").pop() {
+                Some(year) => datetime!(2026-06-01 0:00 UTC)
+                    .replace_year(year.parse().unwrap())
+                    .unwrap(),
+                None => datetime!(2026-06-01 0:00 UTC),
+            },
             reach: Reach::Everything,
         }
     }
@@ -219,14 +241,14 @@ impl Zone {
             .iter()
             .filter_map(|line| line.strip_suffix(" INSECURE"));
         status.authenticated = !insecure.into_iter().any(below);
-        status.no_such_name = self.lines.iter().any(|line| *line == format!("{owner} NXDOMAIN"));
+        status.no_such_name = self.has(&format!("{owner} NXDOMAIN"));
         status.size = values.iter().map(|value| value.len() + 12).sum();
         status.ttl = self
             .values(&owner, "TTL")
             .next()
             .map_or(60, |ttl| ttl.parse().unwrap());
         if let Question::Chain(_, address) = question
-            && self.lines.iter().any(|line| *line == format!("{address} SILENT"))
+            && self.has(&format!("{address} SILENT"))
         {
             return Reply {
                 answer: Answer::Unreached("connecting: refused".to_owned()),
@@ -249,6 +271,10 @@ impl Zone {
             answer: answer(question, kind, &values),
             status,
         }
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.lines.iter().any(|known| known == line)
     }
 
     fn values<'z>(&'z self, name: &'z str, kind: &'z str) -> impl Iterator<Item = &'z str> {

@@ -83,5 +83,6 @@ pub fn cases() -> Vec<Case> {
             "caa.critical",
             Error,
         ),
+        case("7.unnamed", Host, &[], &[". CA unnamed"], "caa.unknown-ca", Info),
     ]
 }

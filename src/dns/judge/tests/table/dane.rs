@@ -168,5 +168,21 @@ pub fn cases() -> Vec<Case> {
             "tlsa.anchor-name",
             Error,
         ),
+        case(
+            "6.anchor",
+            Host,
+            TLSA,
+            &["_25._tcp.mail.example.test TLSA $ITSELF", ". YEAR 2028"],
+            "tlsa.anchor-expired",
+            Error,
+        ),
+        case(
+            "6.unknown",
+            Any,
+            &[],
+            &["example.test INSECURE", " INSECURE"],
+            "dnssec.unknown",
+            Info,
+        ),
     ]
 }

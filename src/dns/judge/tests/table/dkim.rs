@@ -3,7 +3,7 @@
 use super::{Case, case};
 use crate::{
     dns::desired::Role::{Any, MailDomain},
-    model::finding::Severity::{Error, Warning},
+    model::finding::Severity::{Error, Info, Warning},
 };
 
 const DKIM: &[&str] = &["s1._domainkey"];
@@ -85,6 +85,7 @@ pub fn cases() -> Vec<Case> {
         ),
         case("3.size", Any, DKIM, &[RSA_512], "dkim.key-short", Error),
         case("3.size", Any, DKIM, &[RSA_1024], "dkim.key-weak", Warning),
+        case("3.size", Any, DKIM, &[RSA_4160], "dkim.key-long", Warning),
         case(
             "3.bare",
             Any,
@@ -118,6 +119,30 @@ pub fn cases() -> Vec<Case> {
             "dkim.no-node",
             Warning,
         ),
+        case(
+            "3.match",
+            MailDomain,
+            &[],
+            &[". KEY garbage"],
+            "dkim.key-unreadable",
+            Warning,
+        ),
+        case(
+            "3.selector",
+            Any,
+            &[],
+            &[". SELECTOR none"],
+            "dkim.no-selector",
+            Info,
+        ),
+        case(
+            "3.answer",
+            Any,
+            DKIM,
+            &["s1._domainkey.example.test TXT !"],
+            "dkim.unanswered",
+            Error,
+        ),
     ]
 }
 
@@ -125,3 +150,4 @@ const ED25519: &str =
     "s1._domainkey.example.test TXT v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 const RSA_512: &str = "s1._domainkey.example.test TXT v=DKIM1; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAOZGbwEcKzz6xHyW64AiiF109Dgrh3eSo6jana8Lhx3UT1/qqYq1jeufyGju3HLtHriFyyYPaaOxX+7YPp3E9qUCAwEAAQ==";
 const RSA_1024: &str = "s1._domainkey.example.test TXT v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQClNvD8+Y5EZcYepgVV9MEn0+wR9aGG3+Js/Rej0Lo0PiO+MYiV3Q5DCqCSmyQbhaKl+rl861BMxa2yDTM+fFOeGNVPKBqg253gp/dQ0g7los6Q4jwHjWjXR7mpboXBt4sbtubqjxpUvDB7INn7LmOIBILDiMuhoEJ0w4y7/Rg0rQIDAQAB";
+const RSA_4160: &str = "s1._domainkey.example.test TXT v=DKIM1; p=MIICKjANBgkqhkiG9w0BAQEFAAOCAhcAMIICEgKCAgkAoQ2xtY0DfCospMGtbLu4adEshTzy5/1Ip/uiHxuX4V6/Dm4r8eIhcAVQ9GR6muuHn45uPUcO0ZkXEi5+OAQXaQ8j2Ik+8K4QbVe6KS215uyqB4NMdjP+rWCtMlwd6fK0x11Ng5TD2U0MZTSh1vAF7WqA3iI9e4mlPSYHMbRnvClZ7PlSY0NnAnYggCTSau8DrLP2cQ/yhyND49UDj1p9i/HdqhWMoa1Kq3dMTPNKZqsHQiX1mOm4wZqlT4Aj9as99QYi8meAo2UBDGkZZX3QQ9gFjtoKlTFghAI4KzJhkeLl8+OAnQcG4NLKy9NnmqbHQazTUCGWqguIp+wVXwByeD5DDMXzx5zpGbwb0tGRSv7NTYbx4apaLGkHureRMoNIz4c4OJ1XlQP4pTr7AEHNC+fsNtm9oErf7LQPZDpV4PhIH998v8r3IilXRKVoNTpBHoyDeQW5Z4Zcgz5mfQm0I98ob3Sj25RB8jQZOErYaFmSQJmMniACWpjtLOHV23luYMuOZLeQexr6qPUzf0VLQvxaYtdAl4WP9CKcA+ldKIH6SgsLWKPbcVzMEey0aXIFiaU59ewftPuh7bO2J+Z1lmXmS3l7CaCWOaJmdezcBIXxYxIptvt604XDwB0iiVTH1Wu9f3kqh21uotBXvXzfADbTkWWIAqYcNb2ts9nqdR7ffQzT8oggUwIDAQAB";

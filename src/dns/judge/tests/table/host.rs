@@ -222,5 +222,36 @@ pub fn cases() -> Vec<Case> {
             "address.silent",
             Warning,
         ),
+        case(
+            "8.address",
+            Host,
+            &["mail.example.test A"],
+            &["mail.example.test A !"],
+            "address.unanswered",
+            Error,
+        ),
+        case("8.many", Any, &[], MANY, "mx.many", Warning),
     ]
 }
+
+const MANY: &[&str] = &[
+    "example.test MX 30 mx1.test",
+    "example.test MX 30 mx2.test",
+    "example.test MX 30 mx3.test",
+    "example.test MX 30 mx4.test",
+    "example.test MX 30 mx5.test",
+    "example.test MX 30 mx6.test",
+    "example.test MX 30 mx7.test",
+    "example.test MX 30 mx8.test",
+    "example.test MX 30 mx9.test",
+    "example.test MX 30 mx10.test",
+    "example.test MX 30 mx11.test",
+    "example.test MX 30 mx12.test",
+    "example.test MX 30 mx13.test",
+    "example.test MX 30 mx14.test",
+    "example.test MX 30 mx15.test",
+    "example.test MX 30 mx16.test",
+    "example.test MX 30 mx17.test",
+    "example.test MX 30 mx18.test",
+    "example.test MX 30 mx19.test",
+];

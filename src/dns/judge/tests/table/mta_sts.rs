@@ -190,5 +190,13 @@ pub fn cases() -> Vec<Case> {
             "mta-sts.differs",
             Warning,
         ),
+        case(
+            "4.record",
+            Any,
+            STS,
+            &["_mta-sts.example.test TXT !"],
+            "mta-sts.unanswered",
+            Error,
+        ),
     ]
 }

@@ -52,5 +52,13 @@ pub fn cases() -> Vec<Case> {
             "tls-rpt.differs",
             Warning,
         ),
+        case(
+            "5.record",
+            Any,
+            TLS,
+            &["_smtp._tls.example.test TXT !"],
+            "tls-rpt.unanswered",
+            Error,
+        ),
     ]
 }
