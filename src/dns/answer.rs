@@ -18,6 +18,7 @@ use crate::model::{
     name::DomainName,
     rdata::{self, Rdata},
     rrset::{Rrset, Txt},
+    spelled::Spelled,
 };
 
 /// CNAME records that are followed one after the other.
@@ -156,7 +157,7 @@ pub(super) fn rrset_of(
 pub fn data_of(data: &RData) -> Result<Rdata, DnsError> {
     let target = |name: &Name| match name.is_root() {
         true => Ok(None),
-        false => domain_name(&text_of(name)).map(Some),
+        false => spelled(name).map(Some),
     };
     Ok(match data {
         RData::A(address) => Rdata::A(address.0),
@@ -166,7 +167,7 @@ pub fn data_of(data: &RData) -> Result<Rdata, DnsError> {
             tag: caa.tag.clone(),
             value: caa.value.clone(),
         },
-        RData::CNAME(name) => Rdata::Cname(domain_name(&text_of(&name.0))?),
+        RData::CNAME(name) => Rdata::Cname(spelled(&name.0)?),
         RData::MX(mx) => Rdata::Mx {
             preference: mx.preference,
             exchange: target(&mx.exchange)?,
@@ -190,7 +191,8 @@ pub fn data_of(data: &RData) -> Result<Rdata, DnsError> {
 
 /// Returns a value as hickory has it.
 pub(super) fn record_data(value: &Rdata) -> Result<RData, DnsError> {
-    let target = |name: &Option<DomainName>| name.as_ref().map_or_else(|| Ok(Name::root()), wire_name);
+    let written = |name: &Spelled| raw_name(name.as_written());
+    let target = |name: &Option<Spelled>| name.as_ref().map_or_else(|| Ok(Name::root()), written);
     Ok(match value {
         Rdata::A(address) => RData::A(A(*address)),
         Rdata::Aaaa(address) => RData::AAAA(AAAA(*address)),
@@ -201,7 +203,7 @@ pub(super) fn record_data(value: &Rdata) -> Result<RData, DnsError> {
             caa.value.clone_from(value);
             RData::CAA(caa)
         }
-        Rdata::Cname(name) => RData::CNAME(CNAME(wire_name(name)?)),
+        Rdata::Cname(name) => RData::CNAME(CNAME(written(name)?)),
         Rdata::Mx { preference, exchange } => RData::MX(MX::new(*preference, target(exchange)?)),
         Rdata::Srv {
             priority,
@@ -267,6 +269,10 @@ pub(super) fn raw_name(text: &str) -> Result<Name, DnsError> {
 pub fn text_of(name: &Name) -> String {
     let text = name.to_ascii().to_ascii_lowercase();
     text.strip_suffix('.').map_or(text.clone(), str::to_owned)
+}
+
+fn spelled(name: &Name) -> Result<Spelled, DnsError> {
+    Spelled::from_dns(&name.to_ascii()).map_err(|error| DnsError::Name(error.to_string()))
 }
 
 pub(super) fn domain_name(text: &str) -> Result<DomainName, DnsError> {

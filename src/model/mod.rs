@@ -25,5 +25,6 @@ pub mod revocation;
 pub mod rollover;
 pub mod rrset;
 pub mod schedule;
+pub mod spelled;
 pub mod steps;
 pub mod template;

@@ -1,7 +1,7 @@
 //! Record data of the types that a mail host publishes: values that print, compare and are read again. Pure.
 //!
 //! A value is one record's data without owner and TTL; a record is managed by its value. The text form is the master
-//! file's (RFC 1035, 5; RFC 2782; RFC 6698, 2.2; RFC 8659, 4.1.1), names in it absolute and in lower case.
+//! file's (RFC 1035, 5; RFC 2782; RFC 6698, 2.2; RFC 8659, 4.1.1), names in it absolute.
 
 use std::{
     fmt,
@@ -15,6 +15,7 @@ use super::{
     master_file::{self, Word},
     name::DomainName,
     rrset::{Txt, quoted},
+    spelled::Spelled,
 };
 
 /// A type of records that can be listed and changed.
@@ -58,13 +59,13 @@ pub enum Rdata {
         value: Vec<u8>,
     },
     /// What the owner is an alias of.
-    Cname(DomainName),
+    Cname(Spelled),
     /// A mail exchanger.
     Mx {
         /// Lower is better.
         preference: u16,
         /// The host; `None`: no mail (RFC 7505).
-        exchange: Option<DomainName>,
+        exchange: Option<Spelled>,
     },
     /// Where a service is.
     Srv {
@@ -75,7 +76,7 @@ pub enum Rdata {
         /// The port.
         port: u16,
         /// The host; `None`: the service is not offered.
-        target: Option<DomainName>,
+        target: Option<Spelled>,
     },
     /// Which certificate a port serves.
     Tlsa {
@@ -252,7 +253,7 @@ impl Serialize for Rdata {
     }
 }
 
-fn absolute(name: Option<&DomainName>) -> String {
+fn absolute(name: Option<&Spelled>) -> String {
     name.map_or_else(String::new, ToString::to_string) + "."
 }
 
@@ -304,15 +305,15 @@ fn number<T: FromStr>(word: &Word, what: &str) -> Result<T, String> {
 }
 
 /// Reads a name: the origin by `@`, absolute when it ends in a dot or when there is no origin.
-fn target(word: &Word, origin: Option<&DomainName>) -> Result<Option<DomainName>, String> {
+fn target(word: &Word, origin: Option<&DomainName>) -> Result<Option<Spelled>, String> {
     let text = word.plain().ok_or_else(|| format!("`{word}` is no name"))?;
     match (text, origin) {
         (".", _) => Ok(None),
-        ("@", Some(origin)) => Ok(Some(origin.clone())),
+        ("@", Some(origin)) => Ok(Some(origin.clone().into())),
         (text, Some(origin)) if !text.ends_with('.') => {
-            DomainName::from_dns(&format!("{text}.{origin}")).map(Some)
+            Spelled::from_dns(&format!("{text}.{origin}")).map(Some)
         }
-        (text, _) => DomainName::from_dns(text).map(Some),
+        (text, _) => Spelled::from_dns(text).map(Some),
     }
     .map_err(|error| error.to_string())
 }
@@ -364,7 +365,11 @@ mod tests {
             r#"128 issue "ca.test; accounturi=https://x/\"1""#,
             r#"128 issue "ca.test; accounturi=https://x/\"1""#,
         );
-        check(Cname, "Mail.Example.", "mail.example.");
+        check(Cname, "Mail.Example.", "Mail.Example.");
+        assert_eq!(
+            Rdata::parse(Mx, "10 Mail.Example"),
+            Rdata::parse(Mx, "10 mail.example")
+        );
         check(Mx, "10 mail.example", "10 mail.example.");
         check(Mx, "0 .", "0 .");
         check(Srv, "0 1 993 imap.example.", "0 1 993 imap.example.");

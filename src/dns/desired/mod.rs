@@ -301,7 +301,7 @@ fn keys(config: &Config, known: &Known) -> Vec<Wanted> {
 fn mx(config: &Config, domain: &DomainName) -> Wanted {
     let value = Rdata::Mx {
         preference: 10,
-        exchange: Some(config.host.name.clone()),
+        exchange: Some(config.host.name.clone().into()),
     };
     let reason = format!("mail for {domain} is taken here");
     Wanted::new(domain.clone(), Family::Mx, vec![value], reason)
@@ -403,7 +403,7 @@ fn srv(config: &Config, domain: &DomainName, known: &Known) -> Vec<Wanted> {
                 priority: 0,
                 weight: 1,
                 port: service.port(),
-                target: Some(config.host.name.clone()),
+                target: Some(config.host.name.clone().into()),
             };
             (value, format!("mail programs find {} there", service.word()))
         } else {

@@ -8,7 +8,7 @@ use crate::{
         facts::{Answer, Asked, Facts, Question},
         plan,
     },
-    model::{finding::Finding, rdata::Rdata},
+    model::{finding::Finding, rdata::Rdata, spelled::Spelled},
 };
 
 pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
@@ -82,7 +82,7 @@ fn services(wanted: &Wanted, facts: &Facts) -> Asked<Vec<Rdata>> {
         priority: one.priority,
         weight: one.weight,
         port: one.port,
-        target: one.target.parse().ok(),
+        target: Spelled::from_dns(&one.target).ok(),
     };
     Ok(found.iter().map(value).collect())
 }
