@@ -129,7 +129,7 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
     run.notes.extend(passed);
     run.notes.extend(private_ca::crl::keep_fresh(context));
     run.notes.extend(derived::keep_fresh(context));
-    run.notes.extend(dns::rollover::tend(context));
+    tell_of_rollover(context, &mut run);
     // A person is told; the hourly runs would fill the log for weeks. Those without any certificate were told why they wait.
     let is_told = |done: &&Done| context.env.streams.stdout_is_terminal && done.status.not_after.is_some();
     let elsewhere = run.lineages.iter().filter(is_told);
@@ -139,6 +139,35 @@ pub fn run(context: &Context<'_>, names: &[String], urgency: Urgency) -> Result<
     run.notes.extend(advised);
     note_last_run(context);
     Ok(run)
+}
+
+/// Goes on with the rollover of the host's key. One that failed makes the lineage red, as a deployment that failed does.
+fn tell_of_rollover(context: &Context<'_>, run: &mut Run) {
+    let tended = dns::rollover::tend(context);
+    run.notes.extend(tended.notes);
+    if tended.error.is_none() && !tended.had_failed {
+        return;
+    }
+    let certificate = context.default_certificate();
+    let concerned = certificate.and_then(|certificate| {
+        let mut lineages = run.lineages.iter_mut();
+        let done = lineages.find(|done| done.status.name == certificate.name)?;
+        Some((certificate, done))
+    });
+    let Some((certificate, done)) = concerned else {
+        run.notes
+            .extend(tended.error.map(|error| format!("TLSA records: {error}")));
+        return;
+    };
+    if let Ok(lineage) = context.load(&certificate.name) {
+        done.status = status::describe(context, certificate, &lineage);
+    }
+    if tended.error.is_some() && done.error.is_none() {
+        done.error = tended.error;
+        if done.action == Action::Nothing {
+            done.action = Action::Failed;
+        }
+    }
 }
 
 /// What is to be done, and what is known already to need nothing: of ten thousand lineages only the outcome is kept.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::{Context, Wanted, rollout, sni};
+use super::{Context, Wanted, dns, rollout, sni};
 use crate::{
     config::{Certificate, Issuer, Timer},
     error::{Error, ExitCode, Result},
@@ -284,6 +284,9 @@ pub fn describe(context: &Context<'_>, certificate: &Certificate, lineage: &Line
             "{} was added to {} and has not been asked yet; the next `renew` asks it",
             unproven.endpoint, unproven.added_to
         ));
+    }
+    if last_error.is_none() {
+        last_error = dns::rollover::failed(context, certificate);
     }
     if expired {
         last_error.get_or_insert("the certificate in use has expired".to_owned());

@@ -32,6 +32,9 @@ pub struct Rollover {
     /// Keys that every server names at every port.
     #[serde(default)]
     published: BTreeMap<String, Published>,
+    /// Why the last step failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
 }
 
 /// Since when a key's record is everywhere.
@@ -77,6 +80,7 @@ impl Default for Rollover {
             ports: BTreeSet::new(),
             seen: BTreeSet::new(),
             published: BTreeMap::new(),
+            failed: None,
         }
     }
 }
@@ -99,6 +103,18 @@ impl Rollover {
         self.made.push(key.to_owned());
         let n_surplus = self.made.len().saturating_sub(MOST_MADE);
         self.made.drain(..n_surplus);
+    }
+
+    /// Notes why the last step failed, or that it did not; returns whether that is news.
+    pub fn note_failure(&mut self, failed: Option<String>) -> bool {
+        let is_news = self.failed != failed;
+        self.failed = failed;
+        is_news
+    }
+
+    /// Returns why the last step failed, where it did.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
     }
 
     /// Returns the keys that were made to be the next one, those that are no more among them.

@@ -240,8 +240,22 @@ fn the_key_to_follow_is_published_first_and_the_one_before_goes_last() {
     mailcert.run(&["apply", "dns", "--yes"]).expect(0);
     assert_eq!(published(&signed, 25), sorted(&[&first]));
     assert_eq!(published(&signed, 587), sorted(&[&first]));
+    // A step that fails is as red as a deployment that does, until one succeeds.
+    let secret = fs::read_to_string(&signed.secret_file).unwrap();
+    fs::write(&signed.secret_file, "bm90IHRoZSBzZWNyZXQ=\n").unwrap();
+    let failed = mailcert.run(&["renew"]).expect(1);
+    assert!(failed.stderr.contains("BADSIG"), "{failed}");
+    let red = mailcert.run(&["status", "--format", "json"]).expect(3).json();
+    let why = red["lineages"][0]["last_error"].as_str().unwrap();
+    assert!(
+        why.starts_with("TLSA records: ") && why.contains("BADSIG"),
+        "{red}"
+    );
+    assert_eq!(published(&signed, 25), sorted(&[&first]));
+    fs::write(&signed.secret_file, secret).unwrap();
     let made = mailcert.run(&["renew"]).expect(0);
     assert!(made.stdout.contains("the key to follow"), "{made}");
+    mailcert.run(&["status"]).expect(0);
     let next = published(&signed, 25)
         .into_iter()
         .find(|key| *key != first)

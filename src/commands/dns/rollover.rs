@@ -173,49 +173,78 @@ fn instant(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Goes on with the rollover that `apply dns` began; returns what was done, or why not. Nothing is asked of anybody while nothing is
-/// to be done.
-pub fn tend(context: &Context<'_>) -> Vec<String> {
-    let begun = || -> Result<Vec<String>> {
-        if !context.config.dns.publish.contains(&Publish::Tlsa) {
-            return Ok(Vec::new());
-        }
-        let Some(certificate) = context.default_certificate() else {
-            return Ok(Vec::new());
-        };
-        let Some(keys) = known::keys(context) else {
-            return Ok(Vec::new());
-        };
-        let (written, _) = Written::load(context);
-        if written.keys().next().is_none() {
-            return Ok(Vec::new());
-        }
-        let keys = with_next(context, certificate, keys)?;
-        let Some(situation) = Situation::new(context, &keys, &written) else {
-            return Ok(Vec::new());
-        };
-        let is_settled =
-            situation
-                .rollover
-                .is_settled(situation.ours(), situation.keys(), &keys.ports, context.now());
-        if is_settled {
-            return Ok(Vec::new());
-        }
-        context
-            .progress
-            .step("looking after the TLSA records of this host");
-        context.wait(step(context, certificate, &keys, situation.rollover))?
+/// What came of a rollover's step.
+#[derive(Debug, Default)]
+pub struct Tended {
+    /// What was done.
+    pub notes: Vec<String>,
+    /// Why it failed, where it did.
+    pub error: Option<Error>,
+    /// Whether the step before failed.
+    pub had_failed: bool,
+}
+
+/// Goes on with the rollover that `apply dns` began. Nothing is asked of anybody while nothing is to be done. A failure stays on
+/// disk until a step succeeds: `status` is red as long.
+pub fn tend(context: &Context<'_>) -> Tended {
+    let is_published = context.config.dns.publish.contains(&Publish::Tlsa);
+    let Some(certificate) = context.default_certificate().filter(|_| is_published) else {
+        return Tended::default();
     };
-    match begun() {
-        Ok(notes) => notes,
-        Err(error) => {
-            let causes: Vec<String> = std::iter::once(error.message)
-                .chain(error.causes)
-                .chain(error.remedies)
-                .collect();
-            vec![causes.join(": ")]
-        }
+    let (notes, mut error) = match step_if_begun(context, certificate) {
+        Ok(notes) => (notes, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let mut rollover = context.store.load_rollover(&certificate.name);
+    let had_failed = rollover.failed().is_some();
+    let why = error.as_ref().map(|error| format!("TLSA records: {error}"));
+    if rollover.note_failure(why)
+        && let Err(unsaved) = context.store.save_rollover(&certificate.name, &rollover)
+    {
+        let doing = format!("the rollover of {} could not be saved", certificate.name);
+        error.get_or_insert_with(|| store_error(doing, &unsaved));
     }
+    Tended {
+        notes,
+        error,
+        had_failed,
+    }
+}
+
+/// Returns why the last step of a lineage's rollover failed, where there is one and it did.
+pub fn failed(context: &Context<'_>, certificate: &Certificate) -> Option<String> {
+    let is_published = context.config.dns.publish.contains(&Publish::Tlsa);
+    let default = context.default_certificate().filter(|_| is_published)?;
+    if default.name != certificate.name {
+        return None;
+    }
+    let rollover = context.store.load_rollover(&certificate.name);
+    rollover.failed().map(str::to_owned)
+}
+
+fn step_if_begun(context: &Context<'_>, certificate: &Certificate) -> Result<Vec<String>> {
+    let Some(keys) = known::keys(context) else {
+        return Ok(Vec::new());
+    };
+    let (written, _) = Written::load(context);
+    if written.keys().next().is_none() {
+        return Ok(Vec::new());
+    }
+    let keys = with_next(context, certificate, keys)?;
+    let Some(situation) = Situation::new(context, &keys, &written) else {
+        return Ok(Vec::new());
+    };
+    let is_settled =
+        situation
+            .rollover
+            .is_settled(situation.ours(), situation.keys(), &keys.ports, context.now());
+    if is_settled {
+        return Ok(Vec::new());
+    }
+    context
+        .progress
+        .step("looking after the TLSA records of this host");
+    context.wait(step(context, certificate, &keys, situation.rollover))?
 }
 
 /// Makes the key to follow, where there is none.
@@ -245,7 +274,7 @@ async fn step(
 ) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     for change in changes(context, &mut notes).await? {
-        apply(context, &change).await?;
+        notes.extend(apply(context, &change).await?);
         let done = |what: &str, values: &[Rdata]| {
             let values: Vec<String> = values.iter().map(ToString::to_string).collect();
             (!values.is_empty()).then(|| format!("{}: TLSA {what}: {}", change.name, values.join(", ")))
