@@ -448,7 +448,8 @@ impl Applying<'_, '_> {
                 self.save()?;
             }
         }
-        applied
+        self.done.notes.extend(applied?);
+        Ok(())
     }
 
     fn file(&mut self, change: &FileChange) -> Result<()> {

@@ -27,6 +27,7 @@ use crate::{
         provider::{self, Provider, httpreq::HttpReq},
         resolver::Resolver,
     },
+    env::progress::Progress,
     error::Result,
     model::name::DomainName,
 };
@@ -105,6 +106,7 @@ fn dns01(context: &Context<'_>) -> Result<Arc<dyn Present>> {
     Ok(Arc::new(Records(Writer {
         resolver,
         provider: dns::provider(context)?,
+        progress: context.progress.clone(),
         timeout,
         presented: Mutex::default(),
     })))
@@ -195,6 +197,7 @@ impl Present for Told {
 struct Writer {
     resolver: Resolver,
     provider: Arc<dyn Provider>,
+    progress: Progress,
     timeout: std::time::Duration,
     /// Where values were put, so that they are taken away there even when a CNAME changes meanwhile.
     presented: Mutex<HashMap<Vec<(DomainName, String)>, Presented>>,
@@ -206,6 +209,12 @@ impl Writer {
             resolver: &self.resolver,
             provider: self.provider.as_ref(),
             timeout: self.timeout,
+        }
+    }
+
+    fn tell(&self) {
+        for note in self.provider.take_notes() {
+            self.progress.done(&note);
         }
     }
 }
@@ -221,7 +230,9 @@ impl Dns01 for Writer {
     fn present<'a>(&'a self, values: &'a [TxtValue]) -> BoxFuture<'a, Result<(), DnsFailure>> {
         Box::pin(async move {
             let values = pairs(values);
-            let presented = self.challenges().present(&values).await?;
+            let presented = self.challenges().present(&values).await;
+            self.tell();
+            let presented = presented?;
             self.presented
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -244,7 +255,9 @@ impl Dns01 for Writer {
                 None if self.provider.capabilities().writer == provider::Writer::Person => return Ok(()),
                 None => self.challenges().locate(&values).await?,
             };
-            Ok(self.challenges().cleanup(&presented).await?)
+            let cleaned = self.challenges().cleanup(&presented).await;
+            self.tell();
+            Ok(cleaned?)
         })
     }
 }

@@ -116,7 +116,7 @@ pub fn run(context: &Context<'_>, later_edits: LaterEdits) -> Result<Changes> {
         changes.push(Change::Firewall(change));
     }
     for change in rrsets {
-        context.wait(dns_gate::apply(context, &change))??;
+        notes.extend(context.wait(dns_gate::apply(context, &change))??);
         changes.push(Change::Rrset(change));
     }
     if !is_pending {

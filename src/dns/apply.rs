@@ -58,6 +58,8 @@ pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) ->
     };
     let rrset = match listed {
         Ok(rrset) => rrset,
+        // What says no to a listing says no to a change as well.
+        Err(failure @ DnsError::Provider(_)) => return Err(failure),
         // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
         Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
     };

@@ -118,8 +118,12 @@ fn long_route_53_is_written_between_two_listings() {
     assert_eq!(site.moto.records(), before);
     // One that took a neighbor with it: the neighbor is put back, and what was wanted is there.
     site.moto.breaks(Broken::Loses("kept"));
-    mailcert.run(&["apply", "dns", "--yes"]).expect(4);
+    let told = mailcert.run(&["apply", "dns", "--yes"]).expect(4);
     assert_eq!(site.moto.broken(), Broken::Nothing, "it was lost once");
+    says(
+        &told,
+        &["the API of route53 dropped \"kept\" when it was to add something else; put back"],
+    );
     assert_eq!(site.moto.records(), published);
     // A removal that is told as done, and was not.
     mailcert.run(&["apply", "dns", "--yes"]);
@@ -138,8 +142,11 @@ fn long_route_53_is_written_between_two_listings() {
         ("500 Internal Server Error", "well again"),
     ] {
         site.moto.breaks(Broken::Answers(status));
-        let told = mailcert.run(&["apply", "dns", "--yes"]).expect(1);
-        says(&told, &[&status[..3], remedy]);
+        for command in [&["plan", "dns"][..], &["apply", "dns", "--yes"]] {
+            let told = mailcert.run(command).expect(1);
+            says(&told, &[&status[..3], remedy]);
+            assert_eq!(told.stderr.matches(remedy).count(), 1, "{told}");
+        }
     }
 }
 

@@ -286,25 +286,27 @@ fn bound_addresses(values: &Values) -> Vec<IpAddr> {
     addresses
 }
 
-/// Carries out a change and reads it back from every authoritative server.
+/// Carries out a change and reads it back from every authoritative server. Returns what to tell besides.
 ///
 /// # Errors
 /// Exit 1 when the server refuses or the RRset was changed meanwhile; exit 4 when it is not seen everywhere in time.
-pub async fn apply(context: &Context<'_>, change: &RrsetChange) -> Result<()> {
+pub async fn apply(context: &Context<'_>, change: &RrsetChange) -> Result<Vec<String>> {
     let provider = provider(context)?;
     let resolver = resolver(context);
     context.progress.step(&format!(
         "publishing {} {} and asking every name server for it",
         change.name, change.kind
     ));
-    applying::apply(change, provider.as_ref(), &resolver, context.config.dns.timeout)
-        .await
-        .map_err(|error| {
-            failure(
-                format!("the records of {} could not be changed", change.name),
-                &error,
-            )
-        })
+    let applied = applying::apply(change, provider.as_ref(), &resolver, context.config.dns.timeout).await;
+    let notes = provider.take_notes();
+    match applied {
+        Ok(()) => Ok(notes),
+        Err(error) => {
+            let doing = format!("the records of {} could not be changed", change.name);
+            let told = failure(doing, &error);
+            Err(notes.into_iter().fold(told, Error::cause))
+        }
+    }
 }
 
 /// Compares the RRsets with what the apply left, before anything is taken back.

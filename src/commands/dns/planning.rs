@@ -191,17 +191,13 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
     );
     plan.notes.extend(survey.endings.iter().filter_map(Ended::told));
     plan.notes.extend(ending::forgotten(context, &survey.written));
+    let mut unplanned = Vec::new();
     for item in &survey.items {
         let wanted = &item.wanted;
         let decision = match &item.proposal {
             Ok(proposal) => proposal.decision.clone(),
             Err(error) => {
-                let doing = format!(
-                    "the {} records of {} could not be planned",
-                    wanted.kind(),
-                    wanted.name
-                );
-                plan.refusals.push(failure(doing, error));
+                unplanned.push((wanted, error));
                 continue;
             }
         };
@@ -238,10 +234,35 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
             }
         }
     }
+    plan.refusals.extend(unplannable(&unplanned));
     // The policy goes after its record.
     plan.changes
         .extend(survey.endings.iter().filter_map(Ended::file).map(Change::File));
     Ok(plan)
+}
+
+/// Tells what could not be planned: once, where one thing keeps several names from it.
+fn unplannable(unplanned: &[(&Wanted, &DnsError)]) -> Vec<Error> {
+    let reason = |error: &DnsError| match error {
+        DnsError::Provider(failure) => (failure.provider.clone(), failure.reason.clone()),
+        error => (String::new(), error.to_string()),
+    };
+    let mut groups: Vec<(&DnsError, Vec<String>)> = Vec::new();
+    for (wanted, error) in unplanned {
+        let name = format!("{} {}", wanted.name, wanted.kind());
+        match groups
+            .iter_mut()
+            .find(|(known, _)| reason(known) == reason(error))
+        {
+            Some((_, names)) => names.push(name),
+            None => groups.push((error, vec![name])),
+        }
+    }
+    let told = groups.into_iter().map(|(error, names)| {
+        let doing = format!("these records could not be planned: {}", names.join(", "));
+        failure(doing, error)
+    });
+    told.collect()
 }
 
 /// Tells that the provider cannot write records of this type.
@@ -312,4 +333,45 @@ fn missing(context: &Context<'_>, known: &Known) -> Vec<String> {
         );
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::error::{ProviderFailure, Written as MayBe};
+
+    #[test]
+    fn one_reason_is_told_once_with_all_that_it_concerns() {
+        let failed = |name: &str, reason: &str| {
+            DnsError::Provider(Box::new(ProviderFailure {
+                provider: "the API of x".to_owned(),
+                doing: format!("list TXT records at {name}"),
+                reason: reason.to_owned(),
+                remedy: Some("look".to_owned()),
+                written: MayBe::No,
+            }))
+        };
+        let wanted = ["a.test", "b.test", "c.test"].map(|name| Wanted {
+            name: name.parse().unwrap(),
+            family: Family::Spf,
+            values: vec![Rdata::text("v=spf1 -all")],
+            ttl: 3600,
+            reason: String::new(),
+            role: desired::Role::MailDomain,
+            requests: Vec::new(),
+        });
+        let errors = [
+            failed("a.test", "no"),
+            failed("b.test", "gone"),
+            failed("c.test", "no"),
+        ];
+        let unplanned: Vec<(&Wanted, &DnsError)> = wanted.iter().zip(&errors).collect();
+        let told: Vec<String> = unplannable(&unplanned).iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].contains("a.test TXT, c.test TXT: the API of x"),
+            "{told:?}"
+        );
+        assert!(told[1].contains("b.test TXT: the API of x"), "{told:?}");
+    }
 }

@@ -56,6 +56,11 @@ pub trait Provider: Send + Sync {
     /// In one piece where [`Capabilities::swap`] is [`Swap::Atomic`]; else by [`change_in_steps`].
     fn change<'a>(&'a self, change: &'a RrsetChange) -> Reply<'a, ()>;
 
+    /// Takes what the operator should know of the changes since the last call, though none of them failed.
+    fn take_notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns the server that takes the changes, where it can be asked like an authoritative server.
     fn server(&self) -> Option<SocketAddr> {
         None

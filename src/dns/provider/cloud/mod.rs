@@ -11,7 +11,11 @@
 //! - CAA other than issue, issuewild and iodef, and TXT that is no UTF-8, cannot be had: they are refused before a call.
 //! - Route 53 is asked without a time limit: every call here has one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use dns_update::{
     CAARecord, DnsRecord, DnsRecordType, DnsUpdater, KeyValue, MXRecord, SRVRecord, TLSARecord,
@@ -35,6 +39,7 @@ use crate::{
         plan::RrsetChange,
         rdata::{Rdata, RecordType},
         rrset::{Rrset, Txt},
+        spelled::Spelled,
     },
 };
 
@@ -64,6 +69,8 @@ pub struct Cloud<A = DnsUpdater> {
     resolver: Resolver,
     /// One writer at a time in each zone.
     turns: Mutex<HashMap<DomainName, Arc<Mutex<()>>>>,
+    /// What the operator should know.
+    notes: std::sync::Mutex<Vec<String>>,
 }
 
 /// The three calls that are made.
@@ -113,8 +120,31 @@ impl Cloud {
             patience: PATIENCE,
             resolver,
             turns: Mutex::default(),
+            notes: std::sync::Mutex::default(),
         })
     }
+}
+
+/// A change that an API says it made.
+#[derive(Clone, Copy)]
+struct Step<'a, 'v> {
+    place: Place<'a>,
+    /// `add` or `remove`.
+    doing: &'a str,
+    /// What was to be added.
+    missing: &'a [&'v Rdata],
+    /// What was there and was to stay.
+    neighbors: &'a [&'v Rdata],
+    /// What was to be removed.
+    present: &'a [&'v Rdata],
+}
+
+/// What an API did not do.
+struct Outcome<'v> {
+    /// Values that should be there.
+    lost: Vec<&'v Rdata>,
+    /// Values that should be gone.
+    left: Vec<&'v Rdata>,
 }
 
 /// One RRset that is worked on.
@@ -215,52 +245,57 @@ impl<A: Api> Cloud<A> {
             return Ok(());
         }
         let is_kept = |value: &&Rdata| !present.contains(value);
-        let wanted: Vec<Rdata> = before.iter().filter(is_kept).chain(missing).cloned().collect();
-        self.look_again(place, doing, &wanted, &present, ttl).await
-    }
-
-    /// Makes sure that a change was made, and no other; what it took with it is put back.
-    async fn look_again(
-        &self,
-        place: Place<'_>,
-        doing: &str,
-        wanted: &[Rdata],
-        gone: &[&Rdata],
-        ttl: u32,
-    ) -> Result<(), DnsError> {
-        let mut pauses = PAUSES.iter();
-        let (lost, left) = loop {
-            let after = self.values(place).await?;
-            let lost: Vec<Rdata> = wanted
-                .iter()
-                .filter(|value| !after.contains(value))
-                .cloned()
-                .collect();
-            let left: Vec<&Rdata> = gone
-                .iter()
-                .copied()
-                .filter(|value| after.contains(value))
-                .collect();
-            if lost.is_empty() && left.is_empty() {
-                return Ok(());
-            }
-            match pauses.next() {
-                Some(pause) => sleep(Duration::from_millis(*pause)).await,
-                None => break (lost, left),
-            }
+        let neighbors: Vec<&Rdata> = before.iter().filter(is_kept).collect();
+        let step = Step {
+            place,
+            doing,
+            missing: &missing,
+            neighbors: &neighbors,
+            present: &present,
         };
-        let shown = |values: &mut dyn Iterator<Item = &Rdata>| {
-            values.map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        };
+        let Outcome { lost, left } = self.look_again(step).await?;
+        if lost.is_empty() && left.is_empty() {
+            return Ok(());
+        }
         if lost.is_empty() {
             let reason = format!(
                 "it answered that it has, but {} is still there; is it stored in another form, without quotes?",
-                shown(&mut left.into_iter())
+                shown(&left)
             );
             return Err(self.failed(place, doing, &reason, Written::Maybe));
         }
-        let records: Result<Vec<DnsRecord>, String> = lost.iter().map(written).collect();
-        let put_back = match records {
+        self.put_back(step, &lost, ttl).await
+    }
+
+    /// Looks until the change is made, and no other, or for as long as an API may take to show it.
+    async fn look_again<'v>(&self, step: Step<'_, 'v>) -> Result<Outcome<'v>, DnsError> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let after = self.values(step.place).await?;
+            let wanted = step.neighbors.iter().chain(step.missing).copied();
+            let outcome = Outcome {
+                lost: wanted.filter(|value| !after.contains(value)).collect(),
+                left: step
+                    .present
+                    .iter()
+                    .copied()
+                    .filter(|value| after.contains(value))
+                    .collect(),
+            };
+            match pauses.next() {
+                Some(pause) if !(outcome.lost.is_empty() && outcome.left.is_empty()) => {
+                    sleep(Duration::from_millis(*pause)).await;
+                }
+                _ => return Ok(outcome),
+            }
+        }
+    }
+
+    /// Puts back what is gone and was not to go; a neighbor that came back is told, and is no failure.
+    async fn put_back(&self, step: Step<'_, '_>, lost: &[&Rdata], ttl: u32) -> Result<(), DnsError> {
+        let Step { place, doing, .. } = step;
+        let records: Result<Vec<DnsRecord>, String> = lost.iter().map(|value| written(value)).collect();
+        let sent = match records {
             Ok(records) => {
                 let again = self
                     .api
@@ -269,15 +304,43 @@ impl<A: Api> Cloud<A> {
             }
             Err(_) => false,
         };
+        let neighbors: Vec<&Rdata> = lost
+            .iter()
+            .copied()
+            .filter(|value| step.neighbors.contains(value))
+            .collect();
+        if sent {
+            let again = self.look_again(step).await?;
+            if again.lost.is_empty() && again.left.is_empty() {
+                if !neighbors.is_empty() {
+                    self.note(format!(
+                        "warning: {} {}: the API of {} dropped {} when it was to {doing} something else; put back",
+                        place.name,
+                        place.kind,
+                        self.service,
+                        shown(&neighbors)
+                    ));
+                }
+                return Ok(());
+            }
+        }
         let reason = format!(
             "it answered that it has, but {} is not there{}",
-            shown(&mut lost.iter()),
-            match put_back {
+            shown(lost),
+            match sent {
                 true => "; it was sent once more",
                 false => "; and could not be sent once more",
             }
         );
         Err(self.failed(place, doing, &reason, Written::Maybe))
+    }
+
+    fn note(&self, note: String) {
+        // A list of texts is whole whatever its last user did.
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(note);
     }
 
     /// Returns the TTL that the RRset has, or `other` where there is none or nobody says it.
@@ -338,6 +401,18 @@ impl<A: Api> Provider for Cloud<A> {
     fn change<'a>(&'a self, change: &'a RrsetChange) -> Answer<'a, ()> {
         Box::pin(change_in_steps(self, change))
     }
+
+    fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn shown(values: &[&Rdata]) -> String {
+    values
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Returns the HTTP status of a refusal, which dns-update has in its text alone.
@@ -408,7 +483,7 @@ fn kind_of(record: &DnsRecord) -> DnsRecordType {
 fn read(record: &DnsRecord) -> Result<Rdata, String> {
     let target = |text: &str| match text.trim_end_matches('.') {
         "" => Ok(None),
-        name => DomainName::from_dns(name)
+        name => Spelled::from_dns(name)
             .map(Some)
             .map_err(|error| error.to_string()),
     };
@@ -450,8 +525,7 @@ fn read(record: &DnsRecord) -> Result<Rdata, String> {
 /// # Errors
 /// When it has no such: only what is read back as the same is written.
 fn written(value: &Rdata) -> Result<DnsRecord, String> {
-    let target =
-        |name: &Option<DomainName>| name.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
+    let target = |name: &Option<Spelled>| name.as_ref().map_or_else(|| ".".to_owned(), ToString::to_string);
     let cannot = || format!("{value} cannot be written through it");
     let record = match value {
         Rdata::A(address) => DnsRecord::A(*address),
@@ -559,6 +633,8 @@ mod tests {
         Absent,
         /// What is added replaces what was there.
         Replaces,
+        /// What is added replaces what was there, once.
+        ReplacesOnce,
         /// What is to be removed stays.
         RemovesNothing,
         /// It never answers.
@@ -578,7 +654,8 @@ mod tests {
 
         fn add<'a>(&'a self, _: &'a str, _: &'a str, records: Vec<DnsRecord>, _: u32) -> Call<'a, ()> {
             let mut all = self.records.lock().unwrap();
-            if self.fault == Fault::Replaces {
+            let has_replaced = all.contains(&DnsRecord::TXT("new".to_owned()));
+            if self.fault == Fault::Replaces || self.fault == Fault::ReplacesOnce && !has_replaced {
                 all.clear();
             }
             all.extend(records);
@@ -622,6 +699,7 @@ mod tests {
             },
             resolver: Resolver::new(Vec::new()),
             turns: Mutex::default(),
+            notes: std::sync::Mutex::default(),
         }
     }
 
@@ -659,6 +737,18 @@ mod tests {
             told.contains("\"kept\", \"old\" is not there; it was sent once more"),
             "{told}"
         );
+        let once = cloud(Fault::ReplacesOnce, &["kept", "old"]);
+        let zone = "a.test".parse().unwrap();
+        assert_eq!(once.add(&zone, &zone, &data(&["new"]), 60).await, Ok(()));
+        let left = once.list(&zone, &zone, RecordType::Txt).await.unwrap().values;
+        assert_eq!(left, data(&["new", "kept", "old"]));
+        assert_eq!(
+            once.take_notes(),
+            [
+                "warning: a.test TXT: the API of faulty dropped \"kept\", \"old\" when it was to add something else; put back"
+            ]
+        );
+        assert!(once.take_notes().is_empty());
         let (result, left) = tried(Fault::RemovesNothing, &[], &["old"]).await;
         assert!(result.unwrap_err().contains("\"old\" is still there"));
         assert_eq!(left, data(&["kept", "old"]));
