@@ -383,11 +383,18 @@ pub(super) fn signers(env: &Env) -> Vec<Signer> {
             found.extend(signing::key_table(&table));
         }
     }
-    for path in [
-        "/etc/rspamd/local.d/dkim_signing.conf",
-        "/etc/rspamd/override.d/dkim_signing.conf",
-    ] {
-        found.extend(read(path).map(|text| signing::rspamd(&text)).unwrap_or_default());
+    let settings =
+        ["local.d", "override.d"].map(|directory| format!("/etc/rspamd/{directory}/dkim_signing.conf"));
+    let mut files: Vec<String> = settings.iter().filter_map(|path| read(path)).collect();
+    if files.is_empty() && read("/etc/rspamd/rspamd.conf").is_some() {
+        // It signs as it comes: with whatever key is where keys are to be.
+        files.push(String::new());
+    }
+    for text in files {
+        let conf = signing::rspamd(&text);
+        let map = |path: &Option<String>| path.as_deref().and_then(read).unwrap_or_default();
+        found.extend(conf.of_maps(&map(&conf.selector_map), &map(&conf.path_map)));
+        found.extend(conf.signers);
     }
     found.sort();
     found.dedup();

@@ -37,6 +37,7 @@ pub mod signing;
 pub mod spf;
 pub mod survey;
 pub mod tlsa;
+mod ucl;
 
 #[cfg(test)]
 mod real;

@@ -2,13 +2,17 @@
 //! private keys. Pure.
 //!
 //! Only what is needed to find selectors is read: of OpenDKIM `Domain`, `Selector`, `KeyFile` and `KeyTable`
-//! (opendkim.conf(5)); of rspamd's dkim_signing module `domain`, `selector`, `path` and their defaults
+//! (opendkim.conf(5)); of rspamd's dkim_signing module `domain`, `selectors`, `selector`, `path`, their maps and defaults
 //! (docs.rspamd.com/modules/dkim_signing). Neither program is asked. Of a private key only its public half is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use x509_parser::asn1_rs::{FromDer, Integer, OctetString, Sequence};
+
+use super::ucl::{self, Value};
 
 /// Domains, keys and lines that are read at most of one configuration.
 const MAX_ENTRIES: usize = 1000;
@@ -219,60 +223,105 @@ pub fn key_table(text: &str) -> Vec<Signer> {
     lines.filter_map(signer).take(MAX_ENTRIES).collect()
 }
 
-/// Reads rspamd's `dkim_signing.conf`, which is UCL; sections of domains are found by their braces.
-pub fn rspamd(text: &str) -> Vec<Signer> {
-    let mut found: Vec<Signer> = Vec::new();
-    let mut sections: Vec<String> = Vec::new();
-    let (mut selector, mut path) = ("dkim".to_owned(), RSPAMD_PATH.to_owned());
-    let mut at_top = false;
-    let mut values: Vec<(usize, Option<String>, Option<String>)> = Vec::new();
-    for line in text.lines().take(10 * MAX_ENTRIES) {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if line.ends_with('{') {
-            let name = line
-                .trim_end_matches('{')
-                .trim()
-                .trim_matches('"')
-                .trim_end_matches([':', '='])
-                .trim();
-            sections.push(name.trim_matches('"').to_ascii_lowercase());
-            values.push((sections.len(), None, None));
-        } else if line.starts_with('}') {
-            if let (Some(domain), Some((_, own_selector, own_path))) = (sections.pop(), values.pop())
-                && domain.contains('.')
-                && (own_selector.is_some() || own_path.is_some())
-                && found.len() < MAX_ENTRIES
-            {
-                found.push(Signer {
-                    domain,
-                    selector: own_selector.unwrap_or_else(|| selector.clone()),
-                    file: own_path.unwrap_or_else(|| path.clone()),
-                });
-            }
-        } else if let Some((key, value)) = line.split_once('=') {
-            let value = value
-                .trim()
-                .trim_end_matches(';')
-                .trim()
-                .trim_matches('"')
-                .to_owned();
-            match (key.trim(), values.last_mut()) {
-                ("selector", None) => (selector, at_top) = (value, true),
-                ("path", None) => (path, at_top) = (value, true),
-                ("selector", Some(own)) => own.1 = Some(value),
-                ("path", Some(own)) => own.2 = Some(value),
-                _ => {}
-            }
+/// What rspamd's settings for signing say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rspamd {
+    /// Keys that they name themselves.
+    pub signers: Vec<Signer>,
+    /// The file of `selector_map`, a selector for each domain, where there is one that is a file.
+    pub selector_map: Option<String>,
+    /// The file of `path_map`, likewise for the keys' files.
+    pub path_map: Option<String>,
+    selector: Option<String>,
+    path: Option<String>,
+}
+
+/// Reads rspamd's `dkim_signing.conf` (rspamd, "DKIM signing module"); what it does not say is as it comes with rspamd.
+pub fn rspamd(text: &str) -> Rspamd {
+    let file = ucl::parse(text);
+    let conf = file.get("dkim_signing").unwrap_or(&file);
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    let mut found = Rspamd {
+        signers: Vec::new(),
+        selector_map: conf.text("selector_map").and_then(map_file),
+        path_map: conf.text("path_map").and_then(map_file),
+        selector: owned(conf.text("selector")),
+        path: owned(conf.text("path")),
+    };
+    let Value::Object(entries) = conf else {
+        return found;
+    };
+    let domains = entries.iter().filter(|(key, _)| key == "domain");
+    let domains = domains.filter_map(|(_, value)| match value {
+        Value::Object(domains) => Some(domains),
+        _ => None,
+    });
+    for (domain, own) in domains.flatten() {
+        // One key, or one of each kind.
+        let keys: Vec<&Value> = match own.get("selectors") {
+            Some(Value::Array(keys)) => keys.iter().collect(),
+            Some(key) => vec![key],
+            None => vec![own],
+        };
+        for key in keys {
+            let signer = found.signer(domain, key.text("selector"), key.text("path"));
+            found.signers.push(signer);
         }
     }
-    if at_top || !text.trim().is_empty() {
-        found.push(Signer {
-            domain: "*".to_owned(),
-            selector,
-            file: path,
-        });
+    let falls_back = conf.text("try_fallback") != Some("false");
+    if falls_back || found.signers.is_empty() {
+        let signer = found.signer("*", None, None);
+        found.signers.push(signer);
     }
+    found.signers.truncate(MAX_ENTRIES);
     found
+}
+
+/// Returns the file of a map, where it is one, the directories of Debian's package in the place of variables.
+fn map_file(map: &str) -> Option<String> {
+    let mut path = map.trim_start_matches("file://").to_owned();
+    for (variable, directory) in [
+        ("LOCAL_CONFDIR", "/etc/rspamd"),
+        ("CONFDIR", "/etc/rspamd"),
+        ("DBDIR", "/var/lib/rspamd"),
+    ] {
+        path = path
+            .replace(&format!("${{{variable}}}"), directory)
+            .replace(&format!("${variable}"), directory);
+    }
+    path.starts_with('/').then_some(path)
+}
+
+impl Rspamd {
+    fn signer(&self, domain: &str, selector: Option<&str>, path: Option<&str>) -> Signer {
+        let selector = selector.or(self.selector.as_deref()).unwrap_or("dkim");
+        let path = path.or(self.path.as_deref()).unwrap_or(RSPAMD_PATH);
+        Signer {
+            domain: domain.to_ascii_lowercase(),
+            selector: selector.to_ascii_lowercase(),
+            file: path.to_owned(),
+        }
+    }
+
+    /// Returns the keys that the maps name, by their content.
+    pub fn of_maps(&self, selectors: &str, paths: &str) -> Vec<Signer> {
+        let (selectors, paths) = (map(selectors), map(paths));
+        let domains: BTreeSet<&str> = selectors.keys().chain(paths.keys()).copied().collect();
+        let signer =
+            |domain: &str| self.signer(domain, selectors.get(domain).copied(), paths.get(domain).copied());
+        domains.into_iter().take(MAX_ENTRIES).map(signer).collect()
+    }
+}
+
+/// Reads lines of a key and a value.
+fn map(text: &str) -> BTreeMap<&str, &str> {
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines
+        .filter_map(|line| line.split_once(char::is_whitespace))
+        .map(|(key, value)| (key, value.trim()))
+        .collect()
 }
 
 impl Signer {
@@ -311,23 +360,51 @@ mod tests {
 
     #[test]
     fn reads_rspamd() {
-        let found = rspamd(
-            "selector = \"s1\";\ndomain {\n  a.test {\n    selector = \"own\";\n    path = \"/a.key\";\n  }\n  b.test { }\n}\n",
+        let check = |text: &str, expected: &[(&str, &str, &str)]| {
+            let found = rspamd(text).signers;
+            let found: Vec<(&str, &str, &str)> = found
+                .iter()
+                .map(|one| (one.domain.as_str(), one.selector.as_str(), one.file.as_str()))
+                .collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("", &[("*", "dkim", RSPAMD_PATH)]);
+        check(
+            "selector = \"s1\";\ndomain {\n  A.test {\n    selector = \"own\";\n    path = \"/a.key\";\n  }\n  b.test { }\n}\n",
+            &[
+                ("a.test", "own", "/a.key"),
+                ("b.test", "s1", RSPAMD_PATH),
+                ("*", "s1", RSPAMD_PATH),
+            ],
         );
+        // A key of each kind, as rspamd's manual has it.
+        check(
+            "try_fallback = false;\ndomain {\n a.test {\n  selectors [\n   { path: \"/rsa\"; selector: \"r\" },\n   { path = /ed, selector = e }\n  ]\n }\n}\n",
+            &[("a.test", "r", "/rsa"), ("a.test", "e", "/ed")],
+        );
+        check(
+            "dkim_signing { path = \"/k/$selector\"; selector = x; }",
+            &[("*", "x", "/k/$selector")],
+        );
+        let maps = rspamd(
+            "selector_map = \"$LOCAL_CONFDIR/local.d/s.map\"; path_map = \"${DBDIR}/p.map\"; path = /k",
+        );
+        assert_eq!(maps.selector_map.as_deref(), Some("/etc/rspamd/local.d/s.map"));
+        assert_eq!(maps.path_map.as_deref(), Some("/var/lib/rspamd/p.map"));
+        let found = maps.of_maps(
+            "# x\na.test  s1\nb.test s2 # y\nbad\n",
+            "b.test /b/$selector.key\nc.test /c\n",
+        );
+        let found: Vec<(&str, String)> = found
+            .iter()
+            .map(|one| (one.selector.as_str(), one.file_for(&one.domain).unwrap()))
+            .collect();
+        let expected = [("s1", "/k"), ("s2", "/b/s2.key"), ("dkim", "/c")];
         assert_eq!(
-            found[0],
-            Signer {
-                domain: "a.test".to_owned(),
-                selector: "own".to_owned(),
-                file: "/a.key".to_owned()
-            }
+            found,
+            expected.map(|(selector, file)| (selector, file.to_owned()))
         );
-        let last = found.last().unwrap();
-        assert_eq!(
-            last.file_for("x.test").as_deref(),
-            Some("/var/lib/rspamd/dkim/x.test.s1.key")
-        );
-        assert!(rspamd("").is_empty());
+        assert_eq!(rspamd("path_map = \"https://x.test/map\"").path_map, None);
     }
 
     #[test]
