@@ -62,7 +62,7 @@ use tokio::sync::watch;
 use crate::{
     acme::order::Stop,
     config::{Certificate, Config, OutgoingLevel, Reload, RenewBefore, Verify, v1},
-    env::{Env, files, leash, progress::Progress},
+    env::{Env, files, leash, progress::Progress, room},
     error::{Error, Result},
     model::{
         lineage::{Lineage, State},
@@ -361,31 +361,16 @@ async fn heed_signals(stop: watch::Sender<bool>) {
 /// When its threads cannot be started.
 pub fn new_runtime() -> Result<tokio::runtime::Runtime> {
     let failed = || Error::failed("the runtime could not be started");
-    let built = quietly(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-    });
-    match built {
-        Some(runtime) => runtime.map_err(|error| failed().cause(error)),
-        None => Err(failed()
-            .cause("there are too few file descriptors or threads for it")
-            .remedy("raise the limits (`ulimit -n`, `ulimit -u`, systemd's LimitNOFILE= and TasksMax=), then run it again")),
+    if let Err(error) = room::for_a_runtime() {
+        return Err(failed()
+            .cause(format!("there are too few file descriptors or threads for it: {error}"))
+            .remedy("raise the limits (`ulimit -n`, `ulimit -u`, systemd's LimitNOFILE= and TasksMax=), then run it again"));
     }
-}
-
-/// Runs what panics where it should return an error: tokio, when it gets no descriptor or no thread. Returns nothing then,
-/// and says nothing.
-fn quietly<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Option<T> {
-    static ONE: Mutex<()> = Mutex::new(());
-    // The hook is the process's: whoever takes it puts it back before another takes it.
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
-    let done = std::panic::catch_unwind(work).ok();
-    std::panic::set_hook(hook);
-    done
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| failed().cause(error))
 }
 
 /// Reads and checks a configuration file.

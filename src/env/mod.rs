@@ -4,6 +4,7 @@
 //! root. Files and child processes have their own files here; the network is opened by `acme`, `dns` and `probe`.
 
 pub mod below;
+pub mod fault;
 pub mod files;
 pub mod interfaces;
 pub mod leash;
@@ -11,6 +12,7 @@ pub mod log;
 pub mod mail_log;
 pub mod process;
 pub mod progress;
+pub mod room;
 pub mod secret;
 pub mod terminal;
 pub mod threads;
