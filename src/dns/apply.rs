@@ -35,6 +35,8 @@ pub struct Proposal {
     pub decision: Decision,
     /// What is there; `None` at an alias.
     pub existing: Option<Existing>,
+    /// Why the place that takes the changes did not tell its records, where those of the name servers were taken instead.
+    pub unlisted: Option<DnsError>,
 }
 
 /// Looks at the name where records are written, and decides what is to be done there. `ours` are the values at this name
@@ -49,6 +51,7 @@ pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) ->
         return Ok(Proposal {
             decision: at_alias(wanted, &owner),
             existing: None,
+            unlisted: None,
         });
     }
     let zone = resolver.zone_of(&wanted.name).await?;
@@ -56,12 +59,19 @@ pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) ->
         Some(provider) => provider.list(&zone, &wanted.name, wanted.kind()).await,
         None => Err(DnsError::NoAuthoritativeServer { zone: zone.clone() }),
     };
+    let mut unlisted = None;
     let rrset = match listed {
         Ok(rrset) => rrset,
         // What says no to a listing says no to a change as well.
         Err(failure @ DnsError::Provider(_)) => return Err(failure),
         // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
-        Err(failure) => seen_at_servers(wanted, &zone, resolver).await.ok_or(failure)?,
+        Err(failure) => {
+            let Some(seen) = seen_at_servers(wanted, &zone, resolver).await else {
+                return Err(failure);
+            };
+            unlisted = sources.provider.map(|_| failure);
+            seen
+        }
     };
     let existing = Existing { zone, rrset, ours };
     let decide = |facts: &Facts| plan::decide(wanted, &existing, sources.sending, facts);
@@ -72,6 +82,7 @@ pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) ->
     Ok(Proposal {
         decision,
         existing: Some(existing),
+        unlisted,
     })
 }
 

@@ -165,9 +165,13 @@ pub fn failure(doing: impl Into<String>, error: &DnsError) -> Error {
             let told = Error::failed(doing).cause(error);
             match &failure.remedy {
                 Some(remedy) => told.remedy(remedy.clone()),
-                None => told,
+                None => told
+                    .remedy("mend what it says, then run it again: what is done already is not done twice"),
             }
         }
+        DnsError::Server { server, .. } => Error::failed(doing).cause(error).remedy(format!(
+            "see that {server} runs and can be reached from here, by UDP and by TCP, then run it again"
+        )),
         DnsError::Update(update) => {
             let told = Error::failed(doing).cause(error);
             match &update.refusal {

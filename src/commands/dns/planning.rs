@@ -235,6 +235,13 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
         }
     }
     plan.refusals.extend(unplannable(&unplanned));
+    let unlisted = survey
+        .items
+        .iter()
+        .find_map(|item| item.proposal.as_ref().ok()?.unlisted.as_ref());
+    plan.notes.extend(unlisted.map(|error| {
+        format!("the server of dns.provider did not tell its records; planned on those that the name servers show: {error}")
+    }));
     // The policy goes after its record.
     plan.changes
         .extend(survey.endings.iter().filter_map(Ended::file).map(Change::File));
