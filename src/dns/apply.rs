@@ -62,8 +62,6 @@ pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) ->
     let mut unlisted = None;
     let rrset = match listed {
         Ok(rrset) => rrset,
-        // What says no to a listing says no to a change as well.
-        Err(failure @ DnsError::Provider(_)) => return Err(failure),
         // A hidden primary may answer nobody but its secondaries. If these lag, the update is refused, not wrong.
         Err(failure) => {
             let Some(seen) = seen_at_servers(wanted, &zone, resolver).await else {
@@ -79,6 +77,10 @@ pub async fn propose(wanted: &Wanted, ours: Vec<Rdata>, sources: Sources<'_>) ->
     let decision = gather::settle(&Lookup::new(resolver), &mut facts, decide)
         .await
         .ok_or(DnsError::TooManyQuestions)?;
+    // What says no to a listing says no to a change as well; where nothing is to be changed, nobody needs it.
+    if let (Decision::Change(..), Some(failure @ DnsError::Provider(_))) = (&decision, &unlisted) {
+        return Err(failure.clone());
+    }
     Ok(Proposal {
         decision,
         existing: Some(existing),

@@ -238,7 +238,8 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
     let unlisted = survey
         .items
         .iter()
-        .find_map(|item| item.proposal.as_ref().ok()?.unlisted.as_ref());
+        .filter_map(|item| item.proposal.as_ref().ok()?.unlisted.as_ref())
+        .find(|error| matches!(error, DnsError::Server { .. }));
     plan.notes.extend(unlisted.map(|error| {
         format!("the server of dns.provider did not tell its records; planned on those that the name servers show: {error}")
     }));
