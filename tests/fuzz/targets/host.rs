@@ -68,11 +68,13 @@ pub fn nftables(data: &[u8]) {
 pub fn signing(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let open_dkim = signing::opendkim(&text);
+    let rspamd = signing::rspamd(&text);
     for signer in open_dkim
         .signers
         .iter()
         .chain(&signing::key_table(&text))
-        .chain(&signing::rspamd(&text))
+        .chain(&rspamd.signers)
+        .chain(&rspamd.of_maps(&text, &text))
     {
         let _ = signer.file_for("example.test");
     }
