@@ -139,7 +139,7 @@ pub fn prepare(
         request,
     )?;
     let mut answers = match &existing {
-        Some(existing) => existing.answers(&path)?,
+        Some(existing) => existing.answers(&path, request.issuer)?,
         None => first_answers(env, request, ask.as_deref_mut())?,
     };
     take_flags(&mut answers, request);
@@ -270,9 +270,16 @@ impl Existing {
         }))
     }
 
-    fn answers(&self, path: &Path) -> Result<Answers> {
-        let mut answers = template::answers_in(path, &self.completed, &self.config)
-            .map_err(|errors| Error::usage(format!("{} is wrong", path.display())).cause(errors))?;
+    fn answers(&self, path: &Path, issuer: Option<Issuer>) -> Result<Answers> {
+        let first = template::answers_from(&self.config);
+        let mut answers = match template::answers_in(path, &self.completed, &self.config) {
+            Ok(answers) => answers,
+            Err(errors) if issuer.unwrap_or(first.issuer) == Issuer::Acme => {
+                return Err(Error::usage(format!("{} is wrong", path.display())).cause(errors));
+            }
+            // Nothing is to come by it.
+            Err(_) => first,
+        };
         if self.config.certificates.is_empty() {
             answers.identifiers = vec![self.config.host.name.clone().into()];
         }

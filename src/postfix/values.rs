@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 /// How deep `$name` may refer to `$name`; Postfix itself gives up at a similar depth.
 const EXPANSION_DEPTH: u8 = 20;
+/// From this length on, in bytes, references stay as they are written: values that name each other twice would double at each level.
+const EXPANSION_LIMIT: usize = 1 << 20;
 
 /// A release of Postfix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,11 +91,12 @@ impl Values {
     ///
     /// A conditional (`${name?...}`) stays as it is written: no value that is compared here has one in practice.
     pub fn expand(&self, raw: &str) -> String {
-        self.expand_to(raw, EXPANSION_DEPTH)
+        let mut expanded = String::with_capacity(raw.len());
+        self.expand_into(&mut expanded, raw, EXPANSION_DEPTH);
+        expanded
     }
 
-    fn expand_to(&self, raw: &str, depth: u8) -> String {
-        let mut expanded = String::with_capacity(raw.len());
+    fn expand_into(&self, expanded: &mut String, raw: &str, depth: u8) {
         let mut rest = raw;
         while let Some((before, after)) = rest.split_once('$') {
             expanded.push_str(before);
@@ -103,8 +106,8 @@ impl Values {
                 continue;
             }
             match reference(after) {
-                Some((name, after)) if depth > 0 => {
-                    expanded.push_str(&self.expand_to(self.get(name), depth - 1));
+                Some((name, after)) if depth > 0 && expanded.len() < EXPANSION_LIMIT => {
+                    self.expand_into(expanded, self.get(name), depth - 1);
                     rest = after;
                 }
                 _ => {
@@ -114,7 +117,6 @@ impl Values {
             }
         }
         expanded.push_str(rest);
-        expanded
     }
 }
 

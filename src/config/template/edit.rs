@@ -9,7 +9,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, Tab
 use super::{Answers, Wanted, answers_for, answers_from, is_same, take_acme, wanted};
 use crate::{
     config::{
-        Config,
+        Config, Issuer,
         v1::{
             self, ConfigErrors,
             schema::{self, Key, join},
@@ -132,7 +132,12 @@ pub fn answers_in(file: &Path, text: &str, config: &Config) -> Result<Answers, C
 /// When the file is wrong before or after.
 pub fn edit(file: &Path, existing: &str, answers: &Answers) -> Result<String, EditError> {
     let config = v1::parse(file, existing).map_err(EditError::Existing)?;
-    let old = answers_in(file, existing, &config).map_err(EditError::Existing)?;
+    let old = match answers_in(file, existing, &config) {
+        Ok(old) => old,
+        Err(errors) if answers.issuer == Issuer::Acme => return Err(EditError::Existing(errors)),
+        // Nothing is to come by it.
+        Err(_) => answers_from(&config),
+    };
     let (old_keys, new_keys) = (wanted(&old), wanted(answers));
     let is_unchanged = |key: &Wanted| old_keys.iter().any(|old| old.is_same(key));
     let changes: Vec<&Wanted> = new_keys.iter().filter(|key| !is_unchanged(key)).collect();
@@ -596,7 +601,7 @@ keep_generations = 9
 
             answers.terms_of_service_agreed = true;
             answers.identifiers = vec!["mail.example.jp".parse().unwrap()];
-            answers.issuer = crate::config::Issuer::Acme;
+            answers.issuer = Issuer::Acme;
             let edited = edit(path, &text, &answers).unwrap();
             for line in acme.lines() {
                 assert!(edited.contains(line), "{line}: {edited}");
@@ -605,11 +610,15 @@ keep_generations = 9
             assert!(acme.directory.contains("staging"), "{edited}");
         }
 
-        // What would be wrong once a certificate comes by it is told at once.
+        // What would be wrong once a certificate comes by it is told then, and not before.
         let text = "version = 1\n[host]\nname = \"mail.example.jp\"\ndomains = [\"example.jp\"]\n\
                     [acme.challenge]\ntype = \"dns-01\"\n";
         let config = v1::parse(path, text).unwrap();
         let refused = answers_in(path, text, &config).unwrap_err().to_string();
         assert!(refused.contains("dns.provider"), "{refused}");
+        let external =
+            format!("{text}[[certificate]]\nidentifiers = [\"mail.example.jp\"]\nissuer = \"external\"\n");
+        let answers = answers_from(&v1::parse(path, &external).unwrap());
+        assert_eq!(edit(path, &external, &answers).unwrap(), external);
     }
 }

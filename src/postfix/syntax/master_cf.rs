@@ -319,6 +319,8 @@ fn overrides(text: &[u8]) -> Vec<Found> {
 /// Splits a logical line into its columns and its arguments; only among the latter `{` and `}` hold words together.
 fn words(text: &[u8]) -> (Vec<Word>, Vec<Word>) {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    // A brace that is not closed holds no line end.
+    let text = text.trim_ascii_end();
     let (mut columns, mut arguments) = (Vec::new(), Vec::new());
     let mut at = 0;
     loop {

@@ -121,7 +121,7 @@ pub fn postconf(data: &[u8]) {
     for (_, value) in values.iter() {
         let expanded = values.expand(value);
         assert!(
-            expanded.len() <= data.len().max(64) << 14,
+            expanded.len() <= (1 << 20) + 100 * data.len(),
             "{} bytes",
             expanded.len()
         );
