@@ -178,6 +178,12 @@ pub fn data_of(data: &RData) -> Result<Rdata, DnsError> {
             port: srv.port,
             target: target(&srv.target)?,
         },
+        // RFC 6698, 2.2: without data it cannot be written.
+        RData::TLSA(tlsa) if tlsa.cert_data.is_empty() => {
+            return Err(DnsError::Name(
+                "a TLSA record without data cannot be read".to_owned(),
+            ));
+        }
         RData::TLSA(tlsa) => Rdata::Tlsa {
             usage: tlsa.cert_usage.into(),
             selector: tlsa.selector.into(),

@@ -93,7 +93,8 @@ pub fn line(text: &str, port: u16) -> String {
     let Ok(ruleset) = Ruleset::parse(text) else {
         return String::new();
     };
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    // It is shown to a person who types it.
+    let word = |value: &Value| value.as_str().unwrap_or_default().escape_debug().to_string();
     let lines: Vec<String> = ruleset
         .input_chains()
         .filter(|chain| ruleset.chain_treatment(chain, port) != Treatment::Open)

@@ -153,7 +153,9 @@ fn commented_service(inner: &[u8]) -> Option<Service> {
     // Prose has words as well; a service's columns hold flags and numbers.
     let is_flag = |text: &String| text == "-" || text == "y" || text == "n";
     let is_number = |text: &String| text == "-" || text.trim_end_matches('?').parse::<u32>().is_ok();
+    // One that is commented out twice would stay a comment.
     let is_service = columns.len() == N_COLUMNS
+        && !found.name.starts_with('#')
         && found.args.is_empty()
         && found.kind == "inet"
         && [&found.private, &found.unprivileged, &found.chroot]
@@ -305,6 +307,12 @@ pickup    unix  n       -       y       60      1       pickup
         assert_eq!(service.name, "submission");
         assert_eq!(service.overrides.len(), 2);
         assert_eq!(file.services().len(), 3);
+    }
+
+    #[test]
+    fn what_is_commented_out_twice_is_no_template() {
+        let file = MasterCf::parse(b"##submission inet n - y - - smtpd\n# #smtps inet n - y - - smtpd\n");
+        assert_eq!(file.templates(), []);
     }
 
     #[test]
