@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -22,6 +23,7 @@ use crate::{
         key::{KeyError, PrivateKey},
     },
     postfix::{
+        self,
         doctor::{Patient, examine},
         inspect::Instance,
         sni, sni_map,
@@ -43,17 +45,7 @@ const LIMIT: u64 = 1 << 20;
 
 /// Looks at an instance, whatever mailcert is to make of it.
 pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
-    let main_cf = MainCf::parse(&server.main_cf);
-    let subject = server.directory.display().to_string();
-    let mut findings = examine(&Patient {
-        subject: &subject,
-        version: server.version,
-        main_cf: &main_cf,
-        values: &server.values,
-        services: &server.services,
-        table_types: &server.table_types,
-        host: &server.host,
-    });
+    let mut findings = of_patient(server, examine);
     let mut seen = BTreeSet::new();
     let roots = roots(context).ok().flatten();
     let live = context.store.layout().live_directory();
@@ -70,6 +62,24 @@ pub fn findings(context: &Context<'_>, server: &Instance) -> Vec<Finding> {
     findings.extend(sasl::findings(context, server));
     findings.extend(served::findings(context, server));
     findings
+}
+
+/// Has the two files looked at.
+fn of_patient(server: &Instance, look: impl Fn(&Patient<'_>) -> Vec<Finding>) -> Vec<Finding> {
+    look(&Patient {
+        subject: &server.directory.display().to_string(),
+        version: server.version,
+        main_cf: &MainCf::parse(&server.main_cf),
+        values: &server.values,
+        services: &server.services,
+        table_types: &server.table_types,
+        host: &server.host,
+    })
+}
+
+/// Returns why the two files are not to be edited as they are.
+pub(super) fn unclear(server: &Instance) -> Vec<Finding> {
+    of_patient(server, postfix::doctor::unclear)
 }
 
 /// Holds the files of one service against each other.
@@ -192,12 +202,50 @@ fn exposed(path: &Path) -> Option<Finding> {
     })
 }
 
-/// Tables that are named and not there: what needs them defers mail, or answers 451.
-fn missing_tables(server: &Instance) -> Vec<Finding> {
-    /// Types whose source is read itself.
-    const READ_AS_TEXT: [&str; 4] = ["cidr", "pcre", "regexp", "texthash"];
+/// A table that is named and not there.
+pub(super) struct MissingTable {
+    /// The parameter that names it.
+    parameter: String,
+    /// The table, as it is named: `proxy:hash:/etc/postfix/virtual`.
+    pub(super) word: String,
+    /// The file that is opened for it.
+    needed: PathBuf,
+}
+
+impl MissingTable {
+    /// Returns its type and its path.
+    fn source(&self) -> (&str, &Path) {
+        let table = self.word.strip_prefix("proxy:").unwrap_or(&self.word);
+        let (kind, path) = table.split_once(':').unwrap_or_default();
+        (kind, Path::new(path))
+    }
+}
+
+impl fmt::Display for MissingTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            parameter,
+            word,
+            needed,
+        } = self;
+        write!(
+            f,
+            "{parameter} names {word}, and {} is not there",
+            needed.display()
+        )
+    }
+}
+
+/// Returns the tables of these two files that are not there, each once.
+fn missing(server: &Instance) -> Vec<MissingTable> {
+    /// Types whose file is read itself: a text, or what tells of a database elsewhere (DATABASE_README).
+    const READ_ITSELF: [&str; 9] = [
+        "cidr", "ldap", "memcache", "mysql", "pcre", "pgsql", "regexp", "sqlite", "texthash",
+    ];
     /// What others look after.
     const TOLD_ELSEWHERE: [&str; 3] = ["alias_database", "relay_clientcerts", "tls_server_sni_maps"];
+    /// What Postfix makes itself as soon as it needs it.
+    const MADE_BY_POSTFIX: [&str; 3] = ["_cache_database", "_cache_map", "address_verify_map"];
     let main_cf = MainCf::parse(&server.main_cf);
     let explicit = server
         .values
@@ -213,46 +261,63 @@ fn missing_tables(server: &Instance) -> Vec<Finding> {
         });
         values.extend(overridden);
     }
-    let mut findings = Vec::new();
+    values.retain(|(name, _)| {
+        !TOLD_ELSEWHERE.contains(&name.as_str()) && !MADE_BY_POSTFIX.iter().any(|made| name.ends_with(made))
+    });
+    let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    for (name, value) in values
-        .iter()
-        .filter(|(name, _)| !TOLD_ELSEWHERE.contains(&name.as_str()))
-    {
+    for (parameter, value) in &values {
         for word in words(value) {
             let table = word.strip_prefix("proxy:").unwrap_or(word);
             let Some((kind, path)) = table.split_once(':').filter(|(_, path)| path.starts_with('/')) else {
                 continue;
             };
-            let source = Path::new(path);
-            let needed = match READ_AS_TEXT.contains(&kind) {
-                true => Some(source.to_owned()),
-                false => sni::compiled(kind, source),
+            let needed = match READ_ITSELF.contains(&kind) {
+                true => Some(PathBuf::from(path)),
+                false => sni::compiled(kind, Path::new(path)),
             };
             if let Some(needed) = needed.filter(|needed| !needed.exists())
                 && seen.insert(needed.clone())
             {
-                let remedy = match source.exists() {
-                    true => format!("`postmap {kind}:{path}` makes it (an alias file: `postalias`)"),
-                    false => "make it, or take it out of the list".to_owned(),
-                };
-                findings.push(
-                    Finding::new(
-                        Severity::Error,
-                        "postfix.table-missing",
-                        table,
-                        format!(
-                            "{name} names it, and {} is not there: mail that needs it is deferred",
-                            needed.display()
-                        ),
-                    )
-                    .remedy(remedy)
-                    .reference("postmap(1); Postfix DATABASE_README"),
-                );
+                found.push(MissingTable {
+                    parameter: parameter.clone(),
+                    word: word.to_owned(),
+                    needed,
+                });
             }
         }
     }
-    findings
+    found
+}
+
+/// Tables that are named and not there: what needs them defers mail, or answers 451.
+fn missing_tables(server: &Instance) -> Vec<Finding> {
+    let found = missing(server).into_iter().map(|table| {
+        let (kind, source) = table.source();
+        let subject = format!("{kind}:{}", source.display());
+        let remedy = match source.exists() {
+            true => format!("`postmap {subject}` makes it (an alias file: `postalias`)"),
+            false => "make it, or take it out of the list".to_owned(),
+        };
+        let evidence = format!(
+            "{} names it, and {} is not there: mail that needs it is deferred",
+            table.parameter,
+            table.needed.display()
+        );
+        Finding::new(Severity::Error, "postfix.table-missing", subject, evidence)
+            .remedy(remedy)
+            .reference("postmap(1); Postfix DATABASE_README")
+    });
+    found.collect()
+}
+
+/// Returns those of the missing tables without which mail is not taken or not delivered.
+///
+/// Aliases are none of them: without a database of them local users have their mail, and `newaliases` has not been run yet.
+pub(super) fn needed_tables(server: &Instance) -> Vec<MissingTable> {
+    let mut found = missing(server);
+    found.retain(|table| table.parameter != "alias_maps");
+    found
 }
 
 /// SNI maps that are not ours: their compiled files hold keys as well.

@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Context, client_certificate, doctor, dovecot, relay_clients, sender_login, sni, trust_bundle};
+use super::{
+    Context, client_certificate,
+    doctor::{self, MissingTable},
+    dovecot, relay_clients, sender_login, sni, trust_bundle,
+};
 use crate::{
     config::{Certificate, Verify},
     env::Env,
@@ -20,7 +24,7 @@ use crate::{
         desired::{self, LiveFiles},
         endpoints::{TlsService, tls_services},
         inspect::{self, InspectError, Instance},
-        judge::{self, JudgeError},
+        judge::{self, JudgeError, Tables},
         plan::{self, PostfixPlan},
         submission,
         syntax::MainCf,
@@ -138,13 +142,21 @@ pub fn plan(
         services,
         values,
     } = planned(context, server, certificate, coming)?;
+    let main_cf = after(&changes, &server.directory.join("main.cf"));
+    let after = Instance {
+        services,
+        values,
+        main_cf: main_cf.unwrap_or(&server.main_cf).to_vec(),
+        ..server.clone()
+    };
+    // What no daemon starts with is refused in Postfix's own words.
+    let is_usable = !server.table_types.is_empty();
+    let mut files = ["main.cf", "master.cf"].iter();
+    if is_usable && files.any(|name| is_written(&changes, &server.directory.join(name))) {
+        is_clear(&after)?;
+    }
     let is_listener_coming = context.config.dovecot.manage && context.config.dovecot.auth_socket;
     if is_written(&changes, &server.directory.join("master.cf")) && !is_listener_coming {
-        let after = Instance {
-            services,
-            values,
-            ..server.clone()
-        };
         // It may be started before the apply, or after it; until then the ports are dead, and only the log says why.
         let silent = doctor::sasl::errors(context, &after);
         notes.extend(
@@ -154,6 +166,32 @@ pub fn plan(
         );
     }
     Ok((changes, notes))
+}
+
+/// Returns what a plan makes of a file, where it does.
+fn after<'a>(changes: &'a [FileChange], path: &Path) -> Option<&'a [u8]> {
+    let change = changes.iter().find(|change| change.path == path)?;
+    change.after.as_deref()
+}
+
+/// Makes sure that what is edited is what Postfix is to read: no template whose values are still to come, and no service of
+/// which nobody knows which one counts.
+fn is_clear(after: &Instance) -> Result<()> {
+    let unclear = doctor::unclear(after);
+    if unclear.is_empty() {
+        return Ok(());
+    }
+    let error = Error::failed(format!(
+        "the configuration in {} is not edited as it is; nothing was changed",
+        after.directory.display()
+    ));
+    Err(unclear.into_iter().fold(error, |error, found| {
+        let error = error.cause(format!("{}: {}", found.subject, found.evidence));
+        match error.remedies.contains(&found.remedy) {
+            true => error,
+            false => error.remedy(found.remedy),
+        }
+    }))
 }
 
 fn is_written(changes: &[FileChange], path: &Path) -> bool {
@@ -455,14 +493,40 @@ pub fn ports(context: &Context<'_>) -> BTreeSet<u16> {
 /// Has Postfix judge the changes in a staged copy; returns what could not be judged.
 ///
 /// # Errors
-/// With what the judges have against them, whole; nothing was written.
+/// With what the judges have against them, whole, or with tables that the running Postfix cannot open; nothing was written.
 pub fn judge(context: &Context<'_>, server: &Instance, changes: &[FileChange]) -> Result<Vec<String>> {
-    judge::judge(context.env, server, changes).map_err(judge_failure)
+    let mut missing = doctor::needed_tables(server);
+    missing.retain(|table| !is_taken_out(server, changes, table));
+    if !missing.is_empty()
+        && inspect::is_running(context.env, server).map_err(|error| inspect_failure(&error))?
+    {
+        return Err(missing.iter().fold(tables_failure(), Error::cause));
+    }
+    judge::judge(context.env, server, changes, Tables::Good).map_err(judge_failure)
+}
+
+/// Returns whether a table is named by a file as it is, and no longer by what it will be.
+fn is_taken_out(server: &Instance, changes: &[FileChange], table: &MissingTable) -> bool {
+    let names = |text: &[u8]| String::from_utf8_lossy(text).contains(&table.word);
+    let files = [("main.cf", &server.main_cf), ("master.cf", &server.master_cf)];
+    let later = |(name, now): (&str, &Vec<u8>)| {
+        let after = after(changes, &server.directory.join(name));
+        names(after.unwrap_or(now))
+    };
+    files.iter().any(|(_, now)| names(now)) && !files.into_iter().any(later)
+}
+
+/// Some daemons still have what is gone, and a reload takes it from them for good: no second reload gives it back.
+fn tables_failure() -> Error {
+    Error::failed("Postfix is to look things up in tables that it cannot open; nothing was changed").remedy(
+        "make them (`postmap`), or take them out of main.cf and master.cf; `mailcert check postfix` tells how of each",
+    )
 }
 
 fn judge_failure(error: JudgeError) -> Error {
     match error {
         JudgeError::Inspect(error) => inspect_failure(&error),
+        JudgeError::Tables(complaints) => tables_failure().cause(complaints),
         error => Error::failed("Postfix would not take the new configuration; nothing was changed")
             .cause(error)
             .remedy("mend what Postfix complains about, then run it again"),
@@ -478,7 +542,7 @@ pub fn judge_restoring(
     server: &Instance,
     changes: &[FileChange],
 ) -> Result<Vec<String>> {
-    match judge::judge(context.env, server, changes) {
+    match judge::judge(context.env, server, changes, Tables::AsTheyAre) {
         Err(JudgeError::Complaints(complaints)) if complaints.lines.iter().all(|line| is_harmless(line)) => {
             Ok(vec![format!(
                 "Postfix warns about the old configuration: {complaints}"

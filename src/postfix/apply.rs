@@ -270,7 +270,7 @@ mod tests {
         postfix::{
             desired::{LiveFiles, Request, desired},
             inspect::inspect,
-            judge::judge,
+            judge::{Tables, judge},
             plan::plan,
             scratch::Scratch,
             syntax::MainCf,
@@ -404,7 +404,7 @@ mod tests {
 
         let planned = decide(&before);
         assert_eq!(planned.changes.len(), 2, "{planned:?}");
-        judge(&env, &before, &planned.changes).unwrap();
+        judge(&env, &before, &planned.changes, Tables::Good).unwrap();
         write(&planned.changes, Moved::Refuse).unwrap();
         reload(&env, &before).unwrap();
         let wait_for = |port: u16, leaf: &str| (0..50).any(|_| served(port) == leaf);

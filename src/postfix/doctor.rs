@@ -59,6 +59,16 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Returns what makes an edit of the two files a guess: values that nobody has put in, and services that stand there more than once.
+pub fn unclear(patient: &Patient<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    patient.template(&mut findings);
+    for (index, service) in patient.services.iter().enumerate() {
+        findings.extend(patient.twice(index, service));
+    }
+    findings
+}
+
 fn error(id: &'static str, subject: impl Into<String>, evidence: impl Into<String>) -> Finding {
     Finding::new(Severity::Error, id, subject, evidence)
 }

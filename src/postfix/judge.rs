@@ -8,7 +8,8 @@
 //!    certificates as a daemon does, and ends. Its complaints are read from standard error: `-V` (single_server(3), since
 //!    Postfix 2.3) makes a daemon log there besides its usual log, and the usual log is pointed at a postlog(1) service that
 //!    does not exist, so that nothing of this is written to the host's mail log. It uses the live queue directory.
-//! 3. Ours: every file that is named for the first time can be read; a running master survives master.cf.
+//! 3. Ours: every file that is named for the first time can be read; a running master survives master.cf; the tables that
+//!    smtpd(8) has to open can be opened: a reload would take them from those that still have them.
 //!
 //! While Postfix is stopped, smtpd cannot reach proxymap(8), for which it would wait for ever, nor tlsmgr(8), without
 //! which it does not load certificates: tables behind `proxy:` are left out then, and only values are judged.
@@ -65,6 +66,8 @@ impl fmt::Display for Complaints {
 pub enum JudgeError {
     /// Postfix, or we, have something against it.
     Complaints(Complaints),
+    /// The running smtpd(8) has tables that a new one cannot open.
+    Tables(Complaints),
     /// The copy could not be made.
     File(FileError),
     /// The judges could not be asked.
@@ -74,7 +77,7 @@ pub enum JudgeError {
 impl fmt::Display for JudgeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Complaints(complaints) => complaints.fmt(f),
+            Self::Complaints(complaints) | Self::Tables(complaints) => complaints.fmt(f),
             Self::File(error) => error.fmt(f),
             Self::Inspect(error) => error.fmt(f),
         }
@@ -89,11 +92,25 @@ impl From<InspectError> for JudgeError {
     }
 }
 
+/// What the tables of a running Postfix have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// Such that smtpd(8) can open them.
+    Good,
+    /// As they are: `undo` brings back what was there.
+    AsTheyAre,
+}
+
 /// Judges changes to main.cf and master.cf of an instance; returns what could not be judged, as notes.
 ///
 /// # Errors
-/// [`JudgeError::Complaints`] when a judge has something new against them.
-pub fn judge(env: &Env, instance: &Instance, changes: &[FileChange]) -> Result<Vec<String>, JudgeError> {
+/// [`JudgeError::Complaints`] when a judge has something new against them; [`JudgeError::Tables`] whatever changes.
+pub fn judge(
+    env: &Env,
+    instance: &Instance,
+    changes: &[FileChange],
+    tables: Tables,
+) -> Result<Vec<String>, JudgeError> {
     let after = |name: &str| {
         let path = instance.directory.join(name);
         changes
@@ -125,6 +142,9 @@ pub fn judge(env: &Env, instance: &Instance, changes: &[FileChange]) -> Result<V
         result => result?,
     };
     compare(instance, &before, &after)?;
+    if running && tables == Tables::Good {
+        tables_open(&after)?;
+    }
     if running {
         survives(instance, master_cf_after.as_deref())?;
     }
@@ -147,6 +167,26 @@ fn survives(instance: &Instance, master_cf: Option<&[u8]>) -> Result<(), JudgeEr
         program: "master".to_owned(),
         lines,
     }))
+}
+
+/// Makes sure that smtpd(8) can open what is there; of what is not there, the doctor tells.
+fn tables_open(after: &Hearing) -> Result<(), JudgeError> {
+    for (label, lines) in &after.services {
+        let lines: Vec<String> = lines.iter().filter(|line| is_of_a_table(line)).cloned().collect();
+        if !lines.is_empty() {
+            return Err(JudgeError::Tables(Complaints {
+                program: format!("smtpd -S for {label}"),
+                lines,
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether smtpd says that it cannot open a table that is there: it goes on, and answers 451 where it would look something
+/// up in it.
+fn is_of_a_table(line: &str) -> bool {
+    line.starts_with("error: open ") && !line.ends_with("No such file or directory")
 }
 
 /// A copy of the configuration directory: main.cf and master.cf of our own, everything else by symbolic link, so that
@@ -513,7 +553,7 @@ mod tests {
         let env = Env::real();
         let instance = inspect(&env, &scratch.directory()).unwrap();
         match (
-            judge(&env, &instance, &[changed(&instance, name, line)]),
+            judge(&env, &instance, &[changed(&instance, name, line)], Tables::Good),
             expected,
         ) {
             (Ok(_), None) => {}

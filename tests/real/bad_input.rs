@@ -4,7 +4,11 @@ use std::{fs, net::TcpListener};
 
 use crate::{
     state_directory::SmallDisk,
-    support::{PostfixOptions, Site, world::HOST},
+    support::{
+        PostfixOptions, Site,
+        server::{run, wait_until},
+        world::{DOMAIN, HOST},
+    },
 };
 
 fn files(site: &Site) -> [Vec<u8>; 2] {
@@ -125,14 +129,101 @@ fn what_would_end_the_running_postfix_is_refused_and_it_goes_on() {
         (
             "main.cf",
             "message_size_limit = @@SIZE@@\n",
-            "bad numerical configuration: message_size_limit = @@SIZE@@",
+            "message_size_limit = @@SIZE@@",
         ),
         ("main.cf", "myorigin = {{ mail_domain }}\n", "{{ mail_domain }}"),
         ("main.cf", "inet_interfaces = {{ ip }}\n", "host not found: {{"),
+        (
+            "main.cf",
+            "mail_name = {{ product }}\n",
+            "`{{ product }}` was meant to be replaced by a value",
+        ),
         ("master.cf", "{{ more_services }}\n", "bad field count"),
     ];
     site.write_config(|text| text + "hide_banner = true\n");
     are_refused(&site, &cases);
+    let twice = format!("{ip}:25 inet n - n - - smtpd\n");
+    are_refused(
+        &site,
+        &[("master.cf", &twice, "stands in master.cf more than once")],
+    );
+}
+
+#[test]
+#[ignore = "real: needs postfix, named"]
+fn with_tables_that_do_not_open_nothing_is_touched() {
+    let site = Site::start();
+    site.hold_certificate("");
+    let table = site
+        .scratch
+        .file("table", "postmaster@example.test root\n")
+        .display()
+        .to_string();
+    let db = format!("{table}.db");
+    let make = || {
+        let mut postmap = site.postfix.command("postmap");
+        postmap.arg("-c").arg(site.postfix.config_directory());
+        run(postmap.arg(format!("hash:{table}")));
+    };
+    let recipient = format!("RCPT TO:<postmaster@{DOMAIN}>");
+    let takes_mail = || {
+        let reply =
+            site.postfix
+                .last_reply(&["EHLO client.test", "MAIL FROM:<a@elsewhere.test>", &recipient]);
+        reply.starts_with("250")
+    };
+    site.write_config(|text| text + "hide_banner = true\n");
+    let gone: &dyn Fn(&str) = &|path| fs::remove_file(path).unwrap();
+    let spoilt: &dyn Fn(&str) = &|path| fs::write(path, "no database").unwrap();
+    // What is looked up, whether port 25 goes on for a while without the file, and what becomes of it.
+    let cases = [
+        (format!("virtual_alias_maps = hash:{table}\n"), &db, false, gone),
+        (format!("virtual_alias_maps = hash:{table}\n"), &db, false, spoilt),
+        (
+            format!("virtual_alias_maps = proxy:hash:{table}\n"),
+            &db,
+            false,
+            gone,
+        ),
+        (
+            format!("smtpd_recipient_restrictions = check_recipient_access regexp:{table}\n"),
+            &table,
+            true,
+            gone,
+        ),
+        (format!("header_checks = regexp:{table}\n"), &table, true, gone),
+    ];
+    let main_cf = files(&site)[0].clone();
+    for (line, path, goes_on, spoil) in cases {
+        let text = if line.contains("regexp:") {
+            "/^x$/ DUNNO\n"
+        } else {
+            "postmaster@example.test root\n"
+        };
+        fs::write(&table, text).unwrap();
+        make();
+        site.postfix
+            .edit_main_cf(|_| [main_cf.as_slice(), line.as_bytes()].concat());
+        site.postfix.reload();
+        wait_until("mail is taken", takes_mail);
+        spoil(path);
+        let (before, served) = (files(&site), site.postfix.leaf_sha256(25));
+        let refused = site.mailcert().run(&["apply", "postfix", "--yes"]).expect(1);
+        for words in [
+            "tables that it cannot open; nothing was changed",
+            path,
+            "`postmap`",
+        ] {
+            assert!(refused.stderr.contains(words), "{line}: {refused}");
+        }
+        assert_eq!(files(&site), before, "{refused}");
+        assert_eq!(site.postfix.leaf_sha256(25), served, "{refused}");
+        assert!(!goes_on || takes_mail(), "{line}: {refused}");
+    }
+    // With its tables it takes mail, and what is wanted.
+    fs::write(&table, "/^x$/ DUNNO\n").unwrap();
+    site.mailcert().run(&["apply", "postfix", "--yes"]).expect(0);
+    assert!(takes_mail());
 }
 
 #[test]
@@ -188,6 +279,11 @@ fn what_breaks_mail_in_silence_is_found() {
         assert!(!found(id), "{id}");
         with_lines(&site, file, lines, || assert!(found(id), "{id}: {lines}"));
     }
+    // What Postfix makes itself when it needs it.
+    let cache = "smtp_tls_session_cache_database = btree:/nonexistent/smtp_scache\n";
+    with_lines(&site, "main.cf", cache, || {
+        assert!(!found("postfix.table-missing"));
+    });
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn the_key_to_follow_is_published_first_and_the_one_before_goes_last() {
     let dns = format!(
         "[dns]\nresolvers = [\"{}\"]\n\
          provider = {{ type = \"rfc2136\", server = \"{}\", key_name = \"{UPDATE_KEY}\", secret_file = {:?} }}\n\
-         timeout = \"5s\"\npublish = [\"tlsa\"]\n",
+         timeout = \"30s\"\npublish = [\"tlsa\"]\n",
         validating.ip(),
         signed.address,
         signed.secret_file,

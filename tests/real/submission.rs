@@ -411,5 +411,6 @@ fn what_cannot_work_is_refused_untouched() {
         1,
         "does not know: smtpd_no_such_thing",
     );
-    check(&with("smtpd_client_restrictions={{ template }}"), 1, "says:");
+    let template = "`{{ template }}` was meant to be replaced";
+    check(&with("smtpd_client_restrictions={{ template }}"), 1, template);
 }

@@ -396,7 +396,10 @@ fn hit_all(stage: &Stage, points: impl IntoIterator<Item = (Blow, usize)>) -> (u
         stage.reset();
         match catch_unwind(AssertUnwindSafe(|| stage.hit(blow, n))) {
             Ok(Some(_)) => n_points += 1,
-            Ok(None) => over.push(blow),
+            Ok(None) => {
+                eprintln!("{:?} {blow:?}: no call {n}", stage.scene.command);
+                over.push(blow);
+            }
             Err(cause) => {
                 n_points += 1;
                 let said = cause.downcast_ref::<String>().cloned().unwrap_or_default();

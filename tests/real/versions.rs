@@ -1,11 +1,6 @@
 //! Postfix 3.10 and 3.11 as Debian has them: everything that is set up here is set up there, and taken back.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpStream,
-};
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 use time::Duration;
@@ -60,27 +55,6 @@ fn findings(site: &Site) -> Vec<Value> {
         .run(&["check", "postfix", "--format", "json"])
         .json();
     checked["findings"].as_array().unwrap().clone()
-}
-
-/// Says this on port 25 and returns the last reply's last line.
-fn last_reply(site: &Site, lines: &[&str]) -> String {
-    let mut stream = BufReader::new(TcpStream::connect(site.postfix.port(25)).unwrap());
-    let reply = |stream: &mut BufReader<TcpStream>| loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        if line.as_bytes().get(3) != Some(&b'-') {
-            break line;
-        }
-    };
-    let mut last = reply(&mut stream);
-    for line in lines {
-        stream
-            .get_mut()
-            .write_all(format!("{line}\r\n").as_bytes())
-            .unwrap();
-        last = reply(&mut stream);
-    }
-    last
 }
 
 fn no_changes(outcome: &Outcome) {
@@ -259,10 +233,9 @@ fn as_postconf_warns(release: Release, n_at_least: usize) {
     );
     // The daemon says so, too: nobody's mail is taken.
     let recipient = format!("RCPT TO:<a@{HOST}>");
-    let answer = last_reply(
-        &site,
-        &["EHLO client.test", "MAIL FROM:<a@elsewhere.test>", &recipient],
-    );
+    let answer = site
+        .postfix
+        .last_reply(&["EHLO client.test", "MAIL FROM:<a@elsewhere.test>", &recipient]);
     assert!(answer.starts_with("451"), "{answer}");
 }
 

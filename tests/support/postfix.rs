@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
@@ -113,7 +114,7 @@ impl Postfix {
             if self.master_pid().is_none() {
                 let _ = self.postfix("start").output();
             }
-            std::net::TcpStream::connect(self.address).is_ok()
+            TcpStream::connect(self.address).is_ok()
         });
     }
 
@@ -183,6 +184,27 @@ impl Postfix {
     /// What openssl printed.
     pub fn leaf_sha256(&self, port: u16) -> Result<String, String> {
         judge::leaf_sha256(self.port(port), tls_of(port), &self.myhostname)
+    }
+
+    /// Says this on port 25 and returns the last reply's last line.
+    pub fn last_reply(&self, lines: &[&str]) -> String {
+        let mut stream = BufReader::new(TcpStream::connect(self.port(25)).unwrap());
+        let reply = |stream: &mut BufReader<TcpStream>| loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            if line.as_bytes().get(3) != Some(&b'-') {
+                break line;
+            }
+        };
+        let mut last = reply(&mut stream);
+        for line in lines {
+            stream
+                .get_mut()
+                .write_all(format!("{line}\r\n").as_bytes())
+                .unwrap();
+            last = reply(&mut stream);
+        }
+        last
     }
 
     /// Lets openssl verify chain and name of what a port serves.

@@ -9,10 +9,9 @@ use crate::{
 };
 
 impl Patient<'_> {
-    /// One service of master.cf.
-    pub(super) fn service(&self, index: usize, service: &Service, findings: &mut Vec<Finding>) {
-        let label = service.label();
-        let twin = |other: &&Service| {
+    /// A service that another one, further down, is as well.
+    pub(super) fn twice(&self, index: usize, service: &Service) -> Option<Finding> {
+        let twin = |other: &Service| {
             other.kind == service.kind
                 && (other.name == service.name
                     || (service.kind == "inet"
@@ -20,17 +19,21 @@ impl Patient<'_> {
                         && self.port(other).is_some()
                         && self.port(other) == self.port(service)))
         };
-        if self.services.iter().skip(index + 1).any(|other| twin(&other)) {
-            findings.push(
-                error(
-                    "postfix.service-twice",
-                    &label,
-                    "it stands in master.cf more than once: Postfix takes one of them, or cannot bind the port twice",
-                )
-                .remedy("take the others out")
-                .reference("master(5)"),
-            );
-        }
+        self.services.iter().skip(index + 1).any(twin).then(|| {
+            error(
+                "postfix.service-twice",
+                service.label(),
+                "it stands in master.cf more than once: Postfix takes one of them, or cannot bind the port twice",
+            )
+            .remedy("take the others out")
+            .reference("master(5)")
+        })
+    }
+
+    /// One service of master.cf.
+    pub(super) fn service(&self, index: usize, service: &Service, findings: &mut Vec<Finding>) {
+        let label = service.label();
+        findings.extend(self.twice(index, service));
         if let Some(word) = service
             .unread()
             .filter(|_| matches!(service.command.as_str(), "smtpd" | "smtp" | "lmtp"))
