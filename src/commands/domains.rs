@@ -16,7 +16,7 @@ use crate::{
         desired::{self, Role, Wanted},
         facts::{Answer, Asked, Facts, Page, Question, Served},
         gather,
-        judge::{self, Authority, Ours, Reach, Selector, Subject},
+        judge::{self, Authority, Ours, Reach, Selector, Subject, Verdict},
         lookup::Lookup,
         resolver::Resolver,
         signing::{self, Signer, SigningKey},
@@ -67,7 +67,7 @@ impl Asking {
     }
 
     /// Settles everything about one subject.
-    async fn check(&self, subject: &Subject) -> Vec<Finding> {
+    async fn check(&self, subject: &Subject) -> Verdict {
         let outside = |question| self.answer(question).boxed();
         let mut facts = match subject.ours {
             Some(_) => Facts::with_servers(&self.servers),
@@ -75,7 +75,20 @@ impl Asking {
         };
         let decisions = judge::decisions(subject);
         let all = gather::settle_all(&self.lookup, &outside, &mut facts, decisions).await;
-        all.into_iter().flatten().collect()
+        judge::verdict(subject, all.into_iter().flatten().collect(), &facts)
+    }
+
+    /// Settles everything about several subjects, at the same time.
+    async fn check_all(&self, subjects: &[Subject]) -> Vec<Finding> {
+        let (mut findings, mut silences) = (Vec::new(), Vec::new());
+        for verdict in join_all(subjects.iter().map(|subject| self.check(subject))).await {
+            match verdict {
+                Verdict::Judged(found) => findings.extend(found),
+                Verdict::Silent(silence) => silences.push(silence),
+            }
+        }
+        findings.extend(judge::of_silences(&silences));
+        findings
     }
 
     /// Asks until one decision is made.
@@ -167,16 +180,12 @@ fn resolver(env: &Env, config: &Path) -> Resolver {
     }
 }
 
-fn of_others(name: DomainName, selectors: &[String], now: OffsetDateTime, reach: Reach) -> Subject {
-    let selector = |name: &String| Selector {
-        name: name.clone(),
-        key: None,
-    };
+fn of_others(name: DomainName, selectors: Vec<Selector>, now: OffsetDateTime, reach: Reach) -> Subject {
     Subject {
         name,
         role: Role::Any,
         ours: None,
-        selectors: selectors.iter().map(selector).collect(),
+        selectors,
         now,
         reach,
     }
@@ -195,14 +204,15 @@ pub fn any(
 ) -> Result<Vec<Finding>> {
     progress.step("asking every name server");
     let asking = Asking::new(env, &resolver(env, config), Reach::Everything);
-    let now = env.clock.now();
+    let (now, signers) = (env.clock.now(), signers(env));
     let subjects: Vec<Subject> = domains
         .iter()
-        .map(|domain| of_others(domain.clone(), selectors, now, Reach::Everything))
+        .map(|domain| {
+            let selectors = selectors_of_any(env, domain, &signers, selectors);
+            of_others(domain.clone(), selectors, now, Reach::Everything)
+        })
         .collect();
-    let checking = join_all(subjects.iter().map(|subject| asking.check(subject)));
-    let all = super::new_runtime()?.block_on(checking);
-    Ok(all.into_iter().flatten().collect())
+    Ok(super::new_runtime()?.block_on(asking.check_all(&subjects)))
 }
 
 /// Checks every domain of a list, one name a line, by the DNS alone; `tell` is given the findings in the list's order.
@@ -218,10 +228,11 @@ pub fn listed(
 ) -> Result<()> {
     let names = read_list(list)?;
     let asking = Arc::new(Asking::new(env, &resolver(env, config), Reach::DnsOnly));
-    let now = env.clock.now();
+    let (now, signers) = (env.clock.now(), signers(env));
     super::new_runtime()?.block_on(async {
         // Each domain is a task of its own, so that all processors have a part.
         let checking = names.into_iter().map(|name| {
+            let selectors = selectors_of_any(env, &name, &signers, selectors);
             let (asking, subject) = (
                 Arc::clone(&asking),
                 of_others(name, selectors, now, Reach::DnsOnly),
@@ -229,9 +240,14 @@ pub fn listed(
             async move { tokio::spawn(async move { asking.check(&subject).await }).await }
         });
         let mut checked = stream::iter(checking).buffered(TOGETHER);
-        while let Some(findings) = checked.next().await {
-            // A check neither panics nor is it aborted; were it so, its domain would be missing here.
-            findings.unwrap_or_default().into_iter().for_each(&mut *tell);
+        while let Some(verdict) = checked.next().await {
+            let findings = match verdict {
+                Ok(Verdict::Judged(findings)) => findings,
+                Ok(Verdict::Silent(silence)) => judge::of_silences(&[silence]),
+                // A check is not aborted, and a panic ends the program.
+                Err(_) => Vec::new(),
+            };
+            findings.into_iter().for_each(&mut *tell);
         }
     });
     Ok(())
@@ -286,8 +302,7 @@ pub fn own(context: &Context<'_>, selectors: &[String]) -> Result<Vec<Finding>> 
                 reach: Reach::Everything,
             })
             .collect();
-        let checking = subjects.iter().map(|subject| asking.check(subject));
-        let found = join_all(checking).await.into_iter().flatten();
+        let found = asking.check_all(&subjects).await;
         unseen(context).into_iter().chain(found).collect()
     })
 }
@@ -399,6 +414,23 @@ pub(super) fn signers(env: &Env) -> Vec<Signer> {
     found.sort();
     found.dedup();
     found
+}
+
+/// Returns the selectors of a domain that need not be ours: where this host signs for every domain that it has a key of, one
+/// whose key cannot be looked for says nothing.
+fn selectors_of_any(env: &Env, name: &DomainName, signers: &[Signer], named: &[String]) -> Vec<Selector> {
+    let has_key = |signer: &&Signer| {
+        let file = signer.file_for(name.as_str());
+        file.is_some_and(|file| {
+            files::read_if_exists(&env.host_path(&file), FILE_LIMIT).is_ok_and(|key| key.is_some())
+        })
+    };
+    let signers: Vec<Signer> = signers
+        .iter()
+        .filter(|signer| signer.domain != "*" || has_key(signer))
+        .cloned()
+        .collect();
+    selectors_of(env, name, &signers, named)
 }
 
 /// Returns the selectors of a domain: those that sign for it, and those that were named.

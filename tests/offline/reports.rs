@@ -219,7 +219,17 @@ fn dns_that_answers_nobody() {
         .iter()
         .filter_map(|one| one["id"].as_str())
         .collect();
-    assert!(ids.contains(&"spf.unanswered"), "{found}");
+    // One cause, one finding, for the domain and the host.
+    assert_eq!(ids, ["dns.unanswered"], "{found}");
+    let told = found["findings"][0].to_string();
+    for part in [
+        "example.test, mail.example.test",
+        "127.0.0.1:1",
+        "DMARC",
+        "dns.resolvers",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
 
     let refused = host.run(&["plan", "dns"]).expect(2);
     assert!(refused.stderr.contains("$SECRET is not set"), "{refused}");

@@ -212,7 +212,9 @@ fn an_answer_that_does_not_validate_is_told() {
     let expired = Site::start(&[("example.test", GOOD.to_owned(), Signing::Expired)]);
     let outcome = expired.check(&["example.test"]).expect(3);
     has(&outcome, "error", "dnssec.bogus");
-    has(&outcome, "error", "mx.unanswered");
+    // One cause, one finding.
+    assert_eq!(ids(&outcome.json()).len(), 1, "{outcome}");
+    assert!(outcome.stdout.contains("not judged therefore: MX"), "{outcome}");
     let unsigned = Site::start(&[
         ("example.test", GOOD.to_owned(), Signing::Unsigned),
         ("signed.test", "x A 198.51.100.1\n".to_owned(), Signing::Signed),
@@ -376,6 +378,14 @@ fn a_list_is_checked_line_by_line() {
         .mailcert()
         .run(&["check", "dns", "--from", list, "--no-color"]);
     assert!(text.stdout.contains("ok mx.ok example.test"), "{text}");
+    // One that does not exist has one finding.
+    let typo = site.check(&["exmaple.example.test"]).expect(3);
+    let found: Vec<(String, String)> = ids(&typo.json()).into_iter().collect();
+    assert_eq!(
+        found,
+        [("error".to_owned(), "dns.no-such-name".to_owned())],
+        "{typo}"
+    );
     let bad = site.scratch.file("bad", "example.test\nnot a name\n");
     let refused = site.check(&["--from", bad.to_str().unwrap()]).expect(2);
     assert!(refused.to_string().contains("bad:2:"), "{refused}");
@@ -473,6 +483,11 @@ fn this_host_is_compared_with_what_is_published() {
     has(&check(), "ok", "dkim.ok");
     sign_with("s2.private");
     has(&check(), "error", "dkim.mismatch");
+    // As any domain, too: the keys of this host are looked at wherever they sign.
+    let named = world
+        .mailcert()
+        .run(&["check", "dns", DOMAIN, "--format", "json"]);
+    has(&named, "error", "dkim.mismatch");
 
     // SPF and names of the address that Postfix really sends from.
     world

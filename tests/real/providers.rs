@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::support::{
-    Manner, World, WorldOptions,
+    Manner, Outcome, World, WorldOptions,
     foreign::fetched,
     world::{DOMAIN, HOST, without_postfix},
 };
@@ -96,6 +96,23 @@ fn a_zone_file_keeps_every_octet_that_is_not_ours() {
     let told = world.mailcert().run(&["apply", "dns", "--yes"]).expect(1);
     assert!(told.stderr.contains("rfc2136"), "{told}");
     assert_eq!(fs::read_to_string(&file).unwrap(), edited);
+
+    // One that is no zone file, and none.
+    fs::remove_file(file.with_extension("jnl")).unwrap();
+    fs::write(&file, "@ TXT \"never closed\n").unwrap();
+    let told = world.mailcert().run(&["apply", "dns", "--yes"]).expect(1);
+    let says = |told: &Outcome, parts: [&str; 2]| parts.iter().all(|part| told.stderr.contains(part));
+    assert!(
+        says(&told, ["line 1 cannot be read", "named-checkzone"]),
+        "{told}"
+    );
+    fs::remove_file(&file).unwrap();
+    let told = world.mailcert().run(&["apply", "dns", "--yes"]).expect(1);
+    assert!(
+        says(&told, ["No such file", "let dns.provider.file name"]),
+        "{told}"
+    );
+    assert!(!file.exists());
 }
 
 #[test]

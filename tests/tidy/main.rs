@@ -353,6 +353,7 @@ fn every_finding_is_in_the_manual_and_every_id_there_is_found() {
         "certificate",
         "dkim",
         "dmarc",
+        "dns",
         "dnssec",
         "dovecot",
         "firewall",

@@ -177,7 +177,7 @@ pub fn failure(doing: impl Into<String>, error: &DnsError) -> Error {
             match &update.refusal {
                 Refusal::BadKey | Refusal::BadSignature => told
                     .remedy("compare key_name, algorithm and secret of dns.provider with the server's key"),
-                Refusal::BadTime { .. } => told.remedy("set this host's clock"),
+                Refusal::BadTime { .. } => told.remedy("set the clock that is wrong, this host's or the server's"),
                 Refusal::RefusedUnsigned => told
                     .remedy("compare key_name, algorithm and secret of dns.provider with the server's key")
                     .remedy("let the server take updates from this host (PowerDNS: dnsupdate, allow-dnsupdate-from, TSIG-ALLOW-DNSUPDATE)"),
@@ -306,7 +306,10 @@ pub async fn apply(context: &Context<'_>, change: &RrsetChange) -> Result<Vec<St
     match applied {
         Ok(()) => Ok(notes),
         Err(error) => {
-            let doing = format!("the records of {} could not be changed", change.name);
+            let doing = format!(
+                "the {} records of {} could not be changed",
+                change.kind, change.name
+            );
             let told = failure(doing, &error);
             Err(notes.into_iter().fold(told, Error::cause))
         }

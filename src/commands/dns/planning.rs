@@ -253,6 +253,8 @@ pub async fn plan(context: &Context<'_>) -> Result<Plan> {
 fn unplannable(unplanned: &[(&Wanted, &DnsError)]) -> Vec<Error> {
     let reason = |error: &DnsError| match error {
         DnsError::Provider(failure) => (failure.provider.clone(), failure.reason.clone()),
+        // Whatever it was asked.
+        DnsError::Server { server, failure, .. } => (server.to_string(), failure.to_string()),
         error => (String::new(), error.to_string()),
     };
     let mut groups: Vec<(&DnsError, Vec<String>)> = Vec::new();
@@ -346,7 +348,7 @@ fn missing(context: &Context<'_>, known: &Known) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::error::{ProviderFailure, Written as MayBe};
+    use crate::dns::error::{ProviderFailure, ServerFailure, Written as MayBe};
 
     #[test]
     fn one_reason_is_told_once_with_all_that_it_concerns() {
@@ -381,5 +383,14 @@ mod tests {
             "{told:?}"
         );
         assert!(told[1].contains("b.test TXT: the API of x"), "{told:?}");
+
+        let silent = |question: &str| DnsError::Server {
+            server: "192.0.2.53:53".parse().unwrap(),
+            question: question.to_owned(),
+            failure: ServerFailure::Timeout(std::time::Duration::from_secs(5)),
+        };
+        let errors = ["a.test. CNAME", "b.test. CNAME", "c.test. CNAME"].map(silent);
+        let unplanned: Vec<(&Wanted, &DnsError)> = wanted.iter().zip(&errors).collect();
+        assert_eq!(unplannable(&unplanned).len(), 1);
     }
 }

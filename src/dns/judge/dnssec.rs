@@ -39,18 +39,16 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
     for (_, question) in &questions {
         facts.want(question.clone());
     }
-    let mut findings = Vec::new();
+    let mut bogus: Vec<(&str, Vec<&str>)> = Vec::new();
     let (mut secure, mut insecure) = (Vec::new(), Vec::new());
     for (label, question) in &questions {
         let answer = facts.get(question)?;
         let status = facts.status(question);
         if let Some(why) = &status.bogus {
-            findings.push(told.error(
-                "dnssec.bogus",
-                format!("{label}: {why}: validating receivers get no answer"),
-                "sign the zone anew, or have the DS record at the parent corrected; `delv` shows the chain",
-                "RFC 4035, 5.5",
-            ));
+            match bogus.iter_mut().find(|(same, _)| same == why) {
+                Some((_, labels)) => labels.push(label),
+                None => bogus.push((why, vec![label])),
+            }
         } else if answer.failure().is_none() {
             match status.authenticated {
                 true => secure.push(label.as_str()),
@@ -58,6 +56,15 @@ pub(super) fn judge(subject: &Subject, facts: &Facts) -> Asked<Vec<Finding>> {
             }
         }
     }
+    let of_reason = |(why, labels): (&str, Vec<&str>)| {
+        told.error(
+            "dnssec.bogus",
+            format!("{}: {why}: validating receivers get no answer", labels.join(", ")),
+            "sign the zone anew, or have the DS record at the parent corrected; `delv` shows the chain",
+            "RFC 4035, 5.5",
+        )
+    };
+    let mut findings: Vec<Finding> = bogus.into_iter().map(of_reason).collect();
     if secure.is_empty() && findings.is_empty() {
         facts.get(&root)?;
         if !facts.status(&root).authenticated {

@@ -19,6 +19,7 @@ mod srv;
 mod tests;
 mod tls_rpt;
 mod tlsa;
+mod unanswered;
 
 use std::net::IpAddr;
 
@@ -40,6 +41,7 @@ use crate::model::{
 };
 
 pub use servers::observe;
+pub use unanswered::{Silence, of_silences, verdict};
 
 /// Mail exchangers of one domain that are looked at.
 const MAX_HOSTS: usize = 20;
@@ -116,6 +118,15 @@ impl Subject {
     fn this_host(&self) -> Option<&Ours> {
         self.ours.as_ref().filter(|ours| ours.host == self.name)
     }
+}
+
+/// What comes of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What was found.
+    Judged(Vec<Finding>),
+    /// Nobody answers anything about it.
+    Silent(Silence),
 }
 
 /// Returns the decisions about a subject, by family.

@@ -181,7 +181,11 @@ impl Place {
                 written: Written::No,
             })));
         }
-        files::read(file, LIMIT).map_err(|error| failed(file, doing, &error.to_string(), Written::No))
+        files::read(file, LIMIT).map_err(|error| {
+            let remedy = "let dns.provider.file name the file that the server reads for this zone (`file` in named.conf); \
+                          `{zone}` in it stands for the zone's name";
+            with_remedy(failed(file, doing, &error.to_string(), Written::No), remedy.to_owned())
+        })
     }
 
     fn edit(&self, zone: &DomainName, edit: &Edit) -> Result<(), DnsError> {
@@ -297,7 +301,24 @@ fn judge(text: &[u8], zone: &DomainName) -> Result<(), String> {
 }
 
 fn parse(file: &Path, text: &[u8], zone: &DomainName, doing: &str) -> Result<ZoneText, DnsError> {
-    ZoneText::parse(text, zone).map_err(|error| failed(file, doing, &error.to_string(), Written::No))
+    ZoneText::parse(text, zone).map_err(|error| {
+        let remedy = format!(
+            "mend the line, or let dns.provider.file name the zone's master file as text; `named-checkzone {zone} {}` judges it",
+            file.display()
+        );
+        with_remedy(failed(file, doing, &error.to_string(), Written::No), remedy)
+    })
+}
+
+/// Adds what the operator can do.
+fn with_remedy(error: DnsError, remedy: String) -> DnsError {
+    match error {
+        DnsError::Provider(failure) => DnsError::Provider(Box::new(ProviderFailure {
+            remedy: Some(remedy),
+            ..*failure
+        })),
+        error => error,
+    }
 }
 
 fn failed(file: &Path, doing: &str, reason: &str, written: Written) -> DnsError {

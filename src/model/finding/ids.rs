@@ -125,6 +125,11 @@ pub const IDS: &[(&str, &str)] = &[
     ("dmarc.unknown-tag", "a tag that nobody knows"),
     ("dmarc.value", "a value that is ignored"),
     ("dmarc.version", "a record that is nearly, but not quite, DMARC"),
+    ("dns.no-such-name", "the domain does not exist"),
+    (
+        "dns.unanswered",
+        "nobody answers anything about the domain: nothing of it was judged",
+    ),
     ("dnssec.bogus", "an answer does not validate"),
     ("dnssec.insecure", "an answer is not signed"),
     ("dnssec.ok", "all answers are signed"),
