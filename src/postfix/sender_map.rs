@@ -89,7 +89,9 @@ impl SenderMap<'_> {
         let beside = PathBuf::from(beside);
         let built = self.file(&beside)?;
         // What a killed run left.
-        files::remove(&built)?;
+        for left in [&built, &sni::begun(&built)] {
+            files::remove(left)?;
+        }
         let placed = self.build_at(env, &beside, text).and_then(|()| {
             let failed = |reason| FileError {
                 verb: "rename into place",

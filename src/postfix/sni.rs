@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt::Write as _,
     path::{Path, PathBuf},
 };
@@ -97,6 +98,14 @@ pub fn compiled(kind: &str, source: &Path) -> Option<PathBuf> {
     path.push(".");
     path.push(suffix);
     Some(path.into())
+}
+
+/// Returns the name under which Berkeley DB begins a compiled map. One that was left there, by a kill or a power cut, keeps postmap
+/// from making the map ever again.
+pub fn begun(compiled: &Path) -> PathBuf {
+    let mut name = OsString::from("__db.");
+    name.push(compiled.file_name().unwrap_or_default());
+    compiled.with_file_name(name)
 }
 
 /// Returns the types that [`compiled`] knows.
@@ -203,5 +212,6 @@ mod tests {
         check("cdb", Some("/s/sni.cdb"));
         check("dbm", None);
         check("texthash", None);
+        assert_eq!(begun(Path::new("/s/sni.db")), Path::new("/s/__db.sni.db"));
     }
 }

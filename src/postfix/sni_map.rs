@@ -137,7 +137,9 @@ impl SniMap<'_> {
         };
         let built = beside.file()?;
         // What a killed run left.
-        files::remove(&built)?;
+        for left in [&built, &sni::begun(&built)] {
+            files::remove(left)?;
+        }
         let result = beside.build_beside(env, source, wanted, &built);
         let placed = result.and_then(|()| {
             // The map first: a source that is behind has the map made again, a map that is behind would go unseen.

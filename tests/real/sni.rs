@@ -219,11 +219,14 @@ fn a_map_that_lags_is_found_and_made_again() {
     check_all_served(&world);
     world.mailcert().run(&["check", "tls"]);
 
-    // One that is gone comes back with the next run of the timer.
+    // One that is gone comes back with the next run of the timer, also where postmap was killed while it made one.
     fs::remove_file(map(&world)).unwrap();
+    let begun = map(&world).with_file_name("__db.sni.new.db");
+    fs::write(&begun, "").unwrap();
     assert!(has(&findings(&world), "postfix.sni-missing"));
     world.mailcert().run(&["status"]).expect(3);
     world.mailcert().run(&["renew"]).expect(0);
+    assert!(!begun.exists());
     check_all_served(&world);
     world.mailcert().run(&["status"]).expect(0);
 
