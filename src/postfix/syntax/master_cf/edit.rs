@@ -100,10 +100,7 @@ impl MasterCf {
         }
         if let Some(line) = self.0.0.get_mut(template.header) {
             // Behind the `#` may stand blanks, which would make it the continuation of the line above.
-            let n_blanks = line
-                .iter()
-                .take_while(|byte| matches!(byte, b' ' | b'\t'))
-                .count();
+            let n_blanks = line.iter().take_while(|byte| is_space(byte)).count();
             line.drain(..n_blanks);
         }
         let before = |lines: &Lines| {
@@ -153,9 +150,10 @@ fn commented_service(inner: &[u8]) -> Option<Service> {
     // Prose has words as well; a service's columns hold flags and numbers.
     let is_flag = |text: &String| text == "-" || text == "y" || text == "n";
     let is_number = |text: &String| text == "-" || text.trim_end_matches('?').parse::<u32>().is_ok();
-    // One that is commented out twice would stay a comment.
+    // One that is commented out twice would stay a comment; one behind a vertical tab or form feed, which part no columns and begin a
+    // continuation all the same, would belong to the service above.
     let is_service = columns.len() == N_COLUMNS
-        && !found.name.starts_with('#')
+        && !found.name.starts_with(['#', '\x0b', '\x0c'])
         && found.args.is_empty()
         && found.kind == "inet"
         && [&found.private, &found.unprivileged, &found.chroot]
@@ -313,6 +311,9 @@ pickup    unix  n       -       y       60      1       pickup
     fn what_is_commented_out_twice_is_no_template() {
         let file = MasterCf::parse(b"##submission inet n - y - - smtpd\n# #smtps inet n - y - - smtpd\n");
         assert_eq!(file.templates(), []);
+        let file =
+            MasterCf::parse(b"#\x0bsubmission inet n - y - - smtpd\n#\x0c smtps inet n - y - - smtpd\n");
+        assert_eq!(file.templates(), []);
     }
 
     #[test]
@@ -322,12 +323,15 @@ pickup    unix  n       -       y       60      1       pickup
         let prose = "# the submission inet service is - in all cases - smtpd\n# a inet n - n - - smtpd x\n";
         assert_eq!(MasterCf::parse(prose.as_bytes()).templates(), vec![]);
         // Blanks behind the `#` do not make it a continuation.
-        let mut file = MasterCf::parse(b"a unix - - n - - a\n# submission inet n - n - - smtpd\n#\t-o a=b\n");
-        let template = file.templates().remove(0);
-        assert_eq!(file.uncomment(&template, |_| true), 1);
-        assert_eq!(
-            text(&file),
-            "a unix - - n - - a\nsubmission inet n - n - - smtpd\n\t-o a=b\n"
-        );
+        for blanks in [" ", "\t", "  \r"] {
+            let before = format!("a unix - - n - - a\n#{blanks}submission inet n - n - - smtpd\n#\t-o a=b\n");
+            let mut file = MasterCf::parse(before.as_bytes());
+            let template = file.templates().remove(0);
+            assert_eq!(file.uncomment(&template, |_| true), 1);
+            assert_eq!(
+                text(&file),
+                "a unix - - n - - a\nsubmission inet n - n - - smtpd\n\t-o a=b\n"
+            );
+        }
     }
 }
