@@ -27,6 +27,8 @@ struct Left {
     after: usize,
     cut: Cut,
     tree: Tree,
+    /// Whether the DNS server, which has its power still, had taken the change of the domain's policy by then.
+    is_told: bool,
 }
 
 /// Which disks are tried.
@@ -44,6 +46,17 @@ fn record(stage: &Stage, below: &[PathBuf]) -> (Outcome, Vec<Left>) {
     let command = stage.world.mailcert().command(stage.scene.command);
     let (outcome, recorded) = inject::record(&command, below);
     assert_eq!(outcome.code, 0, "{outcome}");
+    let told = recorded
+        .written
+        .iter()
+        .filter(|written| written.is_dns_update() && has_policy(&written.bytes))
+        .map(|written| written.after)
+        .next_back();
+    assert_eq!(
+        told.is_some(),
+        stage.beginning.spf != stage.end.spf,
+        "the update of the zone was not seen"
+    );
     let mut left: Vec<Left> = Vec::new();
     for after in 0..=recorded.operations.len() {
         if let Some(operation) = after
@@ -52,10 +65,27 @@ fn record(stage: &Stage, below: &[PathBuf]) -> (Outcome, Vec<Left>) {
         {
             disk.apply(operation);
         }
-        for cut in Cut::ALL {
+        // Between two operations the power may go before the server is told, or after it.
+        let is_told = match told {
+            Some(told) if after == told => &[false, true][..],
+            Some(told) if after > told => &[true],
+            _ => &[false],
+        };
+        for (cut, is_told) in Cut::ALL
+            .iter()
+            .flat_map(|cut| is_told.iter().map(move |is_told| (*cut, *is_told)))
+        {
             let tree = disk.after(cut, below);
-            if left.iter().all(|known| known.tree != tree) {
-                left.push(Left { after, cut, tree });
+            if left
+                .iter()
+                .all(|known| known.tree != tree || known.is_told != is_told)
+            {
+                left.push(Left {
+                    after,
+                    cut,
+                    tree,
+                    is_told,
+                });
             }
         }
     }
@@ -83,7 +113,10 @@ fn names(tree: &Tree) -> Vec<&PathBuf> {
 fn start_again(stage: &Stage, below: &[PathBuf], left: &Left, outcome: &Outcome) {
     let world = &stage.world;
     world.postfix.stop();
-    stage.restore_zone();
+    stage.set_zone(match left.is_told {
+        true => &stage.end.spf,
+        false => &stage.beginning.spf,
+    });
     recorder::put(below, &left.tree);
     // Postfix waits for a main.cf that was written a moment ago.
     world.postfix.edit_main_cf(|text| text);
@@ -114,6 +147,11 @@ fn start_again(stage: &Stage, below: &[PathBuf], left: &Left, outcome: &Outcome)
     // An order that the disk knows of has its key there too: its certificate is fetched, and no other one.
     let most = usize::from(!knows_an_order(&left.tree));
     assert!(n_issued <= most, "{n_issued} certificates: {again}");
+}
+
+/// Returns whether a message to a DNS server names a policy for mail.
+fn has_policy(message: &[u8]) -> bool {
+    message.windows(6).any(|bytes| bytes == b"v=spf1")
 }
 
 /// Returns whether the lineage's record has the URL of an order.

@@ -92,7 +92,7 @@ pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) scene: &'static Scene,
     kept: PathBuf,
-    beginning: Seen,
+    pub(crate) beginning: Seen,
     pub(crate) end: Seen,
 }
 
@@ -147,18 +147,18 @@ impl Stage {
         }
         fs::write(world.postfix.master_cf(), &self.beginning.master_cf).unwrap();
         world.postfix.edit_main_cf(|_| self.beginning.main_cf.clone());
-        self.restore_zone();
+        self.set_zone(&self.beginning.spf);
         world.postfix.reload();
         wait_until("Postfix serves what it did in the beginning", || {
             world.postfix.leaf_sha256(25).ok() == self.beginning.served
         });
     }
 
-    /// Brings the zone back to the beginning.
-    pub(crate) fn restore_zone(&self) {
+    /// Brings the zone back to the beginning, but for this policy for mail.
+    pub(crate) fn set_zone(&self, spf: &str) {
         let mut update = format!("update delete {DOMAIN} TXT\n");
         update += &format!("update delete _acme-challenge.{HOST} TXT\n");
-        for record in self.beginning.spf.lines() {
+        for record in spf.lines() {
             update += &format!("update add {DOMAIN} 3600 TXT {record}\n");
         }
         self.world.bind.nsupdate(&update);

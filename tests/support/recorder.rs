@@ -46,6 +46,24 @@ pub struct Written {
     pub place: PathBuf,
     /// What.
     pub bytes: Vec<u8>,
+    /// After how many operations.
+    pub after: usize,
+}
+
+impl Written {
+    /// Returns whether it tells a DNS server to change something (RFC 2136, 2.2), over UDP or TCP.
+    pub fn is_dns_update(&self) -> bool {
+        const OPCODE: u8 = 0x78;
+        const UPDATE: u8 = 5 << 3;
+        let message = match self.bytes.as_slice() {
+            [high, low, message @ ..] if message.len() == usize::from(u16::from_be_bytes([*high, *low])) => {
+                message
+            }
+            message => message,
+        };
+        let is_sent = self.place.to_string_lossy().starts_with("socket:");
+        is_sent && message.len() > 12 && message[2] & OPCODE == UPDATE
+    }
 }
 
 /// A call that has begun.
@@ -91,6 +109,10 @@ impl Recorder {
             libc::SYS_write | libc::SYS_pwrite64 => {
                 self.note_written(task, first, &[(second, third)]);
                 Some(Intent::Changed(first))
+            }
+            libc::SYS_sendto => {
+                self.note_written(task, first, &[(second, third)]);
+                None
             }
             libc::SYS_writev | libc::SYS_pwritev => {
                 let pieces = (0..third.min(64)).filter_map(|n| {
@@ -243,6 +265,7 @@ impl Recorder {
             program: link("exe"),
             place: link(&format!("fd/{fd}")),
             bytes: all,
+            after: self.operations.len(),
         });
     }
 }
