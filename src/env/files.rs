@@ -539,6 +539,50 @@ pub fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     sync_directory_of(path)
 }
 
+/// Makes a directory that an operator named for what is handed over, as [`make_directory`] does.
+///
+/// # Errors
+/// As [`make_directory`] and [`judge_named_directory`].
+pub fn make_named_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    judge_named_directory(path)?;
+    make_directory(path, mode)
+}
+
+/// Judges a directory that an operator named for what is handed over, be it there or not: no link of somebody else's may lead our
+/// files elsewhere, and nobody else may take them away there and put others in their place.
+///
+/// # Errors
+/// When somebody else could.
+pub fn judge_named_directory(path: &Path) -> Result<(), FileError> {
+    let refuse =
+        |reason: String| failed("write into", path)(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    let whole = std::path::absolute(path).map_err(failed("look at", path))?;
+    if let Some(reason) = whole.ancestors().find_map(foreign_link) {
+        return Err(refuse(reason));
+    }
+    let Ok(meta) = fs::metadata(&whole) else {
+        return Ok(());
+    };
+    // With the sticky bit everybody may add files, and nobody may take away ours (inode(7)).
+    if meta.mode() & 0o1002 == 0o002 {
+        return Err(refuse(format!(
+            "everybody may write there (mode {:04o}); choose another directory",
+            meta.mode() & 0o7777
+        )));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    let above = whole.parent().and_then(|parent| fs::metadata(parent).ok());
+    let is_planted =
+        meta.uid() != 0 && meta.uid() != me && above.is_some_and(|above| above.mode() & 0o002 != 0);
+    if is_planted {
+        return Err(refuse(format!(
+            "user {} made it, where everybody may; choose another directory",
+            meta.uid()
+        )));
+    }
+    Ok(())
+}
+
 /// Makes a directory whose name need not be on disk yet: the caller syncs its parent later.
 ///
 /// # Errors
@@ -749,6 +793,52 @@ mod tests {
             let refused = replace_config(&link, b"new").unwrap_err();
             assert!(refused.to_string().contains("link of user 65534"), "{refused}");
             assert_eq!(fs::read(&real).unwrap(), b"old");
+        }
+    }
+
+    #[test]
+    fn a_named_directory_is_nobody_else_s_trap() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |path: &Path, expected: Option<&str>| {
+            let made = make_named_directory(path, 0o700);
+            let told = made.err().map(|error| error.to_string());
+            match (&told, expected) {
+                (None, None) => assert!(path.is_dir(), "{}", path.display()),
+                (Some(told), Some(words)) => assert!(told.contains(words), "{told}"),
+                _ => panic!("{}: {told:?}", path.display()),
+            }
+        };
+        let make = |name: &str, mode: u32| {
+            let path = dir.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        check(&dir.path().join("new"), None);
+        check(&make("ours", 0o755), None);
+        check(
+            &make("open", 0o777),
+            Some("everybody may write there (mode 0777)"),
+        );
+        let sticky = make("sticky", 0o1777);
+        check(&sticky, None);
+        check(&sticky.join("new"), None);
+        let (real, link) = (make("real", 0o700), dir.path().join("link"));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        check(&link.join("new"), None);
+        // Only root may give something away.
+        if std::os::unix::fs::lchown(&link, Some(65534), None).is_ok() {
+            check(&link, Some("link of user 65534"));
+            check(&link.join("other"), Some("link of user 65534"));
+            assert!(!real.join("other").exists());
+            let planted = sticky.join("planted");
+            fs::create_dir(&planted).unwrap();
+            std::os::unix::fs::chown(&planted, Some(65534), None).unwrap();
+            check(&planted, Some("user 65534 made it"));
+            // The home of the one who called us by sudo.
+            let home = make("home", 0o755);
+            std::os::unix::fs::chown(&home, Some(65534), None).unwrap();
+            check(&home, None);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -347,6 +347,23 @@ fn without_a_configuration_the_files_of_the_guide_are_written() {
         2,
         "without --out-dir",
     );
+    // What somebody planted there is neither written through nor over.
+    let open = host.scratch.dir("open");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let open = open.display().to_string();
+    let into = |directory: &str, words: &str| {
+        refuse(&[&alone[..], &["--out-dir", directory]].concat(), 1, words);
+    };
+    into(&open, "everybody may write there");
+    let planted = host.scratch.dir("planted");
+    let victim = host.scratch.path().join("victim");
+    for name in ["a.key", "csr_a.pem"] {
+        symlink(&victim, planted.join(name)).unwrap();
+        into(&planted.display().to_string(), &format!("{name} exists"));
+        assert!(!victim.exists());
+        fs::remove_file(planted.join(name)).unwrap();
+    }
+    assert_eq!(fs::read_dir(&planted).unwrap().count(), 0);
     // At a terminal, twice.
     let args = with(&["--passphrase"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -60,6 +61,42 @@ impl Host {
             .expect(0);
         directory
     }
+}
+
+#[test]
+#[ignore = "real: needs openssl"]
+fn an_export_leads_through_no_link_and_trusts_no_directory_that_is_everybody_s() {
+    let host = Host::new(&PostfixOptions::default(), "");
+    let directory = host.export();
+    let victim = host.scratch.file("victim", "precious");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        fs::remove_file(&path).unwrap();
+        symlink(&victim, &path).unwrap();
+        names.push(path);
+    }
+    assert!(names.len() > 3, "{names:?}");
+    host.export();
+    for path in &names {
+        assert!(
+            fs::symlink_metadata(path).unwrap().is_file(),
+            "{}",
+            path.display()
+        );
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    // A name that leads to the same file as another is replaced, not written into.
+    let linked = names.first().unwrap();
+    fs::remove_file(linked).unwrap();
+    fs::hard_link(&victim, linked).unwrap();
+    host.export();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+    let args = ["ca", "export", "--out-dir", &directory.display().to_string()];
+    let told = host.mailcert.run(&args).expect(1);
+    assert!(told.stderr.contains("everybody may write there"), "{told}");
 }
 
 fn openssl(args: &[&str], file: &Path) -> String {

@@ -43,7 +43,7 @@ fn names(out: &Out, passphrase: Option<&Passphrase>) -> Vec<String> {
 /// Refuses before a key is made what would be refused after.
 ///
 /// # Errors
-/// Exit 2 for a base name that is none; exit 1 when a file exists.
+/// Exit 2 for a base name that is none; exit 1 when a file exists, or the directory is not to be trusted.
 pub fn refuse_existing(out: &Out, passphrase: Option<&Passphrase>) -> Result<()> {
     let base = &out.basename;
     if base.is_empty() || base.starts_with('.') || base.contains(['/', '\0']) || base.len() > 200 {
@@ -53,6 +53,8 @@ pub fn refuse_existing(out: &Out, passphrase: Option<&Passphrase>) -> Result<()>
         ))
         .remedy("take letters, digits, hyphens and dots, such as mail-server"));
     }
+    files::judge_named_directory(&out.directory)
+        .map_err(|error| Error::failed("no request was made").cause(error))?;
     let there = names(out, passphrase)
         .into_iter()
         .map(|name| out.directory.join(name))
@@ -94,7 +96,7 @@ pub fn write_out(
     texts.push(request::to_pem(der));
     let texts = texts.into_iter().map(Zeroizing::new);
     let wanted: Vec<(String, Zeroizing<String>)> = names(out, passphrase).into_iter().zip(texts).collect();
-    files::make_directory(&out.directory, layout::PRIVATE).map_err(|error| failed(&error))?;
+    files::make_named_directory(&out.directory, layout::PRIVATE).map_err(|error| failed(&error))?;
     requests::write_out(&out.directory, &wanted).map_err(|error| failed(&error))?;
     Ok(wanted.iter().map(|(name, _)| out.directory.join(name)).collect())
 }

@@ -313,7 +313,7 @@ impl Material<'_> {
     /// Writes every form.
     fn write(&self, directory: &Path) -> Result<Vec<PathBuf>> {
         let failed = |error| Error::failed("the export could not be written").cause(error);
-        files::make_directory(directory, 0o755).map_err(failed)?;
+        files::make_named_directory(directory, 0o755).map_err(failed)?;
         let mut written: Vec<(String, Vec<u8>)> =
             vec![(format!("{}.pem", self.stem), self.pem().into_bytes())];
         for (index, root) in self.roots.iter().enumerate() {

@@ -74,7 +74,7 @@ pub fn run(
     let now = env.clock.now();
     let signing = Signing::new(&authority, &unlocked, &request.terms, now)?;
     let signed = signing.sign(&key.public_key_der(), &request.names)?;
-    files::make_directory(&request.out.directory, layout::PRIVATE)
+    files::make_named_directory(&request.out.directory, layout::PRIVATE)
         .map_err(|error| tell("no certificate was issued", &error.into()))?;
     let failed = |error: &_| tell("no certificate was issued", error);
     {

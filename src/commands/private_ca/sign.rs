@@ -340,7 +340,7 @@ fn sign_all(
     let signing = Signing::new(authority, &unlocked, &request.terms, now)?;
     let failed = |error: &_| tell("nothing more was signed", error);
     if let Some(directory) = &request.out_dir {
-        files::make_directory(directory, layout::PRIVATE).map_err(|error| failed(&error.into()))?;
+        files::make_named_directory(directory, layout::PRIVATE).map_err(|error| failed(&error.into()))?;
     }
     let mut writer = authority
         .write(now)
