@@ -16,7 +16,7 @@ use crate::{
     env::files,
     error::{Error, Result},
     model::{
-        certificate::Chain,
+        certificate::{CertificateError, Chain, certificates_from_pem},
         key::PrivateKey,
         lineage::{Lineage, State},
     },
@@ -41,9 +41,16 @@ pub fn run(context: &Context<'_>, name: &str, directory: &Path) -> Result<Run> {
         files::read_trusted(path, LIMIT).map_err(|error| Error::failed(refused.clone()).cause(error))
     };
     let key = renew::readable_key(&read(&key_path)?, &key_path.display().to_string())?;
-    let chain = Chain::from_pem(&read(&chain_path)?).map_err(|error| {
-        Error::failed(refused.clone()).cause(format!("{}: {error}", chain_path.display()))
-    })?;
+    let wrong = |path: &Path, error: CertificateError| {
+        Error::failed(refused.clone()).cause(format!("{}: {error}", path.display()))
+    };
+    let mut chain = Chain::from_pem(&read(&chain_path)?).map_err(|error| wrong(&chain_path, error))?;
+    // lego's --no-bundle keeps the rest of the chain in a file of its own.
+    let issuers = chain_path.with_extension("issuer.crt");
+    if chain.intermediates.is_empty() && issuers.is_file() {
+        let others = certificates_from_pem(&read(&issuers)?).map_err(|error| wrong(&issuers, error))?;
+        chain = Chain::of(chain.leaf, others);
+    }
     judge(context, certificate, &chain, &key.public_key_der())
         .map_err(|reason| Error::failed(refused.clone()).cause(reason))?;
     let installed = Installed {

@@ -6,11 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use time::Duration;
+
 use crate::{
-    host::{Host, NOW},
+    host::{Host, NOW, verified},
     support::{
         Outcome,
-        foreign::{certbot, issued_at, snapshot},
+        foreign::{certbot, issued_at, lego, snapshot, without_its_chain},
         issuance::Issued,
     },
 };
@@ -191,24 +193,24 @@ fn lego_acme_sh_and_dehydrated_are_read_too() {
 
     let host = Host::new();
     let issued = fresh(&[MAIL]);
-    let lego = crate::support::foreign::lego(&host.scratch, MAIL, &issued);
-    let lego = lego.parent().unwrap();
+    let files = lego(&host.scratch, MAIL, &issued);
+    let place = files.parent().unwrap();
     host.scratch
         .secret_file("lego/accounts/ca.example.test/a/a.key", &account);
     host.scratch.secret_file(
         "lego/accounts/ca.example.test/a/account.json",
         format!(r#"{{"server": "{CA}", "registration": {{"location": "{URL}"}}}}"#),
     );
-    let before = snapshot(lego);
-    let refused = host.import("lego", lego, &["--yes"]).expect(2);
+    let before = snapshot(place);
+    let refused = host.import("lego", place, &["--yes"]).expect(2);
     assert!(refused.stderr.contains("--challenge http-01"), "{refused}");
     host.kept_nothing(&refused);
     let done = host
-        .import("lego", lego, &["--challenge", "http-01", "--yes"])
+        .import("lego", place, &["--challenge", "http-01", "--yes"])
         .expect(0);
     assert_eq!(host.account()["url"], URL);
     assert!(done.stdout.contains("keeps no record of its hooks"), "{done}");
-    assert_eq!(snapshot(lego), before);
+    assert_eq!(snapshot(place), before);
 
     let host = Host::new();
     let issued = fresh(&[MAIL]);
@@ -293,6 +295,84 @@ fn lego_acme_sh_and_dehydrated_are_read_too() {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert_eq!(host.account()["url"], URL);
+}
+
+#[test]
+fn lego_s_chain_in_a_file_of_its_own_and_its_profile_are_taken_over() {
+    let host = Host::new();
+    let (alone, issuer) = without_its_chain(NOW, &[MAIL]);
+    let files = lego(&host.scratch, MAIL, &alone);
+    fs::write(files.join(format!("{MAIL}.issuer.crt")), &issuer).unwrap();
+    fs::write(
+        files.join(format!("{MAIL}.json")),
+        format!(r#"{{"id": "{MAIL}", "certUrl": "https://ca.example.test/c/1", "profile": "shortlived"}}"#),
+    )
+    .unwrap();
+    let args = [
+        "--challenge",
+        "http-01",
+        "--agree-to-terms",
+        "--directory",
+        CA,
+        "--yes",
+    ];
+    host.import("lego", files.parent().unwrap(), &args).expect(0);
+    let chain = host.store().load_fullchain(MAIL, 1).unwrap();
+    assert_eq!(chain, alone.fullchain + &issuer);
+    assert!(
+        host.toml().contains("profile = \"shortlived\""),
+        "{}",
+        host.toml()
+    );
+}
+
+#[test]
+fn what_came_from_that_client_by_install_is_ordered_by_us_from_then_on() {
+    let host = Host::new();
+    let own = host.config().replace("https://127.0.0.1:1/dir", CA)
+        + &format!(
+            "\n[[certificate]]\nidentifiers = [\"{MAIL}\"] # ours\nissuer = \"external\"\nkey = \"rsa-2048\"\n"
+        );
+    host.write_config(&own);
+    host.save(&verified(MAIL, 1, Duration::days(40)));
+    let issued = fresh(&["imap.example.test", MAIL]);
+    let place = host.certbot(MAIL, &issued, "authenticator = standalone\nreuse_key = True\n");
+    let before = snapshot(&place);
+    let args = ["import", "certbot", place.to_str().unwrap(), "--yes"];
+    let done = host.run(&args).expect(0);
+    assert!(
+        done.stdout
+            .contains("came from certbot by `mailcert install` until now"),
+        "{done}"
+    );
+    let text = host.toml();
+    for words in [
+        "issuer = \"acme\"",
+        "identifiers = [\"mail.example.test\", \"imap.example.test\"] # ours",
+        "key = \"ecdsa-p256\"",
+        "reuse_key = \"always\"",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert_eq!(text.matches("[[certificate]]").count(), 1, "{text}");
+    let lineage = host.load(MAIL);
+    assert_eq!((lineage.newest, lineage.generation), (2, Some(1)));
+    assert_eq!(host.account()["url"], URL);
+    assert_eq!(snapshot(&place), before);
+    // Now it is ours.
+    let again = host.run(&args).expect(1);
+    assert!(again.stderr.contains("of this name already"), "{again}");
+
+    host.run(&["undo"]).expect(0);
+    assert_eq!(host.toml(), own);
+    assert!(host.store().layout().generation(MAIL, 1).exists());
+
+    // A name that clients are given, and that client's certificate lacks, is not lost unseen.
+    let more = own.replace("\"] # ours", "\", \"pop.example.test\"] # ours");
+    host.write_config(&more);
+    let refused = host.run(&args).expect(1);
+    assert!(refused.stderr.contains("lacks pop.example.test"), "{refused}");
+    assert_eq!(host.toml(), more);
 }
 
 #[test]

@@ -58,10 +58,19 @@ fn what_certbot_and_lego_renewed_is_served_and_their_files_stay() {
     assert_eq!(world.record(HOST)["newest"], 1);
 
     let second = world.pebble.issue(&world.address, &[HOST]);
-    let directory = lego(&world.scratch, HOST, &second);
+    // As lego keeps it with --no-bundle: the rest of the chain in a file of its own.
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, issuers) = second.fullchain.split_once(end).unwrap();
+    let alone = Issued {
+        fullchain: format!("{leaf}{end}"),
+        private_key: second.private_key.clone(),
+    };
+    let directory = lego(&world.scratch, HOST, &alone);
+    fs::write(directory.join(format!("{HOST}.issuer.crt")), issuers).unwrap();
     let theirs = contents(&directory);
     install(&world, &directory).expect(0);
     assert_eq!(served(&world), judge::certificate_sha256(&second.fullchain));
+    world.postfix.verify(25, world.pebble.issuer_root_file()).unwrap();
     assert!(contents(&directory) == theirs);
     assert_eq!(world.record(HOST)["generation"], 2);
     // It is never ordered by us.

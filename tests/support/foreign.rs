@@ -54,6 +54,32 @@ pub fn lego(scratch: &Scratch, name: &str, issued: &Issued) -> PathBuf {
     scratch.path().join("lego/certificates")
 }
 
+/// Makes a certificate below an intermediate: the leaf alone, and the intermediate.
+pub fn without_its_chain(now: time::OffsetDateTime, names: &[&str]) -> (Issued, String) {
+    let ca = |name: &str| {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params
+    };
+    let key = || rcgen::KeyPair::generate().unwrap();
+    let root = rcgen::Issuer::new(ca("a root of the tests"), key());
+    let (params, ca_key) = (ca("an intermediate of the tests"), key());
+    let pem = params.signed_by(&ca_key, &root).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, ca_key);
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.not_before = now - time::Duration::days(30);
+    params.not_after = now + time::Duration::days(60);
+    let key = key();
+    let leaf = params.signed_by(&key, &issuer).unwrap().pem();
+    let issued = Issued {
+        fullchain: leaf,
+        private_key: key.serialize_pem(),
+    };
+    (issued, pem)
+}
+
 /// Makes a self-signed certificate that is valid from so many days to so many days from now.
 pub fn self_signed(names: &[&str], from_days: i64, to_days: i64) -> Issued {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();

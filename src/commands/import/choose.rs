@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     model::{
         authority,
-        certificate::Chain,
+        certificate::{Chain, certificates_from_pem},
         key::{KeyType, PrivateKey},
         name::Identifier,
     },
@@ -89,8 +89,17 @@ pub fn read(tree: &Tree, foreign: &ForeignLineage, now: OffsetDateTime) -> Resul
             at(&foreign.key)
         ));
     }
-    let chain = Chain::from_pem(tree.file(&foreign.chain)?)
+    let mut chain = Chain::from_pem(tree.file(&foreign.chain)?)
         .map_err(|error| format!("{}: {error}", at(&foreign.chain)))?;
+    if let Some(file) = foreign
+        .issuers
+        .as_ref()
+        .filter(|_| chain.intermediates.is_empty())
+    {
+        let issuers =
+            certificates_from_pem(tree.file(file)?).map_err(|error| format!("{}: {error}", at(file)))?;
+        chain = Chain::of(chain.leaf, issuers);
+    }
     if !chain.leaf.matches_key(&key.public_key_der()) {
         return Err("its private key does not belong to its certificate".to_owned());
     }

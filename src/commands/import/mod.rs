@@ -118,6 +118,9 @@ pub struct Prepared {
     good: Vec<GoodLineage>,
     #[serde(skip)]
     account: Option<(AccountRecord, ImportedAccount)>,
+    /// Of the lineages, those that the configuration has from this client already, by `install`.
+    #[serde(skip)]
+    converted: Vec<String>,
     #[serde(skip)]
     made: Option<Secret>,
 }
@@ -159,7 +162,7 @@ pub fn prepare(
     let mut good = Vec::new();
     for lineage in &selected {
         match choose::read(&tree, lineage, env.clock.now()) {
-            Ok(one) if config.is_some_and(|config| config.certificate(&lineage.name).is_some()) => {
+            Ok(one) if is_ours(config, &lineage.name) => {
                 refusals.add(
                     &one.foreign.name,
                     "mailcert.toml has a certificate of this name already: take it out there first, if this one is to be kept",
@@ -229,7 +232,18 @@ pub fn prepare(
     if let Some(made) = &made {
         check_made(made)?;
     }
+    let names = good.iter().map(|one| &one.foreign.name);
+    let converted: Vec<String> = names
+        .filter(|name| config.is_some_and(|config| config.certificate(name).is_some()))
+        .cloned()
+        .collect();
     let mut notes = notes(env, request, &found, &good, config.is_some());
+    notes.extend(converted.iter().map(|name| {
+        format!(
+            "{name} came from {} by `mailcert install` until now; mailcert renews it from now on",
+            request.client.name()
+        )
+    }));
     let account = keep_own_account(&context, account, &directory, &mut notes)?;
     let file = FileChange {
         path: path.clone(),
@@ -265,6 +279,7 @@ pub fn prepare(
             .map(|one| GoodLineage(one.foreign.name, one.chain, one.key))
             .collect(),
         account: account.map(|(_, record, kept)| (record, kept)),
+        converted,
         made,
     })
 }
@@ -281,6 +296,7 @@ pub fn carry_out(env: &Env, progress: &Progress, prepared: Prepared) -> Result<A
         config,
         good,
         account,
+        converted,
         made,
     } = prepared;
     let context = Context::with(env, &path, config, progress.clone());
@@ -312,8 +328,10 @@ pub fn carry_out(env: &Env, progress: &Progress, prepared: Prepared) -> Result<A
     entry.import = Some(Import {
         client: adoption.client.to_owned(),
         place: adoption.from.clone(),
+        // What `install` took from that client was here before, and stays when the import is taken back.
         lineages: lineages
             .iter()
+            .filter(|(one, lineage, _)| lineage.generations.is_empty() || !converted.contains(&one.0))
             .map(|(one, _, number)| (one.0.clone(), *number))
             .collect(),
         account: account.as_ref().map(|(_, kept)| kept.clone()),
@@ -548,7 +566,8 @@ fn additions(
     has_account: bool,
     beside: &Path,
 ) -> Result<(adopt::Additions, Option<Secret>)> {
-    let is_alone = config.is_none_or(|config| config.certificates.is_empty());
+    let is_meant = |name: &String| good.iter().any(|one| one.foreign.name == *name);
+    let is_alone = config.is_none_or(|config| config.certificates.iter().all(|one| is_meant(&one.name)));
     let mut additions = adopt::Additions {
         certificates: choose::certificates(good),
         hooks: choose::hooks(found, good, is_alone, calls_us),
@@ -600,6 +619,12 @@ fn calls_us(command: &Command) -> bool {
     let path = program.filter(|program| program.starts_with('/'));
     let content = path.and_then(|path| files::read(Path::new(path), 1 << 20).ok());
     content.is_some_and(|content| certbot::calls_mailcert(&content))
+}
+
+/// Returns whether a certificate of this name is renewed by us already, and not by that client.
+fn is_ours(config: Option<&Config>, name: &str) -> bool {
+    let written = config.and_then(|config| config.certificate(name));
+    written.is_some_and(|certificate| certificate.issuer.is_asked_by_us())
 }
 
 /// Refuses to go back behind a certificate that is here already.

@@ -1,12 +1,13 @@
 //! What another client's directory adds to a configuration: certificates, hooks, and where there is no CA yet, that. Pure.
 //!
-//! Nothing that stands in the file is changed; what is new goes into tables of its own, or at the end of those that are there.
+//! What is new goes into tables of its own, or at the end of those that are there. Nothing that stands in the file is changed, but
+//! for a certificate that came from that client until now: it is ordered by us from then on.
 
 use std::{path::Path, path::PathBuf};
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
-use super::{EditError, edit::child, list, wanted_of_provider};
+use super::{EditError, Wanted, edit, edit::child, list, wanted_of_provider};
 use crate::{
     config::{
         self, Challenge, Http01, KeyType, Provider, ReuseKey,
@@ -86,7 +87,7 @@ pub struct Hook {
 /// # Errors
 /// When the file is wrong before or after, or has a table that nothing can be added to.
 pub fn adopt(file: &Path, existing: &str, additions: &Additions) -> Result<String, EditError> {
-    v1::parse(file, existing).map_err(EditError::Existing)?;
+    let config = v1::parse(file, existing).map_err(EditError::Existing)?;
     let unset = |what: &str| EditError::Unset(what.to_owned());
     // toml_edit drops the byte order mark and writes line feeds.
     let (mark, text) = match existing.strip_prefix('\u{feff}') {
@@ -107,6 +108,15 @@ pub fn adopt(file: &Path, existing: &str, additions: &Additions) -> Result<Strin
         }
     }
     for certificate in &additions.certificates {
+        let known = config
+            .certificates
+            .iter()
+            .position(|one| one.name == certificate.name && one.issuer == config::Issuer::External);
+        if let Some(index) = known {
+            convert(&mut document, index, &config.certificates[index], certificate)
+                .ok_or_else(|| unset("certificate"))?;
+            continue;
+        }
         push(&mut document, &[], "certificate", certificate_keys(certificate))
             .ok_or_else(|| unset("certificate"))?;
     }
@@ -231,6 +241,45 @@ fn challenge_hook(style: &ChallengeStyle, command: &Command, env_file: Option<&P
         table.insert("env_file", super::path(file));
     }
     table.into()
+}
+
+/// Has a certificate that another client renewed until now come from the CA: with the names and the kind of key that it has, and
+/// with every name that the file wants of it.
+fn convert(
+    document: &mut DocumentMut,
+    index: usize,
+    written: &config::Certificate,
+    theirs: &Certificate,
+) -> Option<()> {
+    let mut set = |name, value: Value| {
+        let key = Wanted {
+            table: "certificate",
+            name,
+            value: Some(value),
+        };
+        edit::set(document, &key, Some(index))
+    };
+    set("issuer", "acme".into())?;
+    let more = theirs
+        .identifiers
+        .iter()
+        .filter(|name| !written.identifiers.contains(name));
+    let names: Vec<&Identifier> = written.identifiers.iter().chain(more).collect();
+    if names.len() > written.identifiers.len() {
+        set("identifiers", list(&names))?;
+    }
+    if theirs.key != written.key {
+        set("key", theirs.key.name().into())?;
+    }
+    if theirs.reuse_key != written.reuse_key && written.reuse_key == ReuseKey::WhilePublished {
+        let reuse_key = match theirs.reuse_key {
+            ReuseKey::Always => "always",
+            ReuseKey::Never => "never",
+            ReuseKey::WhilePublished => "while-published",
+        };
+        set("reuse_key", reuse_key.into())?;
+    }
+    Some(())
 }
 
 fn certificate_keys(certificate: &Certificate) -> Vec<(&'static str, Value)> {

@@ -229,7 +229,7 @@ fn with_example_active(text: &str, key: &Wanted) -> Option<String> {
 }
 
 /// Sets a key in its table, which is made where it is missing. `None`: it stands where that is not possible.
-fn set(document: &mut DocumentMut, key: &Wanted, certificate: Option<usize>) -> Option<()> {
+pub(super) fn set(document: &mut DocumentMut, key: &Wanted, certificate: Option<usize>) -> Option<()> {
     if key.table == "certificate" {
         return set_value(certificate_table(document, certificate)?, key);
     }

@@ -3,14 +3,12 @@
 //! How names are proven, and hooks, stand in the command line or in version 5's YAML: neither is on record here, but for the
 //! variables of a file beside it.
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::{
     ForeignAccount, ForeignLineage, Found, KeyForm, Method, Server, assignments::Assignments, host_of,
     tree::Tree, tsig,
 };
 use crate::config::ReuseKey;
+use serde::Deserialize;
 
 /// Files of variables that services read before they run lego.
 const VARIABLES: [&str; 3] = [".env", "lego.env", "env"];
@@ -37,6 +35,15 @@ struct Registration {
     location: Option<String>,
 }
 
+/// A certificate's record; version 5 has in it how the certificate is ordered.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Record {
+    cert_url: String,
+    preferred_chain: String,
+    profile: String,
+}
+
 /// Reads the whole directory.
 pub fn read(tree: &Tree) -> Found {
     let mut found = Found {
@@ -59,7 +66,16 @@ pub fn read(tree: &Tree) -> Found {
         let mut lineage =
             ForeignLineage::new(&name.replacen("_.", "_wildcard.", 1), file("key"), file("crt"));
         lineage.method = method.clone();
-        lineage.server = server(tree, &file("json"), &found.accounts);
+        let record = tree.file(&file("json")).ok();
+        let record: Record = record
+            .and_then(|json| serde_json::from_slice(json).ok())
+            .unwrap_or_default();
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        lineage.server = server(&record.cert_url, &found.accounts);
+        lineage.preferred_chain = given(record.preferred_chain);
+        lineage.profile = given(record.profile);
+        // With --no-bundle the certificate stands alone.
+        lineage.issuers = Some(file("issuer.crt")).filter(|file| tree.file(file).is_ok());
         lineage.reuse_key = Some(ReuseKey::WhilePublished);
         found.lineages.push(lineage);
     }
@@ -123,13 +139,8 @@ fn accounts(tree: &Tree) -> Vec<ForeignAccount> {
 }
 
 /// Returns the CA of a certificate: that of the account whose host is in the certificate's URL, or the only one.
-fn server(tree: &Tree, json: &str, accounts: &[ForeignAccount]) -> Option<Server> {
-    let url = tree
-        .file(json)
-        .ok()
-        .and_then(|json| serde_json::from_slice::<Value>(json).ok())
-        .and_then(|json| json["certUrl"].as_str().map(str::to_owned));
-    let host = url.as_deref().and_then(host_of);
+fn server(url: &str, accounts: &[ForeignAccount]) -> Option<Server> {
+    let host = host_of(url);
     let is_there = |account: &&ForeignAccount| match &account.server {
         Server::Host(known) => host == Some(known),
         Server::Url(url) => host.is_some() && host == host_of(url),
@@ -215,7 +226,7 @@ mod tests {
             ("certificates/mail.example.test.key", ""),
             (
                 "certificates/mail.example.test.json",
-                r#"{"certUrl": "https://other.test/c/1"}"#,
+                r#"{"id": "x", "certUrl": "https://other.test/c/1", "profile": "classic", "preferredChain": "Root"}"#,
             ),
             ("certificates/_.example.test.crt", ""),
         ];
@@ -227,6 +238,21 @@ mod tests {
             Some(Server::Host("other.test".to_owned()))
         );
         assert_eq!(found.lineages[0].server, None);
+        let ordered = |lineage: &ForeignLineage| {
+            let as_text = |text: &Option<String>| text.clone().unwrap_or_default();
+            (
+                as_text(&lineage.issuers),
+                as_text(&lineage.profile),
+                as_text(&lineage.preferred_chain),
+            )
+        };
+        let expected = (
+            "certificates/mail.example.test.issuer.crt".to_owned(),
+            "classic".to_owned(),
+            "Root".to_owned(),
+        );
+        assert_eq!(ordered(&found.lineages[1]), expected);
+        assert_eq!(found.lineages[0].issuers, None);
         assert!(matches!(found.lineages[0].method, Method::Unknown(_)));
         let env = "export RFC2136_NAMESERVER=192.0.2.1:53\nRFC2136_TSIG_ALGORITHM=hmac-sha256.\n\
                    RFC2136_TSIG_KEY=k\nRFC2136_TSIG_SECRET=c2VjcmV0\n";

@@ -90,6 +90,8 @@ pub struct ForeignLineage {
     pub key: String,
     /// The file with leaf and chain.
     pub chain: String,
+    /// The file with the chain, where the other one has the leaf alone.
+    pub issuers: Option<String>,
     /// The URL of the CA's directory, or only its host where the client keeps no more; `None`: not kept.
     pub server: Option<Server>,
     /// The account that it is ordered by, as that client calls it, where the lineage says so.
@@ -117,6 +119,7 @@ impl ForeignLineage {
             name: name.to_owned(),
             key,
             chain,
+            issuers: None,
             server: None,
             account: None,
             method: Method::Unknown("is not on record".to_owned()),
