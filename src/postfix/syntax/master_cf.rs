@@ -318,9 +318,8 @@ fn overrides(text: &[u8]) -> Vec<Found> {
 
 /// Splits a logical line into its columns and its arguments; only among the latter `{` and `}` hold words together.
 fn words(text: &[u8]) -> (Vec<Word>, Vec<Word>) {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     // A brace that is not closed holds no line end.
-    let text = text.trim_ascii_end();
+    let text = without_last_blanks(text);
     let (mut columns, mut arguments) = (Vec::new(), Vec::new());
     let mut at = 0;
     loop {
@@ -352,6 +351,19 @@ fn words(text: &[u8]) -> (Vec<Word>, Vec<Word>) {
         };
         filled.push(word);
     }
+}
+
+/// Returns whether a byte parts words: a form feed or a vertical tab does not, though it begins a continuation.
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn without_last_blanks(text: &[u8]) -> &[u8] {
+    let end = text
+        .iter()
+        .rposition(|byte| !is_blank(byte))
+        .map_or(0, |last| last + 1);
+    text.get(..end).unwrap_or_default()
 }
 
 /// Returns a word as the daemon sees it: without its braces and the white space inside them.
@@ -491,5 +503,8 @@ mod tests {
         check("-o a=b -o {c = d", Some("{c = d"));
         check("-oa={b c", Some("-oa={b c"));
         check("-o a={b} {-v}", None);
+        // The daemon parts words at blanks alone.
+        check("-o a=b \x0c", Some("\x0c"));
+        check("-o a=b \r", None);
     }
 }

@@ -4,7 +4,8 @@
 //! un-commented where it stands. Lines of it that are not wanted stay comments: Postfix skips them inside a service.
 
 use super::{
-    Lines, MasterCf, N_COLUMNS, Override, Service, is_space, overrides, service, split_name_value, words,
+    Lines, MasterCf, N_COLUMNS, Override, Service, is_space, overrides, service, split_name_value,
+    without_last_blanks, words,
 };
 
 /// A service that stands in comments, as distributions ship it.
@@ -174,7 +175,7 @@ fn commented_override(inner: &[u8]) -> Option<Override> {
         is_braced || split_name_value(rest).is_some_and(|(_, value)| !value.iter().any(is_space));
     let mut found = overrides(&line).into_iter();
     let only = found.next().filter(|_| has_one_word)?;
-    (found.next().is_none() && only.end == line.trim_ascii_end().len()).then_some(only.parameter)
+    (found.next().is_none() && only.end == without_last_blanks(&line).len()).then_some(only.parameter)
 }
 
 #[cfg(test)]
