@@ -1,8 +1,6 @@
 //! Leaves out of a release what only unwinding needs, a tenth of it: a panic ends the program there (`panic = "abort"` in
 //! Cargo.toml, `src/env/fault.rs`).
 
-#![expect(clippy::print_stdout, reason = "Cargo reads it there")]
-
 use std::{env, error::Error, fs, path::Path};
 
 /// An addition to the linker's own script: without the tables of stack frames, which the standard library and C bring whatever
