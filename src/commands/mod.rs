@@ -62,7 +62,7 @@ use tokio::sync::watch;
 use crate::{
     acme::order::Stop,
     config::{Certificate, Config, OutgoingLevel, Reload, RenewBefore, Verify, v1},
-    env::{Env, files, leash, progress::Progress, room},
+    env::{Env, files, leash, progress::Progress, room, signals},
     error::{Error, Result},
     model::{
         lineage::{Lineage, State},
@@ -147,7 +147,7 @@ impl<'a> Context<'a> {
             Some(runtime) => runtime,
             None => {
                 let runtime = new_runtime()?;
-                runtime.spawn(heed_signals(self.stop.0.clone()));
+                heed_signals(self.stop.0.clone())?;
                 self.runtime.get_or_init(|| runtime)
             }
         };
@@ -329,30 +329,15 @@ impl<'a> Context<'a> {
 
 /// Ends orders in good order on the first SIGINT, SIGTERM or SIGHUP: challenges are taken away, and the next run resumes. What is
 /// being put into service is brought to its end. The second signal ends the program at once, and hooks with it.
-async fn heed_signals(stop: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let caught = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    );
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = caught else {
-        return;
-    };
-    let mut n_signals = 0;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        n_signals += 1;
+fn heed_signals(stop: watch::Sender<bool>) -> Result<()> {
+    let heed = move |n_signals| {
         let _ = stop.send(true);
         if n_signals > 1 {
             leash::kill_all();
             std::process::exit(130);
         }
-    }
+    };
+    signals::heed_each(heed).map_err(|error| Error::failed("signals could not be waited for").cause(error))
 }
 
 /// Starts the async runtime.

@@ -14,6 +14,7 @@ pub mod process;
 pub mod progress;
 pub mod room;
 pub mod secret;
+pub mod signals;
 pub mod terminal;
 pub mod threads;
 

@@ -5,8 +5,8 @@ use std::{fs::File, io, sync::RwLock, thread};
 
 /// As many descriptors as a runtime opens at once, and a few to work with.
 const DESCRIPTORS: usize = 12;
-/// As many threads as a runtime has, and one for what blocks.
-const THREADS: usize = 3;
+/// As many threads as a runtime has, one for what blocks, and one that waits for signals.
+const THREADS: usize = 4;
 
 /// Takes what a runtime needs, and gives it back.
 ///
