@@ -11,7 +11,7 @@ INSERT AFTER .comment;
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/build.rs");
     // LLD and GNU ld read such a script. Whoever chooses a linker may have chosen one that does not: gold, mold.
     let is_chosen = env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("fuse-ld"));
     let is_for = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
