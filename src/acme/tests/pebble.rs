@@ -371,8 +371,9 @@ async fn says_which_name_was_not_confirmed_and_why() {
 async fn resumes_an_order_wherever_it_was_left() {
     let pebble = Pebble::start(QUIET);
     let session = open(&pebble.http(), &pebble.url()).await.unwrap();
-    let mut n_resumed = 0;
-    for n in 1.. {
+    let (mut n, mut n_whole, mut n_resumed) = (1, 0, 0);
+    // One that came to its end may only have been spared a validation: Pebble reuses an authorization in a hundred, whatever it is told.
+    while n_whole < 3 {
         let wish = Wish::new(KeyType::EcdsaP256, &["a.example.test", "b.example.test"]);
         let (saved, present) = (Saved::default(), pebble.listener());
         let limit = session.http.n_requests() + n;
@@ -381,8 +382,10 @@ async fn resumes_an_order_wherever_it_was_left() {
             .await
             .is_some()
         {
-            break;
+            n_whole += 1;
+            continue;
         }
+        n_whole = 0;
         let order = saved.urls().first().cloned();
         n_resumed += u32::from(order.is_some());
         match wish
@@ -396,6 +399,7 @@ async fn resumes_an_order_wherever_it_was_left() {
             }
             Err(error) => panic!("dropped at request {n}: {error}"),
         }
+        n += 1;
     }
     assert!(n_resumed >= 8, "{n_resumed}");
 }
